@@ -1,0 +1,71 @@
+# Targets: install quickstart test lint lock clean.  Needs Python >= 3.11; uses uv where it is present.
+#
+#   make install PYTHON=python3.12 VENV=.venv-3.12    another interpreter, in a folder of its own
+#   make install UV=                                  without uv: python -m venv and pip
+#   make test TORCH=                                  without PyTorch: the parity tests say so and skip
+
+VENV ?= .venv
+UV ?= $(shell command -v uv 2>/dev/null)
+# Linux on x86-64 asks for a CPU build by name: PyPI's own wheel there brings gigabytes of CUDA.
+TORCH ?= torch==2.13.0$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),+cpu)
+WORKERS ?= 2
+
+BIN = $(VENV)/bin
+BASE_PYTHON = $(or $(PYTHON),python3)
+
+.PHONY: install install-dev quickstart test lint lock clean
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+# $(call fill,LOCK): an environment with every pin of LOCK, checked by hash, and the package itself.
+# Never resolves (--no-deps): the lock is complete, and two packages in it over-declare their needs.
+define fill
+@[ -x $(BIN)/pip ] || { \
+	if [ -n "$(UV)" ]; then "$(UV)" venv --quiet --seed --clear $(if $(PYTHON),--python $(PYTHON)) $(VENV); \
+	elif $(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+		$(BASE_PYTHON) -m venv --clear $(VENV); \
+	else echo "$(BASE_PYTHON) is older than 3.11; name another: make install PYTHON=python3.12" >&2; exit 1; fi; }
+$(if $(UV),"$(UV)" pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
+	--no-deps --require-hashes -r $(1)
+$(if $(UV),"$(UV)" pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
+	--quiet --no-deps --no-build-isolation -e .
+endef
+
+# The stamps make a second call instant; a newer lock or pyproject.toml makes it run again.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(call fill,requirements.lock)
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml
+	$(call fill,requirements-dev.lock)
+	@touch $(VENV)/.installed $@
+
+quickstart: install
+	$(BIN)/pgv quickstart
+
+# By pip, also beside uv: pip alone honours a configured folder of wheels.
+test: install-dev
+	@[ -z "$(TORCH)" ] || $(BIN)/python -c 'import torch' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --retries 1 "$(TORCH)" \
+		|| echo "$(TORCH) was not found, so the parity tests with PyTorch will be skipped. Name another" \
+			"build (make test TORCH=torch==2.13.0) or point pip at an index that has this one."
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# Keeps every pin that still fits the bounds. To renew: make lock RENEW='--upgrade-package jax', or --upgrade.
+RENEW ?=
+COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --group encoder --group build \
+	--no-emit-index-url --no-header --no-annotate --quiet $(RENEW)
+lock:
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	@! grep -n '://' requirements.lock requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,102 @@
+"""The published critic: ``manifest.json`` and ``params.safetensors``, small and self-describing.
+
+The treaty between the learner and everyone who scores. Kernels are [E, in, out]; V has E = 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pgv_jax.errors import PgvError
+
+FORMAT = "pgv_jax.artifact"
+VERSION = 1
+REQUIRED = ("critic", "encoder", "texts", "objective", "heads")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact: the manifest and the parameters as a nested dict of numpy arrays."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    params: dict[str, Any]
+
+
+def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) -> Path:
+    """Write an artifact atomically; an older one at the same place is replaced."""
+    folder = Path(folder)
+    missing = [key for key in REQUIRED if key not in manifest]
+    if missing:
+        raise PgvError(f"An artifact's manifest lacks {', '.join(missing)}.")
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file(flatten(params), temporary / "params.safetensors")
+    text = json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=2, sort_keys=True)
+    (temporary / "manifest.json").write_text(text + "\n", "utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.rename(temporary, folder)
+    return folder
+
+
+def load(folder: str | os.PathLike[str]) -> Artifact:
+    """Open an artifact; anything that is not one is a PgvError that says why."""
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PgvError(
+            f"{folder} is not an artifact: it has no manifest.json. `pgv train` writes one to "
+            "WORKDIR/artifact."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise PgvError(f"{folder / 'manifest.json'} is damaged: {error}.") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise PgvError(f"{folder / 'manifest.json'} is not the manifest of a pgv_jax artifact.")
+    if manifest.get("version") != VERSION:
+        raise PgvError(
+            f"{folder} is an artifact of version {manifest.get('version')}; this release reads "
+            f"version {VERSION}."
+        )
+    path = folder / "params.safetensors"
+    try:
+        params = unflatten(load_file(path))
+    except FileNotFoundError:
+        raise PgvError(f"{path} is missing; the artifact is incomplete.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PgvError(f"{path} is damaged: {error}.") from None
+    return Artifact(folder, manifest, params)
+
+
+def flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dict -> {"q/task/kernel": array}, contiguous."""
+    flat: dict[str, np.ndarray] = {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}/")
+        else:
+            flat[prefix + name] = np.ascontiguousarray(value)
+    return flat
+
+
+def unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Undo ``flatten``."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parts, last = path.split("/")
+        node = tree
+        for part in parts:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree

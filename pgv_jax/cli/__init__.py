@@ -1,0 +1,1 @@
+"""The command ``pgv``: one small file a command, each loaded only when it is asked for."""

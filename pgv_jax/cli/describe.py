@@ -1,0 +1,90 @@
+"""``pgv describe``: what is in a dataset, or in a log before it is imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pgv_jax.types import Episode
+
+
+@click.command("describe")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--split", help="Only train, val or test of a dataset.")
+@click.option("--format", "form", default="auto", show_default=True, help="Importer, for a log.")
+@click.option("--agent", help="The role that is the agent, for a log.")
+@click.option("--encoder", help="Count tokens with this encoder's tokenizer, such as minilm.")
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the facts.")
+def describe(
+    path: Path,
+    split: str | None,
+    form: str,
+    agent: str | None,
+    encoder: str | None,
+    html_path: Path | None,
+    json_path: Path | None,
+) -> None:
+    """Say what is in PATH, a dataset or a log: counts, outcomes, problems, examples."""
+    from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
+    from pgv_jax.report.describe import describe as survey
+    from pgv_jax.report.describe_html import to_html, to_text
+    from pgv_jax.report.html import write_text
+
+    if is_dataset(path):
+        info = dataset_info(path)
+        about = ", ".join(x for x in (info["source"], info["licence"]) if x)
+        title = f"Dataset {path}" + (f" ({about})" if about else "")
+        episodes = read_episodes(path, split)
+    else:
+        title = f"Log {path}"
+        episodes = _read_log(path, form, agent)
+    description = survey(episodes, _token_counter(encoder) if encoder else None)
+    click.echo(to_text(description, title), nl=False)
+    if html_path is not None:
+        html_path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(html_path, to_html(description, title))
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        facts = {**description.facts, "problems": description.problems}
+        write_text(json_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_log(path: Path, form: str, agent: str | None) -> Iterator[Episode]:
+    from pgv_jax.data.importers.base import BadRecord, Options
+    from pgv_jax.data.importers.pipeline import Plan, find_sources
+    from pgv_jax.data.jsonl import FieldError
+    from pgv_jax.errors import PgvError
+
+    plan = Plan((path,), out=path, format=form, options=Options(agent=agent))
+    bad = 0
+    for source in find_sources(plan):
+        click.echo(f"{source.path}: {source.importer.name}, because {source.why}", err=True)
+        try:
+            for item in source.importer.read(source.path, plan.options):
+                if isinstance(item, BadRecord):
+                    bad += 1
+                    if bad <= 5:
+                        click.echo(f"left out: {item}", err=True)
+                else:
+                    yield item
+        except FieldError as error:
+            raise PgvError(f"{source.path}: {error}.") from None
+    if bad:
+        click.echo(f"{bad:,} records were left out.", err=True)
+
+
+def _token_counter(spec: str) -> Callable[[str], int]:
+    from pgv_jax.embed.encoder import open_encoder
+    from pgv_jax.errors import PgvError
+
+    tokenizer = getattr(open_encoder(spec), "tokenizer", None)
+    if tokenizer is None:
+        raise PgvError(f"Encoder '{spec}' has no tokenizer to count with; leave --encoder out.")
+    special = len(tokenizer.head) + len(tokenizer.tail)
+    return lambda text: special + len(tokenizer.bare([text])[0])

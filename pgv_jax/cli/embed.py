@@ -1,0 +1,115 @@
+"""``pgv embed``: every distinct text of a dataset becomes a vector, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pgv_jax.embed.encoder import Encoder
+    from pgv_jax.embed.store import AddReport
+    from pgv_jax.types import Episode
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--encoder",
+    "spec",
+    default="minilm",
+    show_default=True,
+    help="minilm, hf:ID_OR_DIR, api:MODEL or hash:D; options follow a question mark.",
+)
+@click.option("--store", type=click.Path(path_type=Path), help="Default: DATASET/embeddings.")
+@click.option(
+    "--history",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Past turns that an observation's text tells.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["text", "episode"]),
+    default="text",
+    show_default=True,
+    help="episode: one pass over an episode by a causal model.",
+)
+def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str) -> None:
+    """Embed each distinct text of DATASET once; an interrupted run goes on where it stopped."""
+    from pgv_jax.data.episodes import read_episodes
+    from pgv_jax.embed.encoder import open_encoder
+    from pgv_jax.embed.store import EmbeddingStore
+
+    episodes = list(read_episodes(dataset))
+    encoder = open_encoder(_with_mode(spec, mode))
+    episodic = encoder.describe().get("mode") == "episode"
+    texts = _texts(episodes, history, episodic)
+    opened = EmbeddingStore(store or dataset / "embeddings", encoder)
+    report = _add(opened, texts)
+    click.echo(_closing(report, encoder, episodic))
+
+
+def _with_mode(spec: str, mode: str) -> str:
+    """The mode is a part of the encoder: the spec that a manifest keeps must open the same one."""
+    if mode == "text" or "mode=" in spec:
+        return spec
+    from pgv_jax.errors import PgvError
+
+    if not spec.startswith("hf:"):
+        raise PgvError(
+            f"--mode episode reads episodes with a causal model, '{spec}' is none; use "
+            "--encoder hf:ID_OR_DIR with a Qwen or Llama model."
+        )
+    return f"{spec}{'&' if '?' in spec else '?'}mode={mode}"
+
+
+def _texts(episodes: list[Episode], history: int, episodic: bool) -> list[str]:
+    from pgv_jax.data.table import texts_of
+
+    # Episode by episode, so that the closing line can say how much is repeated.
+    texts = [text for episode in episodes for text in texts_of([episode], history)]
+    if episodic:
+        from pgv_jax.embed.segments import prefixes_of
+
+        for episode in episodes:
+            observations, thoughts = prefixes_of(episode)
+            texts += [*observations, *thoughts]
+    return texts
+
+
+def _add(store: Any, texts: list[str]) -> AddReport:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("embedding", total=None)
+        return store.add(texts, lambda done, of: bar.update(task, completed=done, total=of))
+
+
+def _closing(report: AddReport, encoder: Encoder, episodic: bool) -> str:
+    parts = [
+        f"{report.texts} texts",
+        f"{report.distinct} distinct",
+        f"{report.embedded} embedded now",
+    ]
+    if report.embedded:
+        share = 100 * report.truncated / report.embedded
+        what = "beyond one window" if episodic else "truncated"
+        parts.append(f"{report.truncated} {what} ({share:.1f} %)")
+        if report.tokens:
+            parts.append(f"{report.tokens / max(report.seconds, 1e-9):.0f} tokens/s")
+    dollars = getattr(encoder, "dollars", None)
+    if dollars is not None:
+        parts.append(f"{report.tokens} tokens paid, ${dollars:.4f}")
+    line = f"{', '.join(parts)}; encoder {encoder.name} ({encoder.fingerprint[:12]})."
+    if report.truncated and not episodic and getattr(encoder, "rules", None) is not None:
+        kept = encoder.rules.keep  # type: ignore[attr-defined]
+        lost = "beginning" if kept == "end" else "end"
+        line += f" Truncated texts lost their {lost}"
+        line += "." if kept == "end" else "; the option keep=end loses their beginning instead."
+    return line

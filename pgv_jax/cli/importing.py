@@ -1,0 +1,183 @@
+"""``pgv import``: from anybody's agent logs to a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pgv_jax.data.importers.pipeline import Plan, Report
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset's folder.")
+@click.option("--format", "form", default="auto", show_default=True, help="Importer; auto detects.")
+@click.option("--rewards", type=click.Path(path_type=Path), help="JSONL or CSV with the outcomes.")
+@click.option("--rewards-key", default="episode_id", show_default=True, help="Its key column.")
+@click.option("--rewards-value", default="reward", show_default=True, help="Its outcome column.")
+@click.option(
+    "--rewards-on",
+    default="episode_id",
+    show_default=True,
+    help="What the key is matched with: episode_id, task_id or metadata.KEY.",
+)
+@click.option("--rewards-where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows.")
+@click.option("--success", help="Rule, for example 'reward >= 1'.")
+@click.option("--strip-prefix", is_flag=True, help="Leave out what every prompt begins with.")
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="RULE",
+    help="common, key, password, email, card, or NAME=REGEX; may be repeated.",
+)
+@click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
+@click.option("--agent", help="The role that is the agent, where the log does not say.")
+@click.option("--column", multiple=True, metavar="OURS=THEIRS", help="Column of id, role, text.")
+@click.option("--task-field", help="Field (dotted) that holds the task's text.")
+@click.option("--task-id-field", help="Field (dotted) that holds the task's id.")
+@click.option("--episode-id-field", help="Field (dotted) that holds the episode's id.")
+@click.option("--task", "task_text", help="The task's text, for logs that name none.")
+@click.option("--source", default="", help="Where the logs are from; kept with the dataset.")
+@click.option("--licence", default="", help="Their licence; kept with the dataset.")
+@click.option("--overwrite", is_flag=True, help="Replace another dataset in the same folder.")
+@click.option("--quiet", is_flag=True, help="No parsed episode, no progress.")
+def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
+    """Turn agent logs into a dataset of episodes (RLDS). FILES may be files or folders."""
+    from rich.console import Console
+
+    from pgv_jax.data.importers.pipeline import find_sources, run_import
+    from pgv_jax.report.describe import sample_lines
+
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    plan = _plan(files, said)
+    sources = find_sources(plan)
+    for source in sources[:10]:
+        console.print(f"{source.path}: {source.importer.name}, because {source.why}")
+    if len(sources) > 10:
+        console.print(f"... and {len(sources) - 10} more files")
+    report = (
+        run_import(plan, sources) if quiet else _with_progress(console, plan, sources, run_import)
+    )
+    if report.first is not None and not quiet:
+        click.echo("\n".join(sample_lines(report.first)))
+        click.echo()
+    click.echo("\n".join(summary_lines(report)))
+
+
+def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
+    from pgv_jax.data.importers.base import Options
+    from pgv_jax.data.importers.outcomes import Rewards
+    from pgv_jax.data.importers.pipeline import Plan
+    from pgv_jax.errors import PgvError
+
+    for pair in (*said["column"], *said["rewards_where"]):
+        if "=" not in pair:
+            raise PgvError(f"'{pair}' must be NAME=VALUE.")
+    rewards = None
+    if said["rewards"] is not None:
+        if not said["rewards"].exists():
+            raise PgvError(f"--rewards {said['rewards']} does not exist.")
+        rewards = Rewards(
+            said["rewards"],
+            said["rewards_key"],
+            said["rewards_value"],
+            said["rewards_on"],
+            said["rewards_where"],
+        )
+    named = {"task": "task_field", "task_id": "task_id_field", "episode_id": "episode_id_field"}
+    return Plan(
+        paths=files,
+        out=said["out"],
+        format=said["form"],
+        options=Options(
+            agent=said["agent"],
+            task_text=said["task_text"],
+            columns=dict(pair.split("=", 1) for pair in said["column"]),
+            fields={ours: said[option] for ours, option in named.items() if said[option]},
+        ),
+        rewards=rewards,
+        **{
+            key: said[key]
+            for key in (
+                "success",
+                "strip_prefix",
+                "redact",
+                "on_error",
+                "source",
+                "licence",
+                "overwrite",
+            )
+        },
+    )
+
+
+def _with_progress(console: Any, plan: Plan, sources: Any, run_import: Any) -> Report:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    episodes = steps = 0
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def advance(more: int) -> None:
+            nonlocal episodes, steps
+            episodes, steps = episodes + 1, steps + more
+            if episodes % 50 == 1:
+                bar.update(task, description=f"{episodes:,} episodes, {steps:,} steps")
+
+        report: Report = run_import(plan, sources, advance)
+    return report
+
+
+def summary_lines(report: Report) -> list[str]:
+    """Return the closing summary, one fact a line."""
+    summary = report.summary
+    assert summary is not None
+    splits = ", ".join(f"{name} {part['episodes']:,}" for name, part in summary.splits.items())
+    verb = "already held" if summary.reused else "holds"
+    lines = [
+        f"{summary.folder} {verb} {summary.episodes:,} episodes, {summary.steps:,} steps of "
+        f"{summary.tasks:,} tasks ({splits}).",
+        "Outcomes: "
+        + ", ".join(f"{report.outcomes[k]:,} {k}" for k in ("success", "failure", "unknown"))
+        + ".",
+    ]
+    said = sum(n for k, n in report.thoughts.items() if k in ("reasoning", "given"))
+    total = max(1, sum(report.thoughts.values()))
+    lines.append(
+        f"Thoughts: {said / total:.0%} of the steps have reasoning of their own; the others take "
+        "the words or the action."
+    )
+    for source in report.sources:
+        if source.prefix is not None:
+            lines.append(
+                f"Left out of every prompt: {source.prefix.messages} messages and "
+                f"{source.prefix.characters:,} characters."
+            )
+            break
+    for source in report.sources:
+        if source.hint is not None:
+            lines.append(
+                f"The prompts of {source.path} share {source.hint.messages} messages and "
+                f"{source.hint.characters:,} characters; --strip-prefix leaves them out."
+            )
+    if report.redactions:
+        counts = ", ".join(f"{name} {n:,}" for name, n in sorted(report.redactions.items()))
+        lines.append(f"Redacted: {counts}.")
+    if report.renamed:
+        lines.append(f"{report.renamed:,} episode ids occurred again and were numbered (#2, ...).")
+    if report.unmatched:
+        lines.append(f"{report.unmatched:,} rows of --rewards matched no episode.")
+    if report.outcomes["unknown"]:
+        lines.append(
+            f"{report.outcomes['unknown']:,} episodes have no outcome; join one with --rewards, or "
+            "decide it with --success."
+        )
+    if report.rejected:
+        lines.append(f"{report.rejected:,} records were set aside in {report.rejected_path}:")
+        lines.extend(f"  {line}" for line in report.first_rejected)
+    lines.append(f"Fingerprint {summary.fingerprint[:16]}. Next: pgv describe {summary.folder}")
+    return lines

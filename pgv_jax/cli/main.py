@@ -1,0 +1,154 @@
+"""The command group, and how an error becomes a sentence and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from pgv_jax import __version__
+from pgv_jax.errors import PgvError
+
+INTERRUPTED = 130
+"""128 + SIGINT, the shells' convention."""
+
+
+class Command(NamedTuple):
+    """Where a command is (``module:function``), and what the group's help says of it."""
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "quickstart": Command(
+        "pgv_jax.cli.quickstart:quickstart",
+        "Play, learn, judge, guide, report: the whole loop on games.",
+    ),
+    "import": Command("pgv_jax.cli.importing:import_", "Turn agent logs into a dataset."),
+    "describe": Command("pgv_jax.cli.describe:describe", "Say what is in a dataset or a log."),
+    "embed": Command("pgv_jax.cli.embed:embed", "Embed each distinct text of a dataset once."),
+    "train": Command("pgv_jax.cli.train:train", "Train a critic as a config says; resumes."),
+    "score": Command("pgv_jax.cli.score:score", "Add a critic's values to a file of pairs."),
+    "evaluate": Command("pgv_jax.cli.evaluate:evaluate", "Judge a critic on held-out tasks."),
+    "rollout": Command("pgv_jax.cli.rollout:rollout", "Run an agent that a critic may guide."),
+    "compare": Command(
+        "pgv_jax.cli.compare:compare", "Put rollouts side by side, with intervals and paired tests."
+    ),
+    "export": Command("pgv_jax.cli.export:export", "Write a critic for use outside of JAX."),
+}
+"""In the order of the story, which is also the order of the help."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only to run it or to show its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name, in the table's order rather than the alphabet's."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None for a name that the table does not have."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but a near miss is looked up in the table."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise click.exceptions.NoSuchCommand(name, possibilities=list(COMMANDS), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table; click's own would import every command for its help line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected error.")
+@click.version_option(__version__, prog_name="pgv")
+def pgv(debug: bool) -> None:
+    """Learn a goal-conditioned critic from agent logs, and let it guide an API model.
+
+    Start with `pgv quickstart`. With logs of your own: import, embed, train, evaluate.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``pgv`` and exit: 0 done, 1 unexpected error, 2 wrong input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        status = pgv.main(arguments, prog_name="pgv", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PgvError as error:
+        _say(f"Error: {error}")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        _say("Interrupted. Run the same command again to continue.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (`pgv ... | head`) has what it wanted; also spare the last flush.
+        sys.stdout = None
+        return 1
+    except Exception as error:
+        return _unexpected(error, arguments)
+
+
+def _unexpected(error: Exception, arguments: list[str]) -> int:
+    """One sentence that names the exception and where it came from; --debug shows the rest."""
+    if _asks_for_debug(arguments):
+        traceback.print_exception(error)
+        return 1
+    what = " ".join(str(error).split()).rstrip(".")
+    reason = f": {what}" if what else ""
+    _say(
+        f"Error: unexpected {type(error).__name__} in {_place(error)}{reason}. "
+        f"For the traceback: pgv --debug {shlex.join(arguments)}"
+    )
+    return 1
+
+
+def _place(error: Exception) -> str:
+    """``file:line``, the innermost one that is ours: a frame inside a library tells less."""
+    package = Path(__file__).parents[1]
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(package)]
+    frame = (ours or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def _asks_for_debug(arguments: list[str]) -> bool:
+    # Before the command's name only: after it, --debug is the command's to accept or refuse.
+    for argument in arguments:
+        if not argument.startswith("-"):
+            return False
+        if argument == "--debug":
+            return True
+    return False
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The experiment as one typed tree: a YAML file, then ``key=value`` overrides.
+
+Every value that a paper leaves unknown is a key here with its default and its unit. An unknown
+key is an error that names its near misses.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pgv_jax.errors import PgvError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the episodes are and what embeds them."""
+
+    dataset: str = Field("", description="folder of an imported dataset")
+    encoder: str = Field("minilm", description="minilm | hash:D | hf:ID_OR_DIR | api:MODEL")
+    store: str | None = Field(None, description="embedding store; default DATASET/embeddings")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="type of the vectors in the table"
+    )
+
+
+class TextsConfig(_Section):
+    """How a step is put into words."""
+
+    history: int = Field(3, ge=0, description="past turns in the observation field; 0: none")
+
+
+class ObjectiveConfig(_Section):
+    """The loss and its constants (Hong et al. 2025; Kostrikov et al. 2021)."""
+
+    name: Literal["gc_iql", "monte_carlo"] = "gc_iql"
+    gamma: float = Field(0.95, gt=0, le=1, description="discount a step")
+    expectile: float = Field(0.9, ge=0.5, lt=1, description="IQL asymmetry; .5 is the mean")
+    head: Literal["sigmoid", "linear"] = Field("sigmoid", description="bounded or free values")
+    reduce: Literal["min", "mean"] = Field("min", description="of the target ensemble, for V")
+    polyak: float = Field(0.005, gt=0, le=1, description="rate of the slow copy, an update")
+
+
+class GoalsConfig(_Section):
+    """Hindsight relabeling: what share of the goals comes from where."""
+
+    form: Literal["sentence", "note"] = "sentence"
+    current: float = Field(0.1, ge=0, description="share: holds in the present observation")
+    future: float = Field(0.4, ge=0, description="share: from a later observation of the episode")
+    random: float = Field(0.2, ge=0, description="share: from any observation of the shard")
+    outcome: float = Field(0.3, ge=0, description="share: success or failure, whatever happened")
+    failure: float = Field(0.5, ge=0, le=1, description="of the outcome goals, share of failure")
+    horizon: Literal["geometric", "uniform"] = Field("geometric", description="of future goals")
+    include_present: bool = Field(False, description="a future goal may be at distance 0")
+
+    @model_validator(mode="after")
+    def _some_share(self) -> GoalsConfig:
+        if self.current + self.future + self.random + self.outcome <= 0:
+            raise ValueError("the shares current, future, random and outcome are all 0")
+        return self
+
+
+class CriticConfig(_Section):
+    """The heads' shape."""
+
+    hidden: tuple[int, ...] = Field((128, 128), description="widths of the hidden layers")
+    ensemble: int = Field(2, ge=1, description="Q copies")
+    layer_norm: bool = False
+    activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
+
+    @model_validator(mode="after")
+    def _positive_widths(self) -> CriticConfig:
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden is {list(self.hidden)}; give at least one positive width")
+        return self
+
+
+class TrainConfig(_Section):
+    """The learner's budget, its optimizer and when it stops."""
+
+    steps: int = Field(3000, ge=1, description="updates")
+    batch: int = Field(256, ge=1, description="steps in a batch, over all devices")
+    lr: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0, description="updates of linear warm-up")
+    weight_decay: float = Field(1e-2, ge=0)
+    seed: int = 0
+    scan: int = Field(0, ge=0, description="updates a device call; 0: about a second's worth")
+    log_every: int = Field(50, ge=1, description="updates averaged in a line of metrics.jsonl")
+    early_stop: bool = Field(True, description="keep the best parameters on held-out tasks")
+    patience: int = Field(0, ge=0, description="evaluations without a gain that end it; 0: never")
+    eval_every: int = Field(200, ge=1, description="updates between evaluations on held-out tasks")
+    checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
+    keep: int = Field(2, ge=1, description="checkpoints kept")
+
+
+class MeshConfig(_Section):
+    """The device mesh and the logical shards."""
+
+    data: int = Field(0, ge=0, description="devices along the batch; 0: all present")
+    model: int = Field(1, ge=1, description="devices along the hidden width")
+    shards: int = Field(8, ge=1, description="logical shards of the data")
+
+
+class Config(_Section):
+    """A whole training experiment."""
+
+    data: DataConfig = DataConfig()
+    texts: TextsConfig = TextsConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    goals: GoalsConfig = GoalsConfig()
+    critic: CriticConfig = CriticConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: Any = Config) -> Any:
+    """Read a YAML file into ``kind`` and apply ``key.path=value`` overrides in their order.
+
+    Values are parsed as YAML: ``critic.hidden=[64,64]``, ``train.lr=3e-4``. ``path=None`` starts
+    from the defaults. Unknown keys, wrong types and unreadable files raise PgvError.
+    """
+    tree = {} if path is None else _read_yaml(Path(path))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise PgvError(f"Override '{override}' is not of the form key.path=value.")
+        _set(tree, key.split("."), _parse(text), override)
+    where = str(path) if path is not None else "the configuration"
+    known = set(_keys(kind))
+    for key in _leaves(tree):
+        if key not in known:
+            raise PgvError(_unknown(key, known, where))
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "configuration"
+        raise PgvError(
+            f"{where}: {name} = {first['input']!r} is not valid: {first['msg']}."
+        ) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PgvError(f"Configuration {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise PgvError(f"Configuration {path} cannot be read: {line}.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise PgvError(f"Configuration {path} holds no keys at its top level.")
+    return tree
+
+
+def _parse(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise PgvError(f"Override '{override}' sets a key below '{part}', which is a value.")
+    tree[path[-1]] = value
+
+
+def _keys(kind: Any, prefix: str = "") -> Iterable[str]:
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[str]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _unknown(key: str, known: set[str], where: str) -> str:
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    last = key.rsplit(".", 1)[-1]
+    near += [k for k in sorted(known) if k.rsplit(".", 1)[-1] == last and k not in near]
+    if near:
+        return f"{where}: unknown key '{key}'; did you mean {' or '.join(near)}?"
+    return f"{where}: unknown key '{key}'; known keys: {', '.join(sorted(known))}."

@@ -1,0 +1,162 @@
+"""The Q and V heads: small networks on named, frozen embeddings.
+
+The first layer is additive over the fields, W [task; obs; thought; goal] = sum_f W_f x_f. That is
+exactly the first layer on their concatenation, and it lets N thoughts meet G goals for the price
+of N + G projections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Q_FIELDS = ("task", "observation", "thought", "goal")
+V_FIELDS = ("task", "observation", "goal")
+NORM_EPSILON = 1e-6
+BIAS_AT_START = -2.0
+"""Logit of the bounded heads at initialisation: a value of about 0.12."""
+ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh}
+
+
+@dataclass(frozen=True)
+class CriticSpec:
+    """All that fixes the shape of a critic's parameters and its forward pass."""
+
+    dim: int
+    hidden: tuple[int, ...]
+    ensemble: int
+    layer_norm: bool
+    activation: str
+    head: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest's form."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> CriticSpec:
+        """Read the manifest's form."""
+        return cls(**{**tree, "hidden": tuple(tree["hidden"])})
+
+
+def _like(parameter: jax.Array, h: jax.Array) -> jax.Array:
+    """Give [E, H] parameters the leading axes of ``h`` [..., E, H]: no silent rank promotion."""
+    return jnp.expand_dims(parameter, tuple(range(h.ndim - parameter.ndim)))
+
+
+def _lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
+    return jax.random.normal(key, shape) / jnp.sqrt(fan_in)
+
+
+class Dense(nnx.Module):
+    """E independent linear maps: [..., E, H] -> [..., E, H']."""
+
+    def __init__(self, key: jax.Array, ensemble: int, width_in: int, width: int):
+        self.kernel = nnx.Param(_lecun(key, (ensemble, width_in, width), width_in))
+        self.bias = nnx.Param(jnp.zeros((ensemble, width)))
+
+    def __call__(self, h: jax.Array) -> jax.Array:
+        """Apply member e to slice e."""
+        out = jnp.einsum("...eh,ehk->...ek", h, self.kernel[...])
+        return out + _like(self.bias[...], out)
+
+
+class Norm(nnx.Module):
+    """LayerNorm over the hidden width, with a scale and bias for each member."""
+
+    def __init__(self, ensemble: int, width: int):
+        self.scale = nnx.Param(jnp.ones((ensemble, width)))
+        self.bias = nnx.Param(jnp.zeros((ensemble, width)))
+
+    def __call__(self, h: jax.Array) -> jax.Array:
+        """Normalise the last axis."""
+        mean = h.mean(-1, keepdims=True)
+        variance = jnp.square(h - mean).mean(-1, keepdims=True)
+        h = (h - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
+        return h * _like(self.scale[...], h) + _like(self.bias[...], h)
+
+
+class Projection(nnx.Module):
+    """One field's part of the first layer, for all members at once: [..., D] -> [..., E, H]."""
+
+    def __init__(self, key: jax.Array, ensemble: int, dim: int, width: int, fan_in: int):
+        self.kernel = nnx.Param(_lecun(key, (ensemble, dim, width), fan_in))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Project ``x``."""
+        return jnp.einsum("...d,edh->...eh", x, self.kernel[...])
+
+
+class Head(nnx.Module):
+    """E copies of an MLP on the sum of the fields' projections."""
+
+    def __init__(self, key: jax.Array, fields: tuple[str, ...], ensemble: int, spec: CriticSpec):
+        keys = iter(jax.random.split(key, len(fields) + len(spec.hidden)))
+        self.fields = fields
+        self.layers = len(spec.hidden)
+        self.layer_norm = spec.layer_norm
+        self.activation = spec.activation
+        fan_in = len(fields) * spec.dim
+        for name in fields:
+            projection = Projection(next(keys), ensemble, spec.dim, spec.hidden[0], fan_in)
+            setattr(self, name, projection)
+        self.bias_0 = nnx.Param(jnp.zeros((ensemble, spec.hidden[0])))
+        for i in range(1, self.layers):
+            dense = Dense(next(keys), ensemble, spec.hidden[i - 1], spec.hidden[i])
+            setattr(self, f"dense_{i}", dense)
+        if spec.layer_norm:
+            for i, width in enumerate(spec.hidden):
+                setattr(self, f"norm_{i}", Norm(ensemble, width))
+        self.out = Dense(next(keys), ensemble, spec.hidden[-1], 1)
+        if spec.head == "sigmoid":
+            # Start low: what is never reached must sink by gamma a backup, what is reached rises
+            # at once, so a start at 1/2 leaves optimism where the data are silent.
+            self.out.bias[...] = jnp.full((ensemble, 1), BIAS_AT_START)
+
+    def project(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        """Sum the projections of some fields: {field: [..., D]} -> [..., E, H], broadcasting."""
+        parts = [getattr(self, name)(inputs[name]) for name in self.fields if name in inputs]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+    def finish(self, h: jax.Array) -> jax.Array:
+        """Continue from the summed projections: [..., E, H] -> [..., E] logits (or values)."""
+        activation = ACTIVATIONS[self.activation]
+        h = h + _like(self.bias_0[...], h)
+        for i in range(self.layers):
+            if i > 0:
+                h = getattr(self, f"dense_{i}")(h)
+            if self.layer_norm:
+                h = getattr(self, f"norm_{i}")(h)
+            h = activation(h)
+        return self.out(h)[..., 0]
+
+    def __call__(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        """{field: [B, D]} -> [E, B]."""
+        return jnp.moveaxis(self.finish(self.project(inputs)), -1, 0)
+
+
+class Critic(nnx.Module):
+    """Q(observation, thought, goal), E copies, and V(observation, goal), each given the task.
+
+    ``q`` and ``v`` return logits where ``spec.head`` is "sigmoid" and values where it is "linear";
+    ``link`` maps them to values.
+    """
+
+    def __init__(self, spec: CriticSpec, key: jax.Array):
+        q_key, v_key = jax.random.split(key)
+        self.spec = spec
+        self.q = Head(q_key, Q_FIELDS, spec.ensemble, spec)
+        self.v = Head(v_key, V_FIELDS, 1, spec)
+
+
+def link(raw: jax.Array, head: str) -> jax.Array:
+    """Turn a head's output into a value: the logistic function for bounded heads."""
+    return jax.nn.sigmoid(raw) if head == "sigmoid" else raw

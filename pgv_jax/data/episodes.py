@@ -1,0 +1,323 @@
+"""The store: episodes as an RLDS dataset over TFDS, in ArrayRecord files, without TensorFlow.
+
+``tfds.builder_from_directory(DATASET)`` opens the folder as it is. Writing goes in two passes,
+because the split of a task depends on all tasks: records are spooled in committed parts, then
+copied into the files of their splits, and the finished folder is renamed into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.dataset_info import DatasetIdentity
+
+from pgv_jax.data.rlds import RecordWriter, features, from_record
+from pgv_jax.data.splits import SPLITS, assign_splits
+from pgv_jax.data.spool import Entry, Spool, file_sha256
+from pgv_jax.errors import PgvError
+from pgv_jax.types import Episode
+
+FORMAT = "pgv_jax.episodes"
+VERSION = 1
+NAME = "episodes"
+SHARD_BYTES = 64 << 20
+"""A split's files hold about this many record bytes each."""
+REPLACED = "replaced"
+KEEP = "embeddings"
+"""The one subfolder of a dataset that survives when the dataset is replaced."""
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What ``write_dataset`` wrote; ``splits`` maps a name to its episodes, steps and tasks."""
+
+    folder: Path
+    splits: dict[str, dict[str, int]]
+    episodes: int
+    steps: int
+    tasks: int
+    fingerprint: str
+    source: str
+    licence: str
+    reused: bool = False
+
+
+def write_dataset(
+    folder: str | os.PathLike[str],
+    episodes: Iterable[Episode],
+    *,
+    source: str = "",
+    licence: str = "",
+    overwrite: bool = False,
+    resume_key: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> DatasetSummary:
+    """Write episodes as an RLDS dataset: deterministic bytes, atomic, flat in memory.
+
+    A folder that already holds the same data is left as it is (``reused``); one that holds other
+    data is an error unless ``overwrite`` (its embeddings are kept: they are keyed by content).
+    ``resume_key`` names the work (inputs and options): an interrupted call with the same key
+    continues behind its last committed part, so the iterable must be the same again.
+    ``progress(n)`` is told the number of steps of each episode as it is stored.
+    """
+    folder = Path(folder)
+    if folder.exists() and not is_dataset(folder) and any(folder.iterdir()):
+        raise PgvError(
+            f"{folder} exists and is not a dataset of pgv_jax; choose another --out or remove it."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.partial"
+    if (partial / REPLACED).exists() and not folder.exists():
+        os.rename(partial / REPLACED, folder)  # a swap was cut off between its two renames
+    spool = Spool(partial, resume_key)
+    try:
+        _fill(spool, episodes, source, progress)
+        summary = _finish(spool, folder, source, licence, overwrite)
+    except BaseException as error:
+        # An interruption may be resumed; wrong input must change first, and with it the key.
+        if resume_key is None or isinstance(error, PgvError):
+            spool.remove()
+        raise
+    spool.remove()
+    return summary
+
+
+def _fill(
+    spool: Spool, episodes: Iterable[Episode], source: str, progress: Callable[[int], None] | None
+) -> None:
+    writer = RecordWriter()
+    seen: set[bytes] = set()
+    for index, episode in enumerate(episodes):
+        if not episode.steps:
+            raise PgvError(
+                f"Episode '{episode.episode_id}' has no steps; an episode needs at least one. "
+                "Leave it out."
+            )
+        key = hashlib.sha256(episode.episode_id.encode("utf-8", "surrogatepass")).digest()[:16]
+        if key in seen:
+            raise PgvError(
+                f"Episode id '{episode.episode_id}' occurs twice; ids must differ within a "
+                "dataset. Rename one, or leave the duplicate out."
+            )
+        seen.add(key)
+        if episode.split is not None and episode.split not in SPLITS:
+            raise PgvError(
+                f"Episode '{episode.episode_id}' has split '{episode.split}'; use train, val or "
+                "test, or none to have it chosen by task."
+            )
+        if index >= spool.committed:
+            spool.add(episode, writer.encode(episode, source))
+        if progress is not None:
+            progress(len(episode.steps))
+    spool.commit()
+    if not seen:
+        raise PgvError("There are no episodes to write; the input was empty or all was skipped.")
+    if len(seen) != spool.committed:
+        raise PgvError(
+            f"The interrupted work in {spool.folder} holds {spool.committed} episodes, but the "
+            f"input now gives {len(seen)}; remove that folder and start again."
+        )
+
+
+def _finish(
+    spool: Spool, folder: Path, source: str, licence: str, overwrite: bool
+) -> DatasetSummary:
+    entries = list(spool.entries())
+    assigned = assign_splits((entry.task_id, entry.split) for entry in entries)
+    by_split = {
+        split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
+    }
+    digest = hashlib.sha256(f"{FORMAT} {VERSION}".encode())
+    for split, members in by_split.items():
+        for entry in members:
+            digest.update(f"\n{split} {entry.sha256}".encode())
+    total = _counts(entries)
+    summary = DatasetSummary(
+        folder=folder,
+        splits={split: _counts(members) for split, members in by_split.items() if members},
+        episodes=total["episodes"],
+        steps=total["steps"],
+        tasks=total["tasks"],
+        fingerprint=digest.hexdigest(),
+        source=source,
+        licence=licence,
+    )
+    if is_dataset(folder):
+        present = dataset_info(folder)
+        same = {key: present[key] for key in ("fingerprint", "source", "licence")}
+        if same == {"fingerprint": summary.fingerprint, "source": source, "licence": licence}:
+            return DatasetSummary(**{**vars(summary), "reused": True})
+        if not overwrite:
+            raise PgvError(
+                f"{folder} already holds another dataset (fingerprint "
+                f"{present['fingerprint'][:12]}, this one is {summary.fingerprint[:12]}); choose "
+                "another --out, or overwrite it."
+            )
+    built = _write_files(spool, by_split, summary)
+    _swap(built, folder)
+    return summary
+
+
+def _counts(entries: list[Entry]) -> dict[str, int]:
+    return {
+        "episodes": len(entries),
+        "steps": sum(entry.steps for entry in entries),
+        "tasks": len({entry.task_id for entry in entries}),
+    }
+
+
+def _write_files(spool: Spool, by_split: dict[str, list[Entry]], summary: DatasetSummary) -> Path:
+    built = spool.folder / "dataset"
+    built.mkdir(exist_ok=True)
+    infos, files = [], {}
+    for split, members in by_split.items():
+        if not members:
+            continue
+        groups = _groups(members)
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=built, dataset_name=NAME, split=split, filetype_suffix="array_record"
+        )
+        for number, group in enumerate(groups):
+            path = Path(template.sharded_filepath(shard_index=number, num_shards=len(groups)))
+            spool.copy(group, path)
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[len(group) for group in groups],
+                num_bytes=sum(entry.bytes for entry in members),
+                filename_template=template,
+            )
+        )
+    about = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "fingerprint": summary.fingerprint,
+        "source": summary.source,
+        "licence": summary.licence,
+        "splits": summary.splits,
+        "tasks": summary.tasks,
+        "files": files,
+    }
+    info = tfds.core.DatasetInfo(
+        builder=DatasetIdentity(
+            name=NAME, version=tfds.core.Version("1.0.0"), data_dir=str(built), module_name=""
+        ),
+        description="Agent logs as episodes of steps (RLDS), written by pgv_jax.",
+        features=features(),
+        license=summary.licence or None,
+        metadata=tfds.core.MetadataDict(about),
+    )
+    info.set_file_format("array_record")
+    info.set_splits(tfds.core.SplitDict(infos))
+    info.write_to_directory(built)
+    return built
+
+
+def _groups(members: list[Entry]) -> list[list[Entry]]:
+    groups: list[list[Entry]] = [[]]
+    size = 0
+    for entry in members:
+        if groups[-1] and size + entry.bytes > SHARD_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(entry)
+        size += entry.bytes
+    return groups
+
+
+def _swap(built: Path, folder: Path) -> None:
+    old = None
+    if folder.exists():
+        old = built.parent / REPLACED
+        os.rename(folder, old)
+    os.rename(built, folder)
+    if old is not None:
+        if (old / KEEP).exists():
+            os.rename(old / KEEP, folder / KEEP)
+        shutil.rmtree(old)
+
+
+def is_dataset(folder: Path) -> bool:
+    """True if ``write_dataset`` made this folder."""
+    try:
+        about = json.loads((folder / "metadata.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.get("format") == FORMAT
+
+
+def dataset_info(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return fingerprint, source, licence, tasks, files and ``splits`` (episodes, steps, tasks)."""
+    folder = Path(folder)
+    if not is_dataset(folder):
+        raise PgvError(
+            f"{folder} is not a dataset of pgv_jax"
+            + ("; " if folder.exists() else " (it does not exist); ")
+            + "make one from logs with: pgv import FILE --out DATASET."
+        )
+    about: dict[str, Any] = json.loads((folder / "metadata.json").read_text("utf-8"))
+    if about["format_version"] != VERSION:
+        raise PgvError(
+            f"{folder} is a dataset of format version {about['format_version']}; this release "
+            f"reads version {VERSION}. Import the logs again."
+        )
+    about["episodes"] = sum(split["episodes"] for split in about["splits"].values())
+    about["steps"] = sum(split["steps"] for split in about["splits"].values())
+    return about
+
+
+def check_files(folder: str | os.PathLike[str], *, hashes: bool = False) -> None:
+    """Compare the sizes (and with ``hashes`` the SHA-256) of a dataset's files with its record."""
+    folder = Path(folder)
+    for name, known in dataset_info(folder)["files"].items():
+        path = folder / name
+        if not path.exists():
+            raise PgvError(f"{path} is missing from the dataset; import the logs again.")
+        size = path.stat().st_size
+        if size != known["bytes"]:
+            raise PgvError(
+                f"{path} has {size} bytes, but {known['bytes']} were written: it is damaged. "
+                "Copy it again or import the logs again."
+            )
+        if hashes and file_sha256(path) != known["sha256"]:
+            raise PgvError(
+                f"{path} differs from what was written (its SHA-256 does not match); copy it "
+                "again or import the logs again."
+            )
+
+
+def read_episodes(folder: str | os.PathLike[str], split: str | None = None) -> Iterator[Episode]:
+    """Yield the episodes of a split, or of all splits (train, val, test), in stored order."""
+    folder = Path(folder)
+    present = [name for name in SPLITS if name in dataset_info(folder)["splits"]]
+    if split is not None and split not in present:
+        raise PgvError(
+            f"Dataset {folder} has no split '{split}'; it has {', '.join(present)}. Splits are "
+            f"made by task, and fewer than 5 tasks all train."
+        )
+    check_files(folder)
+    return _records(folder, present if split is None else [split])
+
+
+def _records(folder: Path, names: list[str]) -> Iterator[Episode]:
+    builder = tfds.builder_from_directory(folder)
+    for name in names:
+        source = builder.as_data_source(name, decoders={"steps": tfds.decode.SkipDecoding()})
+        for index in range(len(source)):
+            try:
+                record = source[index]
+            except Exception as error:  # the C++ reader raises what it likes
+                raise PgvError(
+                    f"Episode {index} of split '{name}' in {folder} cannot be read "
+                    f"({str(error)[:120]}); the dataset is damaged. Import the logs again."
+                ) from error
+            yield from_record(record, name)

@@ -1,0 +1,1 @@
+"""Importers: from anybody's agent logs to Episodes. ``registry`` lists them."""

@@ -1,0 +1,175 @@
+"""What an importer is: it recognises a log format and turns one file of it into Episodes.
+
+A bad record is a value, not an exception: importers yield ``BadRecord`` and go on, and the
+pipeline decides whether to stop. ``Importer`` is for whole files; ``RecordImporter`` for formats
+with one JSON record an episode (JSONL, a JSON list, CSV or Parquet columns).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from pgv_jax.data.importers.records import Damage, Record, iter_records
+from pgv_jax.data.jsonl import FieldError
+from pgv_jax.errors import PgvError
+from pgv_jax.types import Episode
+
+RAW_CHARACTERS = 10_000_000
+"""A rejected record is kept up to this length."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that could not be read: ``path:line: field: why``, with its raw text."""
+
+    path: str
+    line: int
+    field: str
+    why: str
+    raw: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.field}: {self.why}"
+
+
+class Detection(NamedTuple):
+    """How sure an importer is of a file, 0 to 1, and the evidence in words."""
+
+    confidence: float
+    why: str
+
+
+NO = Detection(0.0, "")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of a file. ``kind``: json, jsonl, csv, parquet, notebook, text, zip, tfds."""
+
+    path: Path
+    kind: str
+    records: tuple[Any, ...] = ()
+    text: str = ""
+
+    @property
+    def objects(self) -> list[Mapping[str, Any]]:
+        """The sampled records that are JSON objects."""
+        return [record for record in self.records if isinstance(record, Mapping)]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What every prompt begins with: whole messages, then characters of the next text."""
+
+    messages: int = 0
+    characters: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may say about a log; each field's meaning is in docs/importing.md.
+
+    ``agent`` names the role that is the agent; ``columns`` maps our names to the log's;
+    ``fields`` names the record keys of ``task``, ``task_id`` and ``episode_id``; ``task_text``
+    is the task of a log that names none.
+    """
+
+    agent: str | None = None
+    task_text: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    prefix: Prefix | None = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a record stands, for ids and errors. ``index`` counts records from 0."""
+
+    path: Path
+    line: int
+    index: int
+
+    @property
+    def episode_id(self) -> str:
+        """An id made of the file's name and the record's number."""
+        return f"{self.path.name.split('.')[0]}:{self.index}"
+
+
+class Importer(ABC):
+    """Recognises a format and reads a file of it."""
+
+    name: ClassVar[str]
+    """What ``--format`` calls it."""
+    about: ClassVar[str]
+    """One line for help texts."""
+
+    @abstractmethod
+    def detect(self, sample: Sample) -> Detection:
+        """Say how sure this importer is that ``sample`` is its format, and why."""
+
+    @abstractmethod
+    def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
+        """Yield the file's episodes in order, and a BadRecord for what cannot be read."""
+
+    def prompts(self, path: Path, options: Options) -> Iterator[Any]:
+        """Yield each record's prompt (text, or a list of messages) for ``--strip-prefix``."""
+        return iter(())
+
+
+class RecordImporter(Importer):
+    """A format with one JSON record an episode; subclasses write ``detect`` and ``episodes``."""
+
+    @abstractmethod
+    def episodes(self, record: Any, where: Where, options: Options) -> Iterable[Episode]:
+        """Return the episodes of a record; raise ``FieldError`` where it does not fit."""
+
+    def prompt(self, record: Any, options: Options) -> Any:
+        """Return the record's prompt (text, or a list of messages), or None."""
+        return None
+
+    def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
+        """Yield the episodes of every record of the file."""
+        for index, item in enumerate(iter_records(path)):
+            if isinstance(item, Damage):
+                yield BadRecord(str(path), item.line, "json", item.why, item.raw[:RAW_CHARACTERS])
+            else:
+                where = Where(path, item.line, index)
+                yield from guarded(
+                    lambda i=item, w=where: self.episodes(i.value, w, options), item, where
+                )
+
+    def prompts(self, path: Path, options: Options) -> Iterator[Any]:
+        """Yield the prompt of every record that has one."""
+        for item in iter_records(path):
+            if isinstance(item, Record):
+                try:
+                    prompt = self.prompt(item.value, options)
+                except UNFIT:
+                    continue
+                if prompt is not None:
+                    yield prompt
+
+
+UNFIT = (PgvError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
+"""What reading a record of the wrong shape can raise; each becomes a BadRecord."""
+
+
+def guarded(make: Any, item: Record, where: Where) -> Iterator[Episode | BadRecord]:
+    """Yield what ``make()`` returns; a record that does not fit becomes one BadRecord."""
+    try:
+        made = list(make())
+        for episode in made:
+            if not episode.steps:
+                raise FieldError("steps", "there is no turn of the agent in this record")
+    except FieldError as error:
+        yield BadRecord(str(where.path), where.line, error.field, error.why, item.raw())
+    except UNFIT as error:
+        why = f"does not fit this format ({type(error).__name__}: {str(error)[:100]})"
+        yield BadRecord(str(where.path), where.line, "record", why, item.raw())
+    else:
+        yield from made

@@ -1,0 +1,276 @@
+"""Hindsight relabeling as a pure JAX function of a key and the episodes' bounds.
+
+It computes row and text *numbers* only, so the same draw serves a table on the device and one on
+the host. Everything here is about one logical shard; the learner maps it over shards.
+
+Reward convention: r(s, g) = 1 iff g holds in s (its sentence stands in the note of s, or the note
+is g). An outcome holds after the last step of an episode that ended so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgv_jax.data.table import Shard
+from pgv_jax.types import GOAL_KINDS
+
+SUCCESS_ID, FAILURE_ID = 0, 1
+"""Text numbers of the outcome sentences in every shard."""
+CURRENT, FUTURE, RANDOM, OUTCOME = range(len(GOAL_KINDS))
+SENTENCE_TRIES = 4
+"""Sentences looked at for one that does not hold now; the last is taken if all do."""
+
+
+IntArray = Any
+"""int32 of numpy on the host, of JAX on a device."""
+
+
+@dataclass(frozen=True)
+class GoalSpec:
+    """How goals are drawn; ``shares`` in the order of ``GOAL_KINDS`` (any positive scale)."""
+
+    shares: tuple[float, float, float, float]
+    gamma: float
+    form: str = "sentence"
+    horizon: str = "geometric"
+    include_present: bool = False
+    failure: float = 0.5
+
+
+class Index(NamedTuple):
+    """The int32 arrays of one shard that relabeling reads, padded to common lengths.
+
+    ``step_row`` [n] lists the rows that are steps, of which the first ``steps`` are real.
+    """
+
+    shard: IntArray
+    steps: IntArray
+    rows: IntArray
+    step_row: IntArray
+    row_obs: IntArray
+    row_note: IntArray
+    row_thought: IntArray
+    row_episode: IntArray
+    sentence_start: IntArray
+    sentence_ids: IntArray
+    episode_start: IntArray
+    episode_task: IntArray
+    episode_success: IntArray
+    episode_terminal: IntArray
+
+
+class Draw(NamedTuple):
+    """Relabeled steps in numbers, all [B]: text numbers within the shard, then facts.
+
+    ``row`` is the step's row. The facts are those of ``types.Batch``.
+    """
+
+    row: jax.Array
+    task: jax.Array
+    obs: jax.Array
+    thought: jax.Array
+    next_obs: jax.Array
+    goal: jax.Array
+    reached: jax.Array
+    next_reached: jax.Array
+    discount: jax.Array
+    monte_carlo: jax.Array
+    kind: jax.Array
+
+
+def index_of(shards: tuple[Shard, ...]) -> tuple[Index, int]:
+    """Stack the shards' index arrays, padded: (Index of [S, ...] numpy arrays, longest note).
+
+    The second value is the largest number of sentences in a note: ``holds`` needs it.
+    """
+
+    def stack(name: str, fill: int) -> np.ndarray:
+        arrays = [np.asarray(getattr(shard, name), np.int32) for shard in shards]
+        width = max(1, max(len(array) for array in arrays))
+        out = np.full((len(arrays), width), fill, np.int32)
+        for row, array in zip(out, arrays, strict=True):
+            row[: len(array)] = array
+        return out
+
+    steps = [np.flatnonzero(np.asarray(shard.row_thought) >= 0) for shard in shards]
+    step_row = np.zeros((len(shards), max(len(rows) for rows in steps)), np.int32)
+    for row, numbers in zip(step_row, steps, strict=True):
+        row[: len(numbers)] = numbers
+    longest = max(int(np.diff(shard.sentence_start).max(initial=1)) for shard in shards)
+    index = Index(
+        shard=np.arange(len(shards), dtype=np.int32),
+        steps=np.asarray([len(rows) for rows in steps], np.int32),
+        rows=np.asarray([len(shard.row_obs) for shard in shards], np.int32),
+        step_row=step_row,
+        row_obs=stack("row_obs", 0),
+        row_note=stack("row_note", 0),
+        row_thought=stack("row_thought", -1),
+        row_episode=stack("row_episode", 0),
+        sentence_start=stack("sentence_start", 0),
+        sentence_ids=stack("sentence_ids", -1),
+        episode_start=stack("episode_start", 0),
+        episode_task=stack("episode_task", 0),
+        episode_success=stack("episode_success", -1),
+        episode_terminal=stack("episode_terminal", 0),
+    )
+    return index, longest
+
+
+def holds(index: Index, row: jax.Array, goal: jax.Array, longest: int) -> jax.Array:
+    """Does text ``goal`` stand in the note of ``row``, as one of its sentences or as the whole?
+
+    ``row`` and ``goal`` broadcast. Binary search in the row's ascending sentence numbers, of which
+    there are at most ``longest``.
+    """
+    start, end = index.sentence_start[row], index.sentence_start[row + 1]
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = (low + high) // 2
+        below = (low < high) & (index.sentence_ids[middle] < goal)
+        return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
+
+    shape = jnp.broadcast_shapes(start.shape, goal.shape)
+    start, end = jnp.broadcast_to(start, shape), jnp.broadcast_to(end, shape)
+    low, _ = jax.lax.fori_loop(0, int(longest).bit_length(), halve, (start, end))
+    found = (low < end) & (index.sentence_ids[jnp.minimum(low, end - 1)] == goal)
+    return found | (index.row_note[row] == goal)
+
+
+class Chance(NamedTuple):
+    """All the randomness of a draw, made by one call: uint32 [B], or [tries, B]."""
+
+    step: jax.Array
+    kind: jax.Array
+    offset: jax.Array
+    other: jax.Array
+    side: jax.Array
+    sentence: jax.Array
+
+
+def chance(key: jax.Array, size: int) -> Chance:
+    """Draw the random bits of ``size`` steps."""
+    bits = jax.random.bits(key, (5 + SENTENCE_TRIES, size), jnp.uint32)
+    return Chance(bits[0], bits[1], bits[2], bits[3], bits[4], bits[5:])
+
+
+def _below(bits: jax.Array, count: jax.Array) -> jax.Array:
+    """Uniform over 0 .. count - 1 (0 for an empty range), for counts far below 2^32."""
+    return (bits % jnp.maximum(count, 1).astype(jnp.uint32)).astype(jnp.int32)
+
+
+def _unit(bits: jax.Array) -> jax.Array:
+    """Uniform in [0, 1), float32."""
+    return (bits >> 8).astype(jnp.float32) * 2.0**-24
+
+
+def future_offset(bits: jax.Array, left: jax.Array, spec: GoalSpec) -> jax.Array:
+    """Distance to a future row, in [1, left] (from 0 with ``include_present``); shape of ``left``.
+
+    geometric: P(k) ~ gamma^k, cut off at the episode's end and renormalised, by inversion;
+    uniform: all alike. OGBench clips instead, which heaps the mass past the end on the last row.
+    """
+    first = 0 if spec.include_present else 1
+    count = left + 1 - first
+    if spec.horizon == "uniform" or spec.gamma == 1.0:
+        return first + _below(bits, count)
+    mass = 1.0 - jnp.power(spec.gamma, count.astype(jnp.float32))
+    k = jnp.floor(jnp.log1p(-_unit(bits) * mass) / jnp.log(spec.gamma))
+    return first + jnp.clip(k.astype(jnp.int32), 0, count - 1)
+
+
+def goal_kind(bits: jax.Array, known: jax.Array, spec: GoalSpec) -> jax.Array:
+    """Index into ``GOAL_KINDS`` by the shares; where the outcome is not ``known``, its share is 0.
+
+    Under outcome goals alone, a step of unknown outcome is given a future goal.
+    """
+    shares = np.asarray(spec.shares, np.float32)
+    without = np.where(np.arange(len(shares)) == OUTCOME, 0, shares)
+    if without.sum() == 0:
+        without[FUTURE] = 1
+    bounds = jnp.where(
+        known[..., None],
+        jnp.asarray(np.cumsum(shares / shares.sum())[:-1]),
+        jnp.asarray(np.cumsum(without / without.sum())[:-1]),
+    )
+    return (_unit(bits)[..., None] >= bounds).sum(-1)
+
+
+def _goal_text(
+    bits: jax.Array, index: Index, row: jax.Array, now: jax.Array, spec: GoalSpec, longest: int
+) -> jax.Array:
+    """A goal from the note of ``row``: the whole, or a sentence that preferably is not true now.
+
+    Rows of ``now`` that equal ``row`` (current goals) take any sentence. ``bits`` is [tries, B].
+    """
+    if spec.form == "note":
+        return index.row_note[row]
+    start = index.sentence_start[row]
+    count = index.sentence_start[row + 1] - start
+    texts = index.sentence_ids[start + _below(bits, count)]
+    fresh = (row == now) | ~holds(index, now, texts, longest)
+    first_fresh = jnp.argmax(fresh.at[-1].set(True), axis=0)
+    chosen = jnp.take_along_axis(texts, first_fresh[None], axis=0)[0]
+    return jnp.where(count > 0, chosen, index.row_note[row])
+
+
+def draw(key: jax.Array, index: Index, size: int, spec: GoalSpec, longest: int) -> Draw:
+    """Draw ``size`` steps of one shard, uniformly, each with a goal; see the module's head."""
+    bits = chance(key, size)
+    row = index.step_row[_below(bits.step, index.steps)]
+    return relabel(bits, index, row, spec, longest)
+
+
+def relabel(bits: Chance, index: Index, row: jax.Array, spec: GoalSpec, longest: int) -> Draw:
+    """Give each step ``row`` [B] a goal and the facts that the objectives need."""
+    episode = index.row_episode[row]
+    end = index.episode_start[episode + 1] - 1
+    kind = goal_kind(bits.kind, index.episode_success[episode] >= 0, spec)
+    future = row + future_offset(bits.offset, end - row, spec)
+    other = _below(bits.other, index.rows)
+    goal_row = jnp.select([kind == CURRENT, kind == FUTURE], [row, future], other)
+    goal = _goal_text(bits.sentence, index, goal_row, row, spec, longest)
+    outcome = jnp.where(_unit(bits.side) < spec.failure, FAILURE_ID, SUCCESS_ID)
+    goal = jnp.where(kind == OUTCOME, outcome, goal)
+    return facts(index, row, goal, kind, spec.gamma, longest)
+
+
+def facts(
+    index: Index,
+    row: jax.Array,
+    goal: jax.Array,
+    kind: jax.Array,
+    gamma: float,
+    longest: int,
+) -> Draw:
+    """What is true of step ``row`` and goal text ``goal``: reached now, next, discount, return."""
+    episode = index.row_episode[row]
+    end = index.episode_start[episode + 1] - 1
+    is_outcome = kind == OUTCOME
+    is_last = row + 1 == end
+    outcome_holds = index.episode_success[episode] == (goal == SUCCESS_ID)
+    both = holds(index, jnp.stack([row, row + 1]), goal, longest)
+    reached = ~is_outcome & both[0]
+    next_reached = jnp.where(is_outcome, is_last & outcome_holds, both[1])
+    # Past its end an episode's outcome cannot change, even where the log was cut by a step limit.
+    over = is_last & (is_outcome | (index.episode_terminal[episode] == 1)) & ~next_reached
+    discount = gamma * (1.0 - reached) * (1.0 - over)
+    returned = jnp.power(gamma, (end - row).astype(jnp.float32)) * outcome_holds
+    return Draw(
+        row=row,
+        task=index.episode_task[episode],
+        obs=index.row_obs[row],
+        thought=index.row_thought[row],
+        next_obs=index.row_obs[row + 1],
+        goal=goal,
+        reached=reached,
+        next_reached=next_reached,
+        discount=discount,
+        monte_carlo=jnp.where(is_outcome, returned, jnp.nan),
+        kind=kind,
+    )

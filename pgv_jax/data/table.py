@@ -1,0 +1,356 @@
+"""The table: memory-mapped arrays, the treaty between the data and the learner.
+
+``TABLE/manifest.json`` and for each logical shard ``TABLE/shard-00000/*.npy``; rows of an episode
+of T steps are its T steps and its final observation. See ``ARRAYS`` for the fields. Opening a
+table needs numpy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pgv_jax.data import texts as words
+from pgv_jax.errors import PgvError
+from pgv_jax.types import Episode
+
+FORMAT = "pgv_jax.table"
+VERSION = 1
+DTYPES = ("float32", "float16")
+LOOKUP_TEXTS = 4096
+"""Texts looked up at a time, so that a shard's vectors are never in memory as a whole."""
+
+ARRAYS = (
+    "vectors",  # [U, D] distinct texts of the shard; row 0 is SUCCESS, row 1 is FAILURE
+    "row_obs",  # int32 [R] text of the observation field (with history)
+    "row_note",  # int32 [R] text of the step's own observation, whole
+    "row_thought",  # int32 [R] text of the thought, -1 at final rows
+    "row_episode",  # int32 [R] the row's episode within the shard
+    "sentence_start",  # int32 [R + 1] bounds into sentence_ids
+    "sentence_ids",  # int32 [M] texts of the own observation's sentences, ascending, distinct
+    "episode_start",  # int32 [K + 1] row bounds
+    "episode_task",  # int32 [K] text of the task
+    "episode_success",  # int8 [K] 1, 0, -1 unknown
+    "episode_terminal",  # int8 [K]
+)
+
+Lookup = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One logical shard's arrays, memory-mapped and read-only; see ``ARRAYS``."""
+
+    vectors: np.ndarray
+    row_obs: np.ndarray
+    row_note: np.ndarray
+    row_thought: np.ndarray
+    row_episode: np.ndarray
+    sentence_start: np.ndarray
+    sentence_ids: np.ndarray
+    episode_start: np.ndarray
+    episode_task: np.ndarray
+    episode_success: np.ndarray
+    episode_terminal: np.ndarray
+
+
+@dataclass(frozen=True)
+class Table:
+    """An opened table: ``manifest`` (dict) and ``shards`` (one ``Shard`` a logical shard)."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], verify: bool = True) -> Table:
+        """Open a table; ``verify`` compares every file's SHA-256 with the manifest."""
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        if verify:
+            for relative, known in manifest["checksums"].items():
+                path = folder / relative
+                if not path.exists():
+                    raise PgvError(f"{path} is missing from the table; build the table again.")
+                if _sha256(path) != known:
+                    raise PgvError(
+                        f"{path} is damaged: its SHA-256 is not the one in manifest.json. Remove "
+                        f"{folder} and build the table again."
+                    )
+        shards = tuple(
+            Shard(**{name: _map(folder / _shard_name(s) / f"{name}.npy") for name in ARRAYS})
+            for s in range(manifest["shards"])
+        )
+        return cls(folder, manifest, shards)
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:05d}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise PgvError(f"{path} is missing from the table; build the table again.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise PgvError(
+            f"{path} is damaged ({error}); remove the table and build it again."
+        ) from None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PgvError(f"{folder} is not a table: it has no manifest.json.") from None
+    except (OSError, ValueError) as error:
+        raise PgvError(f"{path} is damaged ({error}); build the table again.") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise PgvError(f"{path} is not the manifest of a table; build the table again.")
+    if manifest.get("version") != VERSION:
+        raise PgvError(
+            f"{folder} is a table of version {manifest.get('version')}; this release reads "
+            f"version {VERSION}. Build the table again."
+        )
+    return manifest
+
+
+def texts_of(episodes: Iterable[Episode], history: int, *, candidates: bool = False) -> list[str]:
+    """Return the distinct texts that a table of ``episodes`` needs, in first-seen order.
+
+    SUCCESS, FAILURE, tasks, observation fields, own observations, their sentences and thoughts;
+    with ``candidates`` also the thoughts that were proposed.
+    """
+    seen: dict[str, None] = {words.SUCCESS: None, words.FAILURE: None}
+    for episode in episodes:
+        seen[episode.task] = None
+        for t in range(len(episode.steps) + 1):
+            note = words.own_observation(episode, t)
+            seen[words.observation_text(episode, t, history)] = None
+            seen[note] = None
+            for sentence in words.sentences(note):
+                seen[sentence] = None
+            if t < len(episode.steps):
+                seen[episode.steps[t].thought] = None
+                if candidates:
+                    for candidate in episode.steps[t].candidates:
+                        seen[candidate.thought] = None
+    return list(seen)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """An episode as text ids over the whole table: one int32 array a field."""
+
+    task: int
+    obs: np.ndarray
+    note: np.ndarray
+    thought: np.ndarray
+    sentence_start: np.ndarray
+    sentence_ids: np.ndarray
+    success: int
+    terminal: int
+
+
+def _rows(episode: Episode, history: int, ids: dict[str, int]) -> _Rows:
+    def number(text: str) -> int:
+        return ids.setdefault(text, len(ids))
+
+    count = len(episode.steps)
+    notes = [words.own_observation(episode, t) for t in range(count + 1)]
+    task = number(episode.task)
+    obs = [number(words.observation_text(episode, t, history)) for t in range(count + 1)]
+    note = [number(text) for text in notes]
+    thought = [number(step.thought) for step in episode.steps] + [-1]
+    held = [sorted({number(sentence) for sentence in words.sentences(text)}) for text in notes]
+    return _Rows(
+        task,
+        np.asarray(obs, np.int32),
+        np.asarray(note, np.int32),
+        np.asarray(thought, np.int32),
+        np.cumsum([0, *(len(row) for row in held)], dtype=np.int32),
+        np.asarray([text for row in held for text in row], np.int32),
+        -1 if episode.success is None else int(episode.success),
+        int(episode.is_terminal),
+    )
+
+
+def shard_of_episodes(lengths: Sequence[int], shards: int) -> list[list[int]]:
+    """Deal episodes to shards, longest first to the lightest; each shard lists them ascending."""
+    dealt: list[list[int]] = [[] for _ in range(shards)]
+    loads = [(0, s) for s in range(shards)]
+    for episode in sorted(range(len(lengths)), key=lambda k: (-lengths[k], k)):
+        load, s = heapq.heappop(loads)
+        dealt[s].append(episode)
+        heapq.heappush(loads, (load + lengths[episode], s))
+    return [sorted(members) for members in dealt]
+
+
+def build_table(
+    folder: str | os.PathLike[str],
+    episodes: Iterable[Episode],
+    lookup: Lookup,
+    *,
+    split: str,
+    shards: int,
+    history: int,
+    encoder: Mapping[str, Any],
+    data_fingerprint: str,
+    dtype: str = "float32",
+) -> Table:
+    """Write the table of one split's episodes, atomically; reuse the folder if it is this table.
+
+    ``lookup(texts) -> float32 [n, D]``; ``encoder`` is {name, fingerprint}. A folder with another
+    table is replaced. Vectors go to disk ``LOOKUP_TEXTS`` at a time.
+    """
+    if dtype not in DTYPES:
+        raise PgvError(f"Table dtype '{dtype}' is not supported; use one of {', '.join(DTYPES)}.")
+    if shards < 1:
+        raise PgvError(f"A table needs at least 1 shard, not {shards}.")
+    folder = Path(folder)
+    ids: dict[str, int] = {words.SUCCESS: 0, words.FAILURE: 1}
+    rows = [_rows(episode, history, ids) for episode in episodes]
+    if not rows:
+        raise PgvError(f"The split '{split}' has no episodes, so there is no table to build.")
+    dealt = shard_of_episodes([len(row.obs) - 1 for row in rows], min(shards, len(rows)))
+    dim = int(_vectors(lookup, [words.SUCCESS], None).shape[1])
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "split": split,
+        "shards": len(dealt),
+        "dim": dim,
+        "dtype": dtype,
+        "episodes": len(rows),
+        "steps": sum(len(row.obs) - 1 for row in rows),
+        "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
+        "texts": {"history": history, "fingerprint": words.template_fingerprint(history)},
+        "data_fingerprint": data_fingerprint,
+    }
+    present = _present(folder, manifest)
+    if present is not None:
+        return present
+    _write_table(folder, manifest, [[rows[k] for k in members] for members in dealt], ids, lookup)
+    return Table.open(folder, verify=False)
+
+
+def _write_table(
+    folder: Path,
+    manifest: dict[str, Any],
+    dealt: list[list[_Rows]],
+    ids: dict[str, int],
+    lookup: Lookup,
+) -> None:
+    """Write all shards beside the folder, then put them in its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        all_texts = list(ids)
+        for s, rows in enumerate(dealt):
+            part = temporary / _shard_name(s)
+            part.mkdir(parents=True)
+            _write_shard(part, rows, all_texts, lookup, manifest["dim"], manifest["dtype"])
+        checksums = {
+            str(path.relative_to(temporary)): _sha256(path)
+            for path in sorted(temporary.rglob("*.npy"))
+        }
+        (temporary / "manifest.json").write_text(
+            json.dumps({**manifest, "checksums": checksums}, indent=2, sort_keys=True) + "\n",
+            "utf-8",
+        )
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _present(folder: Path, manifest: dict[str, Any]) -> Table | None:
+    """Return the folder's table if it is undamaged and has this manifest."""
+    if not folder.exists():
+        return None
+    try:
+        known = _read_manifest(folder)
+        known.pop("checksums", None)
+        return Table.open(folder) if known == manifest else None
+    except PgvError:
+        if not (folder / "manifest.json").exists() and any(folder.iterdir()):
+            raise PgvError(
+                f"{folder} exists and is not a table; choose another folder or remove it."
+            ) from None
+        return None
+
+
+def _vectors(lookup: Lookup, texts: Sequence[str], dim: int | None) -> np.ndarray:
+    vectors = np.asarray(lookup(texts))
+    expected = (len(texts), dim if dim is not None else vectors.shape[-1])
+    if vectors.shape != expected:
+        raise PgvError(
+            f"The lookup of {len(texts)} texts returned an array of shape {vectors.shape}; "
+            f"{expected} was expected."
+        )
+    if not np.isfinite(vectors).all():
+        raise PgvError("The lookup returned a vector that is not finite; embed the texts again.")
+    return vectors
+
+
+def _write_shard(
+    part: Path, rows: list[_Rows], all_texts: list[str], lookup: Lookup, dim: int, dtype: str
+) -> None:
+    local: dict[int, int] = {0: 0, 1: 1}
+    for row in rows:
+        for text in (row.task, *row.obs, *row.note, *row.thought[:-1], *row.sentence_ids):
+            local.setdefault(int(text), len(local))
+    table_ids = np.fromiter(local, np.int32, len(local))
+    new_id = np.full(max(local) + 1, -1, np.int32)
+    new_id[table_ids] = np.arange(len(local), dtype=np.int32)
+
+    vectors = np.lib.format.open_memmap(
+        part / "vectors.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(local), dim)
+    )
+    for start in range(0, len(local), LOOKUP_TEXTS):
+        texts = [all_texts[text] for text in table_ids[start : start + LOOKUP_TEXTS]]
+        vectors[start : start + len(texts)] = _vectors(lookup, texts, dim)
+    vectors.flush()
+    del vectors
+
+    lengths = np.asarray([len(row.obs) for row in rows])
+    sentence_rows, starts, offset = [], [np.zeros(1, np.int32)], 0
+    for row in rows:
+        renamed = new_id[row.sentence_ids]
+        for a, b in zip(row.sentence_start[:-1], row.sentence_start[1:], strict=True):
+            sentence_rows.append(np.sort(renamed[a:b]))
+        starts.append(row.sentence_start[1:] + offset)
+        offset += len(row.sentence_ids)
+    thought = np.concatenate([row.thought for row in rows])
+    arrays = {
+        "row_obs": new_id[np.concatenate([row.obs for row in rows])],
+        "row_note": new_id[np.concatenate([row.note for row in rows])],
+        "row_thought": np.where(thought < 0, -1, new_id[np.maximum(thought, 0)]),
+        "row_episode": np.repeat(np.arange(len(rows)), lengths),
+        "sentence_start": np.concatenate(starts),
+        "sentence_ids": np.concatenate(sentence_rows),
+        "episode_start": np.concatenate([[0], np.cumsum(lengths)]),
+        "episode_task": new_id[[row.task for row in rows]],
+    }
+    for name, array in arrays.items():
+        np.save(part / f"{name}.npy", array.astype(np.int32))
+    np.save(part / "episode_success.npy", np.asarray([row.success for row in rows], np.int8))
+    np.save(part / "episode_terminal.npy", np.asarray([row.terminal for row in rows], np.int8))

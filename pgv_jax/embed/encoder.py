@@ -1,0 +1,132 @@
+"""What an encoder is, the hash encoder, and how a spec such as ``minilm`` becomes one.
+
+Frozen text -> vector. An encoder's ``fingerprint`` changes whenever its vectors may change
+(weights, pooling, prefix, truncation, normalisation); the store and the artifact carry it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pgv_jax.errors import PgvError
+
+
+@dataclass
+class EncodeStats:
+    """What an encoder has read since it was opened; encoders without tokens have none."""
+
+    texts: int = 0
+    tokens: int = 0
+    truncated: int = 0
+
+    def add(self, texts: int, tokens: int, truncated: int) -> None:
+        """Count one call."""
+        self.texts += texts
+        self.tokens += tokens
+        self.truncated += truncated
+
+
+class Encoder(Protocol):
+    """Turns texts into unit vectors, always the same way."""
+
+    @property
+    def name(self) -> str:
+        """The spec that opens it again: ``minilm``, ``hash:256``, ``hf:DIR?dim=64``, ``api:M``."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 hex over everything that changes the vectors."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts for manifests: model id, weights hash, pooling, prefix, dtype, ..."""
+        ...
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Embed ``texts`` in order: float32 [len(texts), dim]. ``progress(n)``: n more are done."""
+        ...
+
+
+def fingerprint_of(description: dict[str, Any]) -> str:
+    """sha256 hex of a JSON-able description, independent of key order."""
+    import json
+
+    canonical = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class HashEncoder:
+    """A fixed random unit vector of the text's SHA-256: deterministic, for tests and laws.
+
+    No two texts resemble each other, so a critic on it can only memorise.
+    """
+
+    def __init__(self, dim: int):
+        if dim < 1:
+            raise PgvError(f"Encoder 'hash:{dim}' needs a positive width, such as hash:256.")
+        self.name = f"hash:{dim}"
+        self.dim = dim
+        self.fingerprint = fingerprint_of(self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        return {"family": "hash", "version": 1, "dim": self.dim, "normalize": True}
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        for i, text in enumerate(texts):
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+            vector = np.random.Generator(
+                np.random.PCG64(int.from_bytes(digest, "big"))
+            ).standard_normal(self.dim)
+            vectors[i] = vector / np.linalg.norm(vector)
+        if progress is not None:
+            progress(len(texts))
+        return vectors
+
+
+def open_encoder(spec: str) -> Encoder:
+    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` -> Encoder.
+
+    Options follow a question mark: ``hf:Qwen/Qwen3-Embedding-0.6B?dim=256&dtype=bfloat16``.
+    """
+    base, _, options = spec.partition("?")
+    kind, _, rest = base.partition(":")
+    if kind == "hash":
+        if not rest.isdigit() or options:
+            raise PgvError(f"Encoder '{spec}' is not hash:D with a width D; write hash:256.")
+        return HashEncoder(int(rest))
+    if kind == "sentences" and rest:
+        from pgv_jax.embed.sentences import SentenceEncoder
+
+        return SentenceEncoder(open_encoder(rest))
+    if kind == "minilm" and not rest:
+        from pgv_jax.embed.local import open_minilm
+
+        return open_minilm(options)
+    if kind == "hf" and rest:
+        from pgv_jax.embed.local import open_hugging_face
+
+        return open_hugging_face(rest, options)
+    if kind == "api" and rest:
+        from pgv_jax.embed.api import open_api
+
+        return open_api(rest, options)
+    raise PgvError(
+        f"Encoder '{spec}' is unknown; use minilm, hash:D (for example hash:256), hf:ID_OR_DIR "
+        "or api:MODEL."
+    )

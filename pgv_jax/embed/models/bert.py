@@ -1,0 +1,192 @@
+"""BERT encoders (Devlin et al. 2019, arXiv:1810.04805) in flax nnx: MiniLM, BGE and E5 shapes.
+
+Inference only. Query, key and value share one matrix product; layers are unrolled, because a scan
+would copy every layer's weights on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pgv_jax.embed.weights import Block, Path, Reader, WeightFiles
+from pgv_jax.errors import PgvError
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": jax.nn.gelu,
+    "gelu_pytorch_tanh": jax.nn.gelu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+}
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The sizes that a ``config.json`` of model_type bert gives."""
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    max_positions: int
+    type_vocab_size: int
+    norm_eps: float
+    activation: str
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any], source: str = "config.json") -> BertConfig:
+        """Read a Hugging Face config; raises PgvError where it asks for something else."""
+        position = config.get("position_embedding_type", "absolute")
+        activation = config.get("hidden_act", "gelu")
+        if position != "absolute":
+            raise PgvError(
+                f"{source} asks for position_embedding_type {position!r}; BERT models with "
+                "'absolute' positions are supported."
+            )
+        if activation not in ACTIVATIONS:
+            raise PgvError(
+                f"{source} asks for hidden_act {activation!r}; supported are "
+                f"{', '.join(ACTIVATIONS)}."
+            )
+        if config.get("is_decoder") or config.get("add_cross_attention"):
+            raise PgvError(f"{source} describes a BERT decoder; only BERT encoders are supported.")
+        return cls(
+            vocab_size=config["vocab_size"],
+            hidden_size=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            intermediate_size=config["intermediate_size"],
+            max_positions=config.get("max_position_embeddings", 512),
+            type_vocab_size=config.get("type_vocab_size", 2),
+            norm_eps=config.get("layer_norm_eps", 1e-12),
+            activation=activation,
+        )
+
+
+class BertLayer(nnx.Module):
+    """Self-attention and feed-forward, each followed by residual and LayerNorm."""
+
+    def __init__(self, config: BertConfig, dtype: jnp.dtype, rngs: nnx.Rngs):
+        width = config.hidden_size
+
+        def linear(n_in: int, n_out: int) -> nnx.Linear:
+            return nnx.Linear(n_in, n_out, dtype=dtype, param_dtype=dtype, rngs=rngs)
+
+        self.heads = config.heads
+        self.activation = config.activation
+        self.qkv = linear(width, 3 * width)
+        self.out = linear(width, width)
+        self.norm_1 = _norm(config, dtype, rngs)
+        self.up = linear(width, config.intermediate_size)
+        self.down = linear(config.intermediate_size, width)
+        self.norm_2 = _norm(config, dtype, rngs)
+
+    def __call__(self, x_BLD: jax.Array, bias_B11L: jax.Array) -> jax.Array:
+        batch, length, width = x_BLD.shape
+        qkv = self.qkv(x_BLD).reshape(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = jnp.moveaxis(qkv, 2, 0)
+        query = query * (1.0 / math.sqrt(width // self.heads))
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(scores + bias_B11L, axis=-1).astype(x_BLD.dtype)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(batch, length, width)
+        x_BLD = self.norm_1(x_BLD + self.out(mixed))
+        hidden = ACTIVATIONS[self.activation](self.up(x_BLD))
+        return self.norm_2(x_BLD + self.down(hidden))
+
+
+class Bert(nnx.Module):
+    """Token ids int32 [B, L] and mask [B, L] (1 = token) -> hidden states [B, L, D].
+
+    ``layers`` may be fewer than the config's: the states after so many layers come out.
+    """
+
+    def __init__(
+        self, config: BertConfig, dtype: jnp.dtype, rngs: nnx.Rngs, layers: int | None = None
+    ):
+        def table(rows: int) -> nnx.Embed:
+            return nnx.Embed(rows, config.hidden_size, dtype=dtype, param_dtype=dtype, rngs=rngs)
+
+        self.words = table(config.vocab_size)
+        self.positions = table(config.max_positions)
+        self.types = table(config.type_vocab_size)
+        self.norm = _norm(config, dtype, rngs)
+        count = config.layers if layers is None else layers
+        self.layers = nnx.List([BertLayer(config, dtype, rngs) for _ in range(count)])
+
+    def __call__(self, ids_BL: jax.Array, mask_BL: jax.Array) -> jax.Array:
+        """Hidden states after the last of our layers."""
+        length = ids_BL.shape[1]
+        places = self.positions.embedding[None, :length] + self.types.embedding[None, :1]
+        x = self.norm(self.words(ids_BL) + places)
+        bias = jnp.where(mask_BL[:, None, None, :] > 0, 0.0, -1e30).astype(jnp.float32)
+        for block in self.layers:
+            x = block(x, bias)
+        return x
+
+
+def _norm(config: BertConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(
+        config.hidden_size,
+        epsilon=config.norm_eps,
+        dtype=dtype,
+        param_dtype=dtype,
+        use_fast_variance=False,
+        rngs=rngs,
+    )
+
+
+def blocks(config: BertConfig, layers: int, files: WeightFiles) -> dict[Path, Reader]:
+    """For every parameter of ``Bert``'s state: what reads a block of it from ``files``."""
+    found: dict[Path, Reader] = {}
+
+    def plain(path: Path, name: str) -> None:
+        found[path] = lambda index, shape: files.block(name, index, shape)
+
+    def kernel(path: Path, name: str) -> None:
+        found[path] = lambda index, shape: files.block(name, index[::-1], shape[::-1]).T
+
+    def norm(path: Path, name: str) -> None:
+        plain((*path, "scale"), f"{name}.weight")
+        plain((*path, "bias"), f"{name}.bias")
+
+    def fused(path: Path, names: list[str]) -> None:
+        def read(kind: str, index: Block, shape: tuple[int, ...]) -> np.ndarray:
+            # A block may cross from one part into the next: parts are read whole (they are small).
+            part = (shape[-1] // len(names), *shape[:-1])
+            whole = (slice(None),) * len(part)
+            parts = [files.block(f"{name}.{kind}", whole, part).T for name in names]
+            return np.concatenate(parts, axis=-1)[index]
+
+        found[(*path, "kernel")] = partial(read, "weight")
+        found[(*path, "bias")] = partial(read, "bias")
+
+    for theirs, ours in (("word", "words"), ("position", "positions"), ("token_type", "types")):
+        plain((ours, "embedding"), f"embeddings.{theirs}_embeddings.weight")
+    norm(("norm",), "embeddings.LayerNorm")
+    for i in range(layers):
+        layer, at = f"encoder.layer.{i}", ("layers", i)
+        fused((*at, "qkv"), [f"{layer}.attention.self.{n}" for n in ("query", "key", "value")])
+        for theirs, ours in LINEAR.items():
+            kernel((*at, ours, "kernel"), f"{layer}.{theirs}.weight")
+            plain((*at, ours, "bias"), f"{layer}.{theirs}.bias")
+        norm((*at, "norm_1"), f"{layer}.attention.output.LayerNorm")
+        norm((*at, "norm_2"), f"{layer}.output.LayerNorm")
+    return found
+
+
+LINEAR = {
+    "attention.output.dense": "out",
+    "intermediate.dense": "up",
+    "output.dense": "down",
+}

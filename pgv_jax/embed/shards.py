@@ -1,0 +1,116 @@
+"""Shard files of an embedding store: keys and vectors side by side, checked and atomic.
+
+A shard is ``NAME.keys.npy`` (uint8 [n, 32]) and ``NAME.vectors.npy`` (float32 [n, D]). It counts
+only once the store's manifest names it with both checksums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pgv_jax.errors import PgvError
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """What the manifest says of one shard."""
+
+    name: str
+    count: int
+    keys_sha256: str
+    vectors_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's form."""
+        return asdict(self)
+
+    def paths(self, folder: Path) -> tuple[Path, Path]:
+        """The files of the keys and of the vectors."""
+        return folder / f"{self.name}.keys.npy", folder / f"{self.name}.vectors.npy"
+
+
+def sha256_file(path: Path) -> str:
+    """Checksum of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, payload: bytes) -> None:
+    """Write beside, flush to disk, rename: a reader sees the old file or the whole new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically."""
+    write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())
+
+
+def write_shard(folder: Path, name: str, keys: np.ndarray, vectors: np.ndarray) -> ShardEntry:
+    """Write one shard; it stays invisible until the manifest names the returned entry."""
+    entry = ShardEntry(name, len(keys), "", "")
+    sums = []
+    for path, array in zip(entry.paths(folder), (keys, vectors), strict=True):
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".tmp-")
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        sums.append(sha256_file(Path(temporary)))
+        os.replace(temporary, path)
+    return ShardEntry(name, len(keys), *sums)
+
+
+class Shard:
+    """An open shard: keys in memory, vectors memory-mapped and checked on first use."""
+
+    def __init__(self, folder: Path, entry: ShardEntry, dim: int):
+        self.entry = entry
+        self.dim = dim
+        self._keys_path, self._vectors_path = entry.paths(folder)
+        self._vectors: np.ndarray | None = None
+        self._verify(self._keys_path, entry.keys_sha256)
+        self.keys: np.ndarray = np.load(self._keys_path)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """float32 [n, D]; raises PgvError where the file does not match its checksum."""
+        if self._vectors is None:
+            self._verify(self._vectors_path, self.entry.vectors_sha256)
+            vectors = np.load(self._vectors_path, mmap_mode="r")
+            if vectors.shape != (self.entry.count, self.dim):
+                raise PgvError(
+                    f"{self._vectors_path} holds an array {vectors.shape}, its manifest says "
+                    f"{(self.entry.count, self.dim)}; delete the store's folder and embed again."
+                )
+            self._vectors = vectors
+        return self._vectors
+
+    def _verify(self, path: Path, expected: str) -> None:
+        found = sha256_file(path)
+        if found != expected:
+            raise PgvError(
+                f"{path} is damaged: its checksum is {found[:12]}..., the manifest says "
+                f"{expected[:12]}...; delete that file and run `pgv embed` again, which embeds "
+                f"its {self.entry.count} texts anew."
+            )

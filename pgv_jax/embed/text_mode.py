@@ -1,0 +1,142 @@
+"""One forward pass a text: the common way to embed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from pgv_jax.embed.batches import Buckets, Plan
+from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
+from pgv_jax.embed.models.load import Loaded
+from pgv_jax.embed.models.sharding import DATA
+from pgv_jax.embed.pooling import pool
+from pgv_jax.embed.rules import TextRules
+from pgv_jax.embed.runner import Runner, pad_ids
+from pgv_jax.embed.tokens import TextTokenizer, Tokens
+
+VERSION = 1
+_BLOCK_TEXTS = 512
+_IN_FLIGHT = 3
+
+
+class TextEncoder:
+    """A frozen language model as an encoder of single texts; see ``embed.local`` for opening."""
+
+    def __init__(
+        self,
+        name: str,
+        loaded: Loaded,
+        tokenizer: TextTokenizer,
+        budget: int,
+        mesh: Mesh | None = None,
+    ):
+        rules = tokenizer.rules
+        self.name, self.rules, self.tokenizer, self.loaded = name, rules, tokenizer, loaded
+        self.dim = rules.truncate_to or loaded.hidden_size
+        self.stats = EncodeStats()
+        self.buckets = Buckets.up_to(rules.max_tokens, budget, mesh.shape[DATA] if mesh else 1)
+
+        def vectors(model: nnx.Module, ids_BL: jax.Array, count_B: jax.Array) -> jax.Array:
+            mask_BL = (jnp.arange(ids_BL.shape[1])[None] < count_B[:, None]).astype(jnp.int32)
+            return pool(model(ids_BL, mask_BL), mask_BL, rules)
+
+        self.runner = Runner(loaded.model, vectors, mesh)
+        self.fingerprint = fingerprint_of(self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that changes the vectors: weights, tokenizer, rules, dtype."""
+        return describe("text", self.loaded, self.tokenizer, self.rules, self.dim)
+
+    @property
+    def compilations(self) -> int:
+        """How many shapes were compiled so far."""
+        return self.runner.compilations
+
+    def warm_up(self, texts: int | None = None) -> None:
+        """Compile every shape that a call with up to ``texts`` texts can meet (None: any call).
+
+        A batch may be a third empty, so shapes of up to 1.5 x ``texts`` rows count.
+        """
+        for rows, length in self.buckets.shapes():
+            smallest = rows == self.buckets.small(length)[0]
+            if texts is None or smallest or 2 * rows <= 3 * texts:
+                self.runner.prepare((rows, length), (rows,))
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Embed ``texts`` in order: float32 [len(texts), dim]."""
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        found: dict[int, Tokens] = {}
+        planner = self.buckets.planner()
+        pending: deque[tuple[Plan, jax.Array]] = deque()
+
+        def collect() -> None:
+            plan, result = pending.popleft()
+            vectors[plan.indices] = np.asarray(result)[: len(plan.indices)]
+            if progress is not None:
+                progress(len(plan.indices))
+
+        def start(plan: Plan) -> None:
+            rows = [found.pop(i).ids for i in plan.indices]
+            pending.append((plan, self.runner(*pad_ids(rows, (plan.rows, plan.length)))))
+            if len(pending) > _IN_FLIGHT:
+                collect()
+
+        for indices, tokens in self._tokenized(texts):
+            self.stats.add(
+                len(tokens), sum(len(t.ids) for t in tokens), sum(t.truncated for t in tokens)
+            )
+            found.update(zip(indices, tokens, strict=True))
+            for plan in planner.push(indices, [len(t.ids) for t in tokens]):
+                start(plan)
+        for plan in planner.flush():
+            start(plan)
+        while pending:
+            collect()
+        return vectors
+
+    def _tokenized(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Tokens]]]:
+        """Blocks of texts, longest first; the next block is tokenized while one is computed."""
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        blocks = [order[at : at + _BLOCK_TEXTS] for at in range(0, len(order), _BLOCK_TEXTS)]
+        if len(blocks) <= 1:
+            for block in blocks:
+                yield block, self.tokenizer([texts[i] for i in block])
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool_:
+            waiting: deque[tuple[list[int], Future[list[Tokens]]]] = deque()
+            for block in blocks:
+                waiting.append((block, pool_.submit(self.tokenizer, [texts[i] for i in block])))
+                if len(waiting) > 2:
+                    ready, future = waiting.popleft()
+                    yield ready, future.result()
+            for ready, future in waiting:
+                yield ready, future.result()
+
+
+def describe(
+    mode: str, loaded: Loaded, tokenizer: TextTokenizer, rules: TextRules, dim: int
+) -> dict[str, Any]:
+    """The facts of a local encoder that decide its vectors; its fingerprint is taken of them."""
+    return {
+        "version": VERSION,
+        "mode": mode,
+        "family": loaded.family,
+        "weights_sha256": loaded.weights_sha256,
+        "tokenizer_sha256": tokenizer.sha256,
+        "special_tokens": [tokenizer.head, tokenizer.tail],
+        "dtype": loaded.dtype,
+        "layers": loaded.layers,
+        "dim": dim,
+        **{key: value for key, value in asdict(rules).items() if key != "layer"},
+    }

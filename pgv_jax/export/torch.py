@@ -1,0 +1,185 @@
+"""The critic as a PyTorch module: needs torch, safetensors and huggingface_hub, never JAX.
+
+This file imports nothing of its own package: an export carries a copy of it beside the weights,
+and either copy loads them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS = {
+    "gelu": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+LAYER_NORM_EPSILON = 1e-6
+"""Flax's default, not PyTorch's 1e-5."""
+
+
+class Head(nn.Module):
+    """E multilayer perceptrons side by side, on one input that is a few named embeddings.
+
+    The first layer is additive, h = b + sum_f x_f W_f, so each embedding is projected once however
+    many others it meets. Parameters keep the artifact's names and shapes: kernels are [E, in, out].
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[str],
+        dim: int,
+        hidden: Sequence[int],
+        ensemble: int,
+        layer_norm: bool,
+        activation: str,
+    ):
+        super().__init__()
+        self.fields = tuple(fields)
+        self.depth = len(hidden)
+        self.layer_norm = layer_norm
+        self.activation = ACTIVATIONS[activation]
+
+        def empty(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(ensemble, *shape))
+
+        def group(**parameters: nn.Parameter) -> nn.ParameterDict:
+            return nn.ParameterDict(parameters)
+
+        for field in self.fields:
+            self.add_module(field, group(kernel=empty(dim, hidden[0])))
+        self.bias_0 = empty(hidden[0])
+        for i, width in enumerate(hidden):
+            if i:
+                layer = group(kernel=empty(hidden[i - 1], width), bias=empty(width))
+                self.add_module(f"dense_{i}", layer)
+            if layer_norm:
+                self.add_module(f"norm_{i}", group(scale=empty(width), bias=empty(width)))
+        self.out = group(kernel=empty(hidden[-1], 1), bias=empty(1))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One embedding [..., D] a field -> logits [E, ...]; leading axes broadcast."""
+        projected = [
+            torch.einsum("...d,edh->e...h", inputs[field], self.get_submodule(field)["kernel"])
+            for field in self.fields
+        ]
+        # Right-aligned, so that e.g. thoughts [N, 1, D] meet goals [G, D].
+        rank = max(x.ndim for x in projected)
+        h = _member(self.bias_0, rank)
+        for x in projected:
+            h = h + x.reshape(x.shape[:1] + (1,) * (rank - x.ndim) + x.shape[1:])
+        for i in range(self.depth):
+            if i:
+                h = self._affine(self.get_submodule(f"dense_{i}"), h)
+            if self.layer_norm:
+                norm = self.get_submodule(f"norm_{i}")
+                h = functional.layer_norm(h, h.shape[-1:], eps=LAYER_NORM_EPSILON)
+                h = h * _member(norm["scale"], rank) + _member(norm["bias"], rank)
+            h = self.activation(h)
+        return self._affine(self.out, h).squeeze(-1)
+
+    def _affine(self, layer: Any, h: Tensor) -> Tensor:
+        return torch.einsum("e...h,ehk->e...k", h, layer["kernel"]) + _member(layer["bias"], h.ndim)
+
+
+def _member(parameter_EH: Tensor, rank: int) -> Tensor:
+    """[E, H] -> [E, 1, ..., 1, H] with ``rank`` axes."""
+    e, h = parameter_EH.shape
+    return parameter_EH.reshape((e,) + (1,) * (rank - 2) + (h,))
+
+
+class PgvCritic(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="pgv_jax",
+    tags=["value-function", "reinforcement-learning"],
+):
+    """Q(task, observation, thought, goal) and V(task, observation, goal), on embeddings.
+
+    ``PgvCritic.from_pretrained(folder_or_hub_id)`` opens an export. Inputs are float32 embeddings
+    [..., D] of the encoder that ``encoder`` names; their leading axes broadcast, so thoughts
+    [N, 1, D] and goals [G, D] give values [N, G]. Bounded ("sigmoid") heads answer in [0, 1].
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: Sequence[int],
+        ensemble: int,
+        layer_norm: bool = True,
+        activation: str = "gelu",
+        head: str = "sigmoid",
+        heads: Sequence[str] = ("q", "v"),
+        fields: Sequence[str] = ("task", "observation", "thought", "goal"),
+        encoder: Mapping[str, Any] | None = None,
+        texts: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation '{activation}' is none of {', '.join(ACTIVATIONS)}")
+        if head not in ("sigmoid", "linear"):
+            raise ValueError(f"head '{head}' is neither sigmoid nor linear")
+        self.dim = dim
+        self.bounded = head == "sigmoid"
+        self.heads = tuple(heads)
+        self.encoder = dict(encoder or {})
+        self.texts = dict(texts or {})
+        shape = (dim, hidden)
+        if "q" in heads:
+            self.q_head = Head(fields, *shape, ensemble, layer_norm, activation)
+        if "v" in heads:
+            state_fields = [field for field in fields if field != "thought"]
+            self.v_head = Head(state_fields, *shape, 1, layer_norm, activation)
+
+    def forward(self, task: Tensor, observation: Tensor, thought: Tensor, goal: Tensor) -> Tensor:
+        """The same as ``q``."""
+        return self.q(task, observation, thought, goal)
+
+    def q(self, task: Tensor, observation: Tensor, thought: Tensor, goal: Tensor) -> Tensor:
+        """Q's mean over the ensemble, embeddings [..., D] -> [...]."""
+        return self.q_ensemble(task, observation, thought, goal).mean(0)
+
+    def q_ensemble(
+        self, task: Tensor, observation: Tensor, thought: Tensor, goal: Tensor
+    ) -> Tensor:
+        """Q by each member of the ensemble, embeddings [..., D] -> [E, ...]."""
+        inputs = {"task": task, "observation": observation, "thought": thought, "goal": goal}
+        return self._values("q", inputs)
+
+    def v(self, task: Tensor, observation: Tensor, goal: Tensor) -> Tensor:
+        """V, embeddings [..., D] -> [...]."""
+        return self._values("v", {"task": task, "observation": observation, "goal": goal})[0]
+
+    def _values(self, head: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        if head not in self.heads:
+            raise ValueError(
+                f"the {head.upper()} head of this critic was not trained; it has {self.heads}"
+            )
+        for name, x in inputs.items():
+            if x.shape[-1] != self.dim:
+                raise ValueError(f"{name} is {x.shape[-1]} wide; the critic reads {self.dim}")
+        logits = self.get_submodule(f"{head}_head")(inputs)
+        return torch.sigmoid(logits) if self.bounded else logits
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any
+    ) -> PgvCritic:
+        # Strict, where the mixin's default leaves parameters that the file lacks at random.
+        if not os.path.isdir(model_id):
+            kwargs |= {"map_location": map_location, "strict": strict}
+            hub: PgvCritic = super()._from_pretrained(model_id=model_id, **kwargs)
+            return hub
+        download = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        critic = cls(**{name: value for name, value in kwargs.items() if name not in download})
+        weights = os.path.join(model_id, "model.safetensors")
+        critic.load_state_dict(load_file(weights, device=map_location), strict=strict)
+        return critic.eval()

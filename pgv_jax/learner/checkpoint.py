@@ -1,0 +1,66 @@
+"""The resumable state of a training run, kept by Orbax. The published critic is the artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from pgv_jax.errors import PgvError
+from pgv_jax.learner.state import State
+
+
+class Checkpoints:
+    """``WORKDIR/checkpoints``: asynchronous saves, the last ``keep`` of them, atomically."""
+
+    def __init__(self, folder: Path, keep: int, identity: dict[str, Any]):
+        """``identity`` is what must not change between a run and its continuation."""
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._identity = identity
+        self._folder = folder
+
+    def latest(self) -> int | None:
+        """Return the newest complete checkpoint's step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: State, progress: dict[str, Any]) -> None:
+        """Start saving; returns once the state is copied off the devices."""
+        step = int(state.step)
+        if step == self.latest():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()),
+                progress=ocp.args.JsonSave({"identity": self._identity, **progress}),
+            ),
+        )
+
+    def restore(self, abstract: State) -> tuple[State, dict[str, Any]] | None:
+        """Restore the newest checkpoint onto the shardings of ``abstract``, or return None."""
+        step = self.latest()
+        if step is None:
+            return None
+        progress = self._manager.restore(
+            step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
+        )["progress"]
+        for key, mine in self._identity.items():
+            theirs = progress["identity"].get(key)
+            if theirs != mine:
+                raise PgvError(
+                    f"The checkpoint in {self._folder} was made with {key} = {theirs}, but this "
+                    f"run has {mine}; use another --workdir, or remove that folder to start again."
+                )
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict())),
+        )["state"]
+        return State(**jax.tree.map(lambda x: x, restored)), progress
+
+    def close(self) -> None:
+        """Wait for the last save."""
+        self._manager.wait_until_finished()
+        self._manager.close()

@@ -1,0 +1,257 @@
+"""The training loop: dispatch a chunk, then write the metrics of the one before it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from pgv_jax.config import Config
+from pgv_jax.critic import CriticSpec
+from pgv_jax.data.table import Table
+from pgv_jax.errors import PgvError
+from pgv_jax.learner import mesh as meshes
+from pgv_jax.learner.checkpoint import Checkpoints
+from pgv_jax.learner.feed import ResidentFeed, goal_spec
+from pgv_jax.learner.metrics import MetricsFile
+from pgv_jax.learner.standardize import folded
+from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
+from pgv_jax.learner.step import make_chunk, make_update
+from pgv_jax.learner.validate import Validation
+
+CALL_SECONDS = 1.0
+"""What a fused call should last, so that the host is idle and Ctrl-C is still answered soon."""
+QUICK_SECONDS = 0.1
+"""A shorter call is worth compiling again for more updates a call."""
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The critic that a run ends with: host parameters, their spec, and how they were chosen."""
+
+    params: Any
+    spec: CriticSpec
+    step: int
+    metrics: dict[str, float]
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into a flag: a run ends between chunks, its state saved."""
+
+    def __enter__(self) -> Interrupts:
+        self.asked = False
+        self._before = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        except ValueError:
+            pass  # not the main thread: whoever runs us there also handles signals
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:  # asked twice: now
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    config: Config,
+    table: Table,
+    held_out: Table | None,
+    workdir: Path,
+    progress: Progress = lambda step, metrics: None,
+) -> Trained:
+    """Train a critic to ``config.train.steps``, or continue the run that ``workdir`` holds.
+
+    ``progress(step, metrics)`` is told each log point. Raises PgvError for a batch, mesh or
+    checkpoint that does not fit and for a loss that is not finite, KeyboardInterrupt after saving
+    on SIGINT or SIGTERM.
+    """
+    mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
+    spec = critic_spec(config, table.manifest["dim"])
+    optimizer = make_optimizer(config.train)
+    abstract = abstract_state(spec, optimizer, mesh)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", config.train.keep, _identity(config, spec, table)
+    )
+    try:
+        run: dict[str, Any]
+        restored = checkpoints.restore(abstract)
+        if restored is None:
+            state = init_state(spec, optimizer, mesh, config.train.seed)
+            run = {"best_step": 0, "best_score": None, "best_metrics": {}}
+        else:
+            state, run = restored
+            run.pop("identity")
+        loop = _Loop(config, table, held_out, mesh, abstract, optimizer, spec)
+        with Interrupts() as interrupts:
+            metrics = MetricsFile(workdir / "metrics.jsonl", int(state.step))
+            try:
+                state = loop.run(state, run, checkpoints, metrics, progress, interrupts)
+            finally:
+                metrics.close()
+        if interrupts.asked and int(state.step) < config.train.steps:
+            raise KeyboardInterrupt
+    finally:
+        checkpoints.close()
+    chosen = state.best if run["best_score"] is not None else state.params
+    step = run["best_step"] if run["best_score"] is not None else int(state.step)
+    return Trained(jax.device_get(folded(chosen, loop.standards)), spec, step, run["best_metrics"])
+
+
+def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
+    """What a checkpoint must share with the run that continues it."""
+    m = table.manifest
+    train = config.train.model_dump(include={"batch", "seed", "lr", "schedule", "weight_decay"})
+    return {
+        "critic": spec.to_json(),
+        "objective": config.objective.model_dump(),
+        "goals": config.goals.model_dump(),
+        "train": train,
+        "encoder": m["encoder"]["fingerprint"],
+        "texts": m["texts"]["fingerprint"],
+        "data": m["data_fingerprint"],
+        "shards": m["shards"],
+    }
+
+
+class _Loop:
+    """What stays the same from chunk to chunk."""
+
+    def __init__(
+        self,
+        config: Config,
+        table: Table,
+        held_out: Table | None,
+        mesh: Mesh,
+        abstract: State,
+        optimizer: optax.GradientTransformation,
+        spec: CriticSpec,
+    ):
+        self._train = config.train
+        self._feed = ResidentFeed(table, mesh, config)
+        self._update = make_update(spec, config.objective, optimizer)
+        self.standards = self._feed.standards
+        self._mesh, self._abstract = mesh, abstract
+        self._chunks: dict[int, Callable] = {}
+        self._validate = None
+        if held_out is not None and config.train.early_stop:
+            self._validate = Validation(held_out, spec, goal_spec(config))
+        if self._train.eval_every % self._train.log_every:
+            good = max(1, round(self._train.eval_every / self._train.log_every))
+            raise PgvError(
+                f"train.eval_every = {self._train.eval_every} is not a multiple of train.log_every "
+                f"= {self._train.log_every}; use {good * self._train.log_every}."
+            )
+
+    def run(
+        self,
+        state: State,
+        run: dict[str, Any],
+        checkpoints: Checkpoints,
+        metrics: MetricsFile,
+        progress: Progress,
+        interrupts: Interrupts,
+    ) -> State:
+        """Run chunks until the last step, patience's end or an interrupt."""
+        train = self._train
+        window = train.scan or train.log_every
+        step, pending, saved = int(state.step), None, int(state.step)
+        stop, timing = False, not train.scan
+        while step < train.steps and not stop:
+            begin = time.perf_counter()
+            length = min(self._to_boundary(step, window), train.steps - step)
+            compiled = length in self._chunks
+            state, device_metrics = self._chunk(length)(state, self._feed.data)
+            step += length
+            if pending is not None:
+                self._write(pending, metrics, progress)
+            pending = (step, device_metrics)
+            if timing and compiled:
+                jax.block_until_ready(device_metrics)
+                window, timing = self._longer(window, time.perf_counter() - begin), False
+            at_evaluation = step % train.eval_every == 0 or step == train.steps
+            if at_evaluation and self._validate is not None:
+                state, stop = self._select(state, step, run, metrics)
+            due = step - saved >= train.checkpoint_every
+            if due or stop or interrupts.asked or step == train.steps:
+                self._write(pending, metrics, progress)  # and so refuses to save what is not finite
+                pending = None
+                checkpoints.save(state, run)
+                saved = step
+            if interrupts.asked:
+                break
+        return state
+
+    def _chunk(self, length: int) -> Callable:
+        if length not in self._chunks:
+            self._chunks[length] = make_chunk(
+                self._update, self._feed, self._mesh, self._abstract, length
+            )
+        return self._chunks[length]
+
+    def _to_boundary(self, step: int, window: int) -> int:
+        """Updates up to the next evaluation, at most a window."""
+        return min(window, self._train.eval_every - step % self._train.eval_every)
+
+    def _longer(self, window: int, seconds: float) -> int:
+        """The multiple of ``log_every`` that divides ``eval_every`` and lasts about a second."""
+        if seconds > QUICK_SECONDS:
+            return window
+        unit = self._train.log_every
+        fits = [
+            n
+            for n in range(unit, self._train.eval_every + 1, unit)
+            if self._train.eval_every % n == 0 and n * seconds / window <= CALL_SECONDS
+        ]
+        return max([window, *fits])
+
+    def _write(self, pending: tuple[int, Any], metrics: MetricsFile, progress: Progress) -> None:
+        """Write means over ``log_every`` updates; a value that is not finite ends the run."""
+        last, arrays = pending
+        host = {name: np.asarray(values) for name, values in jax.device_get(arrays).items()}
+        length = len(host["loss"])
+        for name, values in host.items():
+            if not np.isfinite(values).all():
+                step = last - length + 1 + int(np.argmin(np.isfinite(values)))
+                raise PgvError(
+                    f"{name} is not finite at step {step}; the last good checkpoint is kept. "
+                    "Lower train.lr, or look at the data with `pgv describe`."
+                )
+        unit = min(self._train.log_every, length)
+        for begin in range(0, length, unit):
+            part = {name: float(v[begin : begin + unit].mean()) for name, v in host.items()}
+            step = last - length + min(begin + unit, length)
+            metrics.write({"step": step, **part})
+            progress(step, part)
+
+    def _select(
+        self, state: State, step: int, run: dict[str, Any], metrics: MetricsFile
+    ) -> tuple[State, bool]:
+        """Judge on held-out tasks, keep the best, and say whether patience has run out."""
+        assert self._validate is not None
+        scores = self._validate(folded(state.params, self.standards))
+        if not scores:
+            return state, False
+        metrics.write({"step": step, **scores})
+        if run["best_score"] is None or scores["val_score"] > run["best_score"]:
+            run.update(best_score=scores["val_score"], best_step=step, best_metrics=scores)
+            best = jax.tree.map(lambda x: x.copy(), state.params)
+            return state._replace(best=best), False
+        waited = (step - run["best_step"]) // self._train.eval_every
+        return state, bool(self._train.patience) and waited >= self._train.patience

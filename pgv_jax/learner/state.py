@@ -1,0 +1,84 @@
+"""What training changes: parameters, their slow copy, the optimizer's moments and the step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from pgv_jax.config import Config, TrainConfig
+from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.learner import mesh as meshes
+
+
+class State(NamedTuple):
+    """A pytree of arrays. ``best`` are the parameters that were best on held-out tasks."""
+
+    params: Any
+    target: Any
+    best: Any
+    moments: Any
+    step: jax.Array
+
+
+def critic_spec(config: Config, dim: int) -> CriticSpec:
+    """The critic that a configuration asks for, on embeddings of width ``dim``."""
+    c = config.critic
+    return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, config.objective.head)
+
+
+def make_optimizer(train: TrainConfig) -> optax.GradientTransformation:
+    """AdamW with a linear warm-up and a constant or cosine rate; biases and norms do not decay."""
+    if train.schedule == "cosine":
+        rate: Any = optax.warmup_cosine_decay_schedule(
+            0.0 if train.warmup else train.lr, train.lr, train.warmup, max(train.steps, 1)
+        )
+    elif train.warmup:
+        rate = optax.linear_schedule(0.0, train.lr, train.warmup)
+    else:
+        rate = train.lr
+    return optax.adamw(rate, weight_decay=train.weight_decay, mask=decayed)
+
+
+def decayed(params: Any) -> Any:
+    """True for the kernels."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "kernel" in jax.tree_util.keystr(path), params
+    )
+
+
+def graph_of(spec: CriticSpec) -> nnx.GraphDef:
+    """The critic's static part; ``nnx.merge(graph, params)`` gives the module back."""
+    return nnx.split(nnx.eval_shape(lambda: Critic(spec, jax.random.key(0))))[0]
+
+
+def abstract_state(spec: CriticSpec, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
+    """The state's shapes with their shardings: what a checkpoint is restored into."""
+    shapes = jax.eval_shape(lambda: _init(spec, optimizer, jax.random.key(0)))
+    shardings = meshes.parameter_shardings(mesh, shapes)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+
+
+def init_state(
+    spec: CriticSpec, optimizer: optax.GradientTransformation, mesh: Mesh, seed: int
+) -> State:
+    """Initialise on the devices: eval_shape -> shardings -> jit with ``out_shardings``."""
+    abstract = abstract_state(spec, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    init = jax.jit(lambda key: _init(spec, optimizer, key), out_shardings=shardings)
+    return init(jax.random.key(seed))
+
+
+def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
+    params = nnx.to_pure_dict(nnx.state(Critic(spec, key)))
+    copy = jax.tree.map(jnp.copy, params)
+    best = jax.tree.map(jnp.copy, params)
+    return State(params, copy, best, optimizer.init(params), jnp.zeros((), jnp.int32))

@@ -1,0 +1,125 @@
+"""Model selection on held-out *tasks*: two ranking scores that no moving target can flatter.
+
+success   AUC of Q(s, thought, success) against the episode's result, among steps with the same
+          index: a critic that only counts steps scores 1/2.
+goals     AUC of Q(s, thought, g) for state goals that do not hold now against whether g holds
+          later in the episode; future and random goals in equal parts. Not asked of a critic
+          that is trained on outcomes alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pgv_jax.critic import CriticSpec, link
+from pgv_jax.data.relabel import OUTCOME, SUCCESS_ID, Draw, GoalSpec, chance, index_of, relabel
+from pgv_jax.data.table import Shard, Table
+from pgv_jax.learner.state import graph_of
+
+STEPS = 2048
+"""Steps judged at most, drawn evenly over the held-out episodes."""
+LEAST = 20
+"""Pairs needed on both sides before an AUC says anything."""
+
+
+class Validation:
+    """The held-out questions, drawn once, and how to put them to a critic."""
+
+    def __init__(self, table: Table, spec: CriticSpec, goals: GoalSpec):
+        self._graph = graph_of(spec)
+        self._head = spec.head
+        self._states = sum(goals.shares[:OUTCOME]) > 0
+        index, longest = index_of(table.shards)
+        half = GoalSpec((0.0, 0.5, 0.5, 0.0), goals.gamma, goals.form, "uniform")
+        limit = STEPS // len(table.shards)
+        bits = chance(jax.random.key(0), limit)
+        draw = jax.jit(lambda index, rows: relabel(bits, index, rows, half, longest))
+        asked = []
+        for i, shard in enumerate(table.shards):
+            steps = index.step_row[i, : index.steps[i]]
+            rows = np.asarray(steps[np.linspace(0, len(steps) - 1, limit).astype(int)])
+            drawn = jax.device_get(draw(jax.tree.map(lambda x, i=i: x[i], index), rows))
+            asked.append(_questions(shard, rows, drawn))
+        asked_for = {name: np.concatenate([a[name] for a in asked]) for name in asked[0]}
+        self._later, self._counts = asked_for.pop("later"), asked_for.pop("counts")
+        self._time, self._success = asked_for.pop("time"), asked_for.pop("success")
+        self._inputs = {name: jnp.asarray(x, jnp.float32) for name, x in asked_for.items()}
+        self._score = jax.jit(self._values)
+
+    def _values(self, params: Any) -> tuple[jax.Array, jax.Array]:
+        critic = nnx.merge(self._graph, nnx.State(params))
+        inputs = dict(self._inputs)
+        success_goal = inputs.pop("success_goal")
+        on_goal = link(critic.q(inputs), self._head).mean(0)
+        on_success = link(critic.q({**inputs, "goal": success_goal}), self._head).mean(0)
+        return on_goal, on_success
+
+    def __call__(self, params: Any) -> dict[str, float]:
+        """Return ``val_success``, ``val_goals`` where testable, and their mean ``val_score``."""
+        on_goal, on_success = (np.asarray(x) for x in self._score(params))
+        scores = {}
+        known = self._success >= 0
+        auc = stratified_auc(on_success[known], self._success[known] == 1, self._time[known])
+        if auc is not None:
+            scores["val_success"] = auc
+        counts = self._counts
+        auc = None
+        if self._states:
+            auc = stratified_auc(on_goal[counts], self._later[counts], np.zeros(counts.sum()))
+        if auc is not None:
+            scores["val_goals"] = auc
+        if scores:
+            scores["val_score"] = sum(scores.values()) / len(scores)
+        return scores
+
+
+def stratified_auc(score: np.ndarray, label: np.ndarray, stratum: np.ndarray) -> float | None:
+    """Share of (positive, negative) pairs of one stratum that are ranked right; ties count half.
+
+    None below ``LEAST`` positives or negatives in strata that have both.
+    """
+    right, pairs, positives, negatives = 0.0, 0, 0, 0
+    for s in np.unique(stratum):
+        up, down = score[(stratum == s) & label], score[(stratum == s) & ~label]
+        if not len(up) or not len(down):
+            continue
+        order = np.sort(down)
+        below = np.searchsorted(order, up, "left")
+        upto = np.searchsorted(order, up, "right")
+        right += float((below + upto).sum()) / 2
+        pairs += len(up) * len(down)
+        positives += len(up)
+        negatives += len(down)
+    if min(positives, negatives) < LEAST:
+        return None
+    return right / pairs
+
+
+def _questions(shard: Shard, rows: np.ndarray, drawn: Draw) -> dict[str, np.ndarray]:
+    """Turn a shard's draw into vectors, labels and strata. A short shard repeats its steps."""
+    vectors = shard.vectors
+    episode = np.asarray(shard.row_episode)[rows]
+    return {
+        "task": vectors[drawn.task],
+        "observation": vectors[drawn.obs],
+        "thought": vectors[drawn.thought],
+        "goal": vectors[drawn.goal],
+        "success_goal": np.repeat(vectors[SUCCESS_ID : SUCCESS_ID + 1], len(rows), 0),
+        "later": np.asarray(
+            [_holds_later(shard, r, g) for r, g in zip(rows, drawn.goal, strict=True)], bool
+        ),
+        "counts": ~drawn.reached,
+        "time": rows - np.asarray(shard.episode_start)[episode],
+        "success": np.asarray(shard.episode_success)[episode],
+    }
+
+
+def _holds_later(shard: Shard, row: int, goal: int) -> bool:
+    last = shard.episode_start[shard.row_episode[row] + 1]
+    held = shard.sentence_ids[shard.sentence_start[row + 1] : shard.sentence_start[last]]
+    return bool((held == goal).any() or (shard.row_note[row + 1 : last] == goal).any())

@@ -1,0 +1,58 @@
+"""Goal-conditioned implicit Q-learning (Kostrikov et al. 2021; Hong et al. 2025).
+
+    y      = r(s, g) + gamma (1 - r(s, g)) V(s', g),   V(s', g) = 1 where g holds in s'
+    L_Q    = mean over the ensemble of l(Q(s, thought, g), y)
+    L_V    = |tau - 1(u < 0)| l(V(s, g), Q_target(s, thought, g)),   u = Q_target - V
+
+``l`` is the cross-entropy for bounded heads and half the squared error for linear ones.
+arXiv:2110.06169 eqs. 5-6; arXiv:2505.18098, section 4.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from pgv_jax.objectives.losses import cross_entropy, expectile_weight, squared_error
+from pgv_jax.types import Batch, Predictions
+
+Metrics = dict[str, jax.Array]
+
+
+def td_target(next_v_B: jax.Array, batch: Batch) -> jax.Array:
+    """r + discount * V(s', g): 1 at the goal, gamma one step before it; shape [B]."""
+    next_value_B = jnp.where(batch.next_reached_B, 1.0, next_v_B)
+    return jnp.where(batch.reached_B, 1.0, batch.discount_B * next_value_B)
+
+
+def gc_iql(
+    predictions: Predictions, batch: Batch, *, expectile: float, head: str, reduce: str
+) -> tuple[jax.Array, Metrics]:
+    """Return the scalar loss and scalar metrics; see the module's formulas.
+
+    The target ensemble is reduced by ``min`` (pessimistic, as in OGBench) or ``mean``. A reached
+    goal ignores V(s') and Q alike: its V target is 1.
+    """
+    bounded = head == "sigmoid"
+    value = jax.nn.sigmoid if bounded else (lambda x: x)
+    loss = cross_entropy if bounded else squared_error
+
+    target_B = jax.lax.stop_gradient(td_target(value(predictions.next_v_B), batch))
+    q_loss = loss(predictions.q_EB, jnp.broadcast_to(target_B, predictions.q_EB.shape)).mean()
+
+    q_target_EB = value(predictions.q_target_EB)
+    q_target_B = q_target_EB.min(0) if reduce == "min" else q_target_EB.mean(0)
+    q_target_B = jax.lax.stop_gradient(jnp.where(batch.reached_B, 1.0, q_target_B))
+    difference_B = q_target_B - jax.lax.stop_gradient(value(predictions.v_B))
+    v_loss = (expectile_weight(difference_B, expectile) * loss(predictions.v_B, q_target_B)).mean()
+
+    q_B = value(predictions.q_EB).mean(0)
+    metrics = {
+        "loss": q_loss + v_loss,
+        "q_loss": q_loss,
+        "v_loss": v_loss,
+        "q_mean": q_B.mean(),
+        "v_mean": value(predictions.v_B).mean(),
+        "td_error": jnp.abs(q_B - target_B).mean(),
+    }
+    return q_loss + v_loss, metrics

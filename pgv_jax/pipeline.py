@@ -1,0 +1,130 @@
+"""From a dataset to a published critic: embed, lay out the table, learn, publish.
+
+Joins what must not know of each other: the data, the encoders and the learner. The command line
+and the quickstart stand on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgv_jax import artifact as artifacts
+from pgv_jax.config import Config
+from pgv_jax.data.episodes import dataset_info, read_episodes
+from pgv_jax.data.table import Table, build_table, texts_of
+from pgv_jax.embed.encoder import Encoder, open_encoder
+from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.errors import PgvError
+from pgv_jax.learner.loop import train
+from pgv_jax.objectives import OBJECTIVES
+
+log = logging.getLogger(__name__)
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""``with bar(words, total) as report: report(done)``: how a stage shows its progress."""
+
+
+def silent(words: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar that shows nothing."""
+    return nullcontext(lambda done: None)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the learner needs: the tables of the training and (if there are any) held-out tasks."""
+
+    train: Table
+    held_out: Table | None
+    encoder: Encoder
+    store: EmbeddingStore
+
+
+def store_of(config: Config) -> Path:
+    """The embedding store of a configuration: its own, or ``DATASET/embeddings``."""
+    return Path(config.data.store or Path(config.data.dataset) / "embeddings")
+
+
+def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
+    """Embed what a dataset's train and val splits need and lay out their tables in ``folder``."""
+    if not config.data.dataset:
+        raise PgvError("No dataset is named; add data.dataset=FOLDER (made by `pgv import`).")
+    info = dataset_info(config.data.dataset)
+    encoder = open_encoder(config.data.encoder)
+    store = EmbeddingStore(store_of(config), encoder)
+    tables: dict[str, Table] = {}
+    for split in ("train", "val"):
+        if split not in info["splits"]:
+            continue
+        episodes = list(read_episodes(config.data.dataset, split))
+        texts = texts_of(episodes, config.texts.history)
+        missing = len(store.missing(texts))
+        if missing:
+            with bar(f"embedding {missing} texts ({split})", missing) as report:
+                store.add(texts, _first(report))
+        tables[split] = build_table(
+            folder / split,
+            episodes,
+            store.lookup,
+            split=split,
+            shards=_shards(config.mesh.shards, len(episodes)),
+            history=config.texts.history,
+            encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
+            data_fingerprint=info["fingerprint"],
+            dtype=config.data.dtype,
+        )
+    if "train" not in tables:
+        raise PgvError(f"Dataset {config.data.dataset} has no training episodes.")
+    return Prepared(tables["train"], tables.get("val"), encoder, store)
+
+
+def _first(report: Callable[[int], None]) -> Callable[[int, int], None]:
+    """A progress callback of (done, of) from one of (done)."""
+    return lambda done, of: report(done)
+
+
+def _shards(asked: int, episodes: int) -> int:
+    """The most shards, of the divisors of ``asked``, that each get an episode."""
+    shards = max(n for n in range(1, asked + 1) if asked % n == 0 and n <= max(episodes, 1))
+    if shards < asked:
+        log.info("%d episodes go to %d logical shards instead of %d", episodes, shards, asked)
+    return shards
+
+
+def fit(
+    config: Config, prepared: Prepared, workdir: Path, bar: Bar = silent, words: str = "training"
+) -> Path:
+    """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
+    with bar(words, config.train.steps) as report:
+        trained = train(
+            config,
+            prepared.train,
+            prepared.held_out,
+            workdir,
+            lambda step, metrics: report(step),
+        )
+    table = prepared.train.manifest
+    manifest: dict[str, Any] = {
+        "critic": trained.spec.to_json(),
+        "encoder": {**table["encoder"], "describe": prepared.encoder.describe()},
+        "texts": table["texts"],
+        "objective": config.objective.model_dump(),
+        "goals": config.goals.model_dump(),
+        "heads": list(OBJECTIVES[config.objective.name].heads),
+        "data": {
+            "fingerprint": table["data_fingerprint"],
+            "episodes": table["episodes"],
+            "steps": table["steps"],
+        },
+        "step": trained.step,
+        "metrics": trained.metrics,
+        # Paths are this machine's affair; the fingerprint above says which data it was.
+        "config": config.model_dump(mode="json", exclude={"data": {"dataset", "store"}}),
+    }
+    os.makedirs(workdir, exist_ok=True)
+    return artifacts.save(workdir / "artifact", trained.params, manifest)

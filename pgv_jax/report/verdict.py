@@ -1,0 +1,113 @@
+"""What the figures of a health report amount to, in words.
+
+A critic "adds" something in a test when the interval of its difference to the *strongest* simple
+baseline lies above 0. Nothing here looks at a figure without its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgv_jax.report.wording import interval, label, number, percent, percent_interval
+
+CRITIC = "critic"
+SIMPLE = ("constant", "step_index", "logistic_regression", "random", "first")
+"""Baselines that need no critic to be trained."""
+
+LEADS = {
+    "yes": "The critic knows something that simple baselines do not.",
+    "mixed": "The critic is above simple baselines in one test and below them in another.",
+    "no": "The critic adds nothing that can be shown over simple baselines.",
+    "not testable": "Whether the critic adds anything is not testable with these data.",
+}
+
+
+def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Sum up the tests ``auc`` and ``top1`` of a report: ``{"adds", "text", "lines", "reasons"}``.
+
+    ``adds`` is yes, mixed, no or not testable; each reason names its test, the baseline that the
+    critic was held against, and the paired difference with its interval.
+    """
+    reasons = [
+        reason
+        for test, name in (("auc", "mean"), ("top1", "top1"))
+        if (reason := _reason(test, name, report[test])) is not None
+    ]
+    found = {reason["adds"] for reason in reasons}
+    if not reasons:
+        adds = "not testable"
+    elif "yes" in found:
+        adds = "mixed" if "worse" in found else "yes"
+    else:
+        adds = "no"
+    said = [LEADS[adds], *(_say(reason, report) for reason in reasons)]
+    said += [
+        f"{what} is not testable: {report[test]['why']}."
+        for test, what in (("auc", "The AUC at fixed steps"), ("top1", "Top-1 among candidates"))
+        if not report[test]["testable"]
+    ]
+    said += _likelihood(report)
+    return {"adds": adds, "text": " ".join(said), "lines": said, "reasons": reasons}
+
+
+def _reason(test: str, key: str, section: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not section["testable"]:
+        return None
+    scorers = section["scorers"]
+    simple = [name for name in SIMPLE if name in scorers and scorers[name][key] is not None]
+    if not simple:
+        return None
+    best = max(simple, key=lambda name: scorers[name][key])
+    difference = scorers[best]["critic_minus"]
+    low, high = difference["ci95"]
+    adds = "no"
+    if low is not None and low > 0:
+        adds = "yes"
+    elif high is not None and high < 0:
+        adds = "worse"
+    return {
+        "test": test,
+        "critic": scorers[CRITIC][key],
+        "critic_ci95": scorers[CRITIC]["ci95"],
+        "baseline": best,
+        "baseline_value": scorers[best][key],
+        "difference": difference["difference"],
+        "ci95": difference["ci95"],
+        "adds": adds,
+    }
+
+
+def _say(reason: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    name = label(reason["baseline"]).lower()
+    if reason["test"] == "auc":
+        return (
+            "At fixed steps it tells later success from failure with AUC "
+            f"{number(reason['critic'])} {interval(reason['critic_ci95'])}; the best simple "
+            f"baseline ({name}) has {number(reason['baseline_value'])}: a difference of "
+            f"{number(reason['difference'], sign=True)} {interval(reason['ci95'], sign=True)}."
+        )
+    return (
+        f"It puts a correct candidate first in {percent(reason['critic'])} "
+        f"{percent_interval(reason['critic_ci95'])} of {report['top1']['decisions']:,} decisions; "
+        f"the best simple baseline ({name}) in {percent(reason['baseline_value'])}: a difference "
+        f"of {number(100 * reason['difference'], 0, sign=True)} points "
+        f"{percent_interval(reason['ci95'], sign=True)}."
+    )
+
+
+def _likelihood(report: Mapping[str, Any]) -> list[str]:
+    section = report["calibration"]
+    if not section["testable"]:
+        return []
+    target = "discounted" if "discounted" in section else "success"
+    skill = section[target][CRITIC]["skill"]
+    low, high = skill["ci95"]
+    what = "gamma^steps-to-success" if target == "discounted" else "the chance of success"
+    value, ci = number(skill["value"], sign=True), interval(skill["ci95"], sign=True)
+    shown = f"(Brier skill {value} {ci})"
+    if low is not None and low > 0:
+        return [f"Read as {what}, its scores are better than a constant {shown}."]
+    if high is not None and high < 0:
+        return [f"Read as {what}, its scores are worse than a constant {shown}: only rank by them."]
+    return [f"Read as {what}, its scores cannot be told from a constant {shown}."]

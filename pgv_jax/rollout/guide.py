@@ -1,0 +1,77 @@
+"""The strategies by name: what picks among the proposals, and whether the pick is refined.
+
+``GuidedAgent`` wraps an ``Agent`` and is used in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.agent import Agent, Decision, View
+from pgv_jax.rollout.refine import Refinement, Refiner
+
+
+class Strategy(NamedTuple):
+    """``selector`` picks among the candidates (``select.SELECTORS``); ``refined``: then refine."""
+
+    selector: str
+    several: bool
+    refined: bool
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "react": Strategy("first", several=False, refined=False),
+    "best-of-n": Strategy("critic", several=True, refined=False),
+    "refine": Strategy("first", several=False, refined=True),
+    "propose-and-refine": Strategy("critic", several=True, refined=True),
+}
+"""Name in a config -> what it does. Controls are options of these, not strategies of their own."""
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy of that name."""
+    if name not in STRATEGIES:
+        raise PgvError(f"Strategy '{name}' is unknown; use one of: {', '.join(STRATEGIES)}.")
+    return STRATEGIES[name]
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedDecision(Decision):
+    """A decision and how its thought was refined."""
+
+    refinement: Refinement | None = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """For the step's record."""
+        return {} if self.refinement is None else {"refinement": self.refinement.to_json()}
+
+
+@dataclass(slots=True)
+class GuidedAgent:
+    """An agent whose choice is refined before it acts; all candidates stay in the record."""
+
+    agent: Agent
+    refiner: Refiner
+    decisions: int = field(default=0)
+
+    async def decide(self, view: View) -> GuidedDecision:
+        """Propose, select, refine; a rewritten thought joins the candidates as the chosen one."""
+        decision = await self.agent.decide(view)
+        if decision.error:  # nothing came that could be refined
+            return GuidedDecision(
+                decision.candidates, decision.index, decision.completions, decision.error
+            )
+        refinement = await self.refiner.refine(view, decision.chosen)
+        self.decisions += 1
+        candidates, index = decision.candidates, decision.index
+        if refinement.outcome == "rewritten":
+            correct = self.agent.correct
+            refined = refinement.candidate
+            if correct is not None:
+                refined = replace(refined, correct=correct(refined.action))
+            candidates, index = (*candidates, refined), len(candidates)
+        completions = (*decision.completions, *refinement.completions)
+        return GuidedDecision(candidates, index, completions, decision.error, refinement)

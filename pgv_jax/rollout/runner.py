@@ -1,0 +1,248 @@
+"""Many episodes: plays them, and writes each to Episodes JSONL the moment that it is over.
+
+One runner does both collection and comparison; only the agent differs. A file that is there is
+continued: episodes that it holds are not played again, and a line that was cut off in the middle
+(a crash, a full disk) is dropped first. Ctrl-C loses at most the episodes that are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pgv_jax.data.jsonl import episode_to_json, read_jsonl
+from pgv_jax.data.texts import observation_text, sentences
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.agent import Agent, Decision, View
+from pgv_jax.rollout.client import ClientError
+from pgv_jax.rollout.propose import request_seed
+from pgv_jax.tasks.base import TextEnv
+from pgv_jax.types import Episode, Step
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSpec:
+    """An episode to play. ``proposals`` names its chance: specs that share it share proposals.
+
+    With a ``goal`` the task stays what it is, but the episode is about that sentence: success is
+    that it stands in a note, and the episode ends there.
+    """
+
+    episode_id: str
+    task_id: str
+    arm: str = ""
+    seed: int = 0
+    goal: str | None = None
+    split: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proposals(self) -> str:
+        """What the proposals depend on beside seed, step and observation; not the arm."""
+        return f"{self.task_id}/{self.goal or ''}"
+
+
+MakeAgent = Callable[[TextEnv, EpisodeSpec], Agent]
+"""An agent for one episode; a scripted model binds itself to the environment, others ignore it."""
+
+Progress = Callable[[int, int, Episode], None]
+"""Called after each episode: (episodes done, episodes asked for, the episode)."""
+
+
+async def play(
+    env: TextEnv,
+    agent: Agent,
+    spec: EpisodeSpec,
+    *,
+    max_steps: int = 0,
+    critic_history: int = 0,
+    model_history: int = 0,
+) -> Episode:
+    """Play one episode. ``max_steps`` 0: the environment's own limit alone.
+
+    ``critic_history`` is the artifact's ``texts.history``; ``model_history`` is how many past
+    turns the model is shown.
+    """
+    started = time.monotonic()
+    observation, info = env.reset(seed=spec.seed, options={"task": spec.task_id})
+    env.set_goal(spec.goal)
+    steps: list[Step] = []
+    task, reached = str(info["task"]), False
+    terminated = truncated = False
+    while not (terminated or truncated or reached):
+        so_far = Episode(spec.episode_id, spec.task_id, task, tuple(steps), observation)
+        view = View(
+            task=task,
+            observation=observation,
+            scored_observation=observation_text(so_far, len(steps), critic_history),
+            admissible=info["admissible_actions"],
+            past=[(s.observation, s.action) for s in steps[-model_history:]]
+            if model_history
+            else (),
+            seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
+        )
+        decision = await agent.decide(view)
+        following, reward, terminated, truncated, info = env.step(decision.chosen.action)
+        steps.append(_step(observation, decision, float(reward)))
+        observation = following
+        reached = spec.goal is not None and spec.goal in sentences(observation)
+        truncated = truncated or 0 < max_steps <= len(steps)
+    success = reached if spec.goal is not None else bool(info["success"])
+    metadata = {
+        **spec.metadata,
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "steps": len(steps),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return Episode(
+        episode_id=spec.episode_id,
+        task_id=spec.task_id,
+        task=task,
+        steps=tuple(steps),
+        final_observation=observation,
+        success=success,
+        score=float(info["score"]) if spec.goal is None else float(reached),
+        is_terminal=terminated or reached,
+        split=spec.split,
+        metadata=metadata if spec.goal is None else {**metadata, "goal": spec.goal},
+    )
+
+
+def _step(observation: str, decision: Decision, reward: float) -> Step:
+    facts = {
+        "error": decision.error,
+        "prompt_tokens": sum(c.prompt_tokens for c in decision.completions),
+        "completion_tokens": sum(c.completion_tokens for c in decision.completions),
+        "dollars": sum(c.dollars for c in decision.completions),
+    }
+    return Step(
+        observation=observation,
+        thought=decision.chosen.thought,
+        action=decision.chosen.action,
+        reward=reward,
+        candidates=decision.candidates,
+        metadata={key: value for key, value in facts.items() if value},
+    )
+
+
+class EpisodeFile:
+    """An Episodes JSONL file that grows by one whole line at a time."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.episodes: list[Episode] = []
+        if self.path.exists():
+            self._drop_torn_line()
+            self.episodes = list(read_jsonl(self.path))
+
+    def _drop_torn_line(self) -> None:
+        """Cut off what follows the last newline: lines are written whole, so it is torn."""
+        with self.path.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            keep = end
+            while keep > 0:
+                start = max(0, keep - (1 << 16))
+                file.seek(start)
+                newline = file.read(keep - start).rfind(b"\n")
+                if newline >= 0:
+                    keep = start + newline + 1
+                    break
+                keep = start
+            if keep < end:
+                file.truncate(keep)
+
+    def append(self, episode: Episode) -> None:
+        """Write one episode and hand it to the operating system before returning."""
+        line = json.dumps(episode_to_json(episode), ensure_ascii=False, allow_nan=False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+        self.episodes.append(episode)
+
+
+def _check(specs: Sequence[EpisodeSpec], concurrency: int) -> None:
+    if concurrency < 1:
+        raise PgvError(f"Concurrency is {concurrency}; at least 1 episode must run.")
+    for episode_id, times in Counter(spec.episode_id for spec in specs).items():
+        if times > 1:
+            raise PgvError(
+                f"Episode id '{episode_id}' is asked for {times} times; ids must differ."
+            )
+
+
+def run_episodes(
+    specs: Sequence[EpisodeSpec],
+    make_env: Callable[[], TextEnv],
+    make_agent: MakeAgent,
+    path: Path | str,
+    *,
+    concurrency: int = 1,
+    max_steps: int = 0,
+    critic_history: int = 0,
+    model_history: int = 0,
+    progress: Progress | None = None,
+) -> list[Episode]:
+    """Play the episodes that ``path`` lacks and return all that were asked for, in their order.
+
+    ``concurrency`` episodes wait for the model at the same time, each in an environment of its
+    own. A model that stays silent after all retries costs that episode only: the others are played,
+    and the error at the end says how many are missing.
+
+    Raises:
+        PgvError: something that would hit every episode (key, budget, a broken critic), or episodes
+            are missing; the same call continues.
+    """
+    _check(specs, concurrency)
+    file = EpisodeFile(path)
+    done = {episode.episode_id: episode for episode in file.episodes}
+    todo = [spec for spec in specs if spec.episode_id not in done]
+    finished = len(specs) - len(todo)
+    silent: list[str] = []
+    play_one = partial(
+        play, max_steps=max_steps, critic_history=critic_history, model_history=model_history
+    )
+
+    async def worker(queue: list[EpisodeSpec]) -> None:
+        nonlocal finished
+        env = make_env()
+        while queue:
+            spec = queue.pop(0)
+            try:
+                episode = await play_one(env, make_agent(env, spec), spec)
+            except ClientError as failure:
+                if failure.stops_run:
+                    raise
+                silent.append(f"{spec.episode_id}: {failure}")
+                continue
+            file.append(episode)
+            done[spec.episode_id] = episode
+            finished += 1
+            if progress is not None:
+                progress(finished, len(specs), episode)
+
+    async def all_workers() -> None:
+        queue = list(todo)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(queue))):
+                group.create_task(worker(queue))
+
+    if todo:
+        try:
+            asyncio.run(all_workers())
+        except* PgvError as errors:
+            raise errors.exceptions[0] from None
+    if silent:
+        raise PgvError(
+            f"{len(silent)} of {len(specs)} episodes could not be played (first: {silent[0]}); "
+            "run the same again to continue."
+        )
+    return [done[spec.episode_id] for spec in specs]

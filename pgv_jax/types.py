@@ -1,0 +1,117 @@
+"""The nouns of the project: episodes on the host, batches and predictions on a device.
+
+THE key of dimension letters, used as suffixes of array names everywhere:
+
+====  =======================================
+B     steps in a batch
+T     steps in an episode
+E     members of the Q ensemble
+D     width of an embedding
+H     width of a hidden layer
+N     candidate thoughts
+G     goals
+S     logical shards of the data
+U     distinct texts
+====  =======================================
+
+This module imports neither jax nor numpy, so that reading logs stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import jax
+
+FIELDS = ("task", "observation", "thought", "goal")
+"""The texts that a critic reads; each is embedded by itself. V reads all but ``thought``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A thought that was proposed at a step, and what is known of it.
+
+    ``scores`` maps a goal's text (or a head's name) to the number that the critic gave.
+    ``correct`` is known only where a simulator or an annotator tells; selection never reads it.
+    """
+
+    thought: str
+    action: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    correct: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One agent turn (RLDS step): what it saw, what it thought, what it sent to the environment.
+
+    ``metadata`` holds JSON values only (tokens, cost, the raw messages an importer keeps).
+    """
+
+    observation: str
+    thought: str
+    action: str
+    reward: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A whole attempt at a task (RLDS episode).
+
+    ``success`` is three-valued: True, False or None (unknown). ``score`` is in [0, 1] where known.
+    ``is_terminal`` says that the *task* ended after the last step; a log that merely stops
+    (step limit, unknown end) is not terminal, and values are bootstrapped through its end.
+    """
+
+    episode_id: str
+    task_id: str
+    task: str
+    steps: tuple[Step, ...]
+    final_observation: str
+    success: bool | None = None
+    score: float | None = None
+    is_terminal: bool = False
+    split: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Batch(NamedTuple):
+    """Relabeled steps on the device. Embeddings are [B, D], everything else is [B].
+
+    ``reached`` is r(s, g): the goal holds in the observation. ``next_reached`` is r(s', g).
+    ``discount`` multiplies V(s', g): gamma, or 0 where the goal is reached or the task ended.
+    ``monte_carlo`` is gamma^(steps left) * success for outcome goals, NaN where not defined.
+    ``kind`` is the index into ``GOAL_KINDS``.
+    """
+
+    task_BD: jax.Array
+    obs_BD: jax.Array
+    thought_BD: jax.Array
+    next_obs_BD: jax.Array
+    goal_BD: jax.Array
+    reached_B: jax.Array
+    next_reached_B: jax.Array
+    discount_B: jax.Array
+    monte_carlo_B: jax.Array
+    kind_B: jax.Array
+
+
+class Predictions(NamedTuple):
+    """What the networks say about a batch: logits for bounded heads, values for linear ones.
+
+    ``q_target_EB`` comes from the slow copy, ``next_v_B`` is V(s', g) of the critic itself;
+    objectives say where gradients stop.
+    """
+
+    q_EB: jax.Array
+    v_B: jax.Array
+    q_target_EB: jax.Array
+    next_v_B: jax.Array
+
+
+GOAL_KINDS = ("current", "future", "random", "outcome")

@@ -1,0 +1,138 @@
+"""The command group: help is light, and every error is a sentence with its exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pgv_jax.cli import main as cli
+from pgv_jax.errors import PgvError
+
+HEAVY = {"jax", "transformers", "tensorflow_datasets", "torch"}
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    captured = capsys.readouterr()
+    return exit_.value.code, captured.out, captured.err
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Put a command `fail` in the place of every command; it raises what it is given."""
+
+    def install(error: BaseException) -> None:
+        @click.command("fail")
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: fail)
+
+    return install
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in cli.COMMANDS), ["export", "torch"]])
+def test_help_imports_nothing_heavy(run_python, words):
+    code = (
+        "import sys, pgv_jax.cli.main as cli\n"
+        "try: cli.main([*sys.argv[1:], '--help'])\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+        f"print('heavy:', *({HEAVY!r} & sys.modules.keys()))"
+    )
+    lines = run_python(code, args=tuple(words)).stdout.splitlines()
+    assert lines[0].startswith(" ".join(["Usage: pgv", *words]))
+    assert lines[-1] == "heavy:"
+
+
+def test_group_help_names_every_command_in_the_order_of_the_story(capsys):
+    code, out, _ = run(capsys, "--help")
+    listed = [line.split()[0] for line in out.split("Commands:\n")[1].splitlines()]
+    assert code == 0
+    assert listed == list(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_is_there(name):
+    command = cli.pgv.get_command(click.Context(cli.pgv), name)
+    assert isinstance(command, click.Command)
+    assert command.help
+
+
+def test_version(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert (code, out) == (0, "pgv, version 0.1.0\n")
+
+
+def test_an_unknown_command_names_the_near_miss(capsys):
+    code, _, err = run(capsys, "trian")
+    assert code == 2
+    assert "Did you mean 'train'?" in err
+
+
+def test_a_user_error_is_one_sentence(capsys, failing):
+    failing(PgvError("data.jsonl:3: steps: is empty; remove the line."))
+    assert run(capsys, "train") == (
+        2,
+        "",
+        "Error: data.jsonl:3: steps: is empty; remove the line.\n",
+    )
+
+
+def test_an_interrupt_says_how_to_continue(capsys, failing):
+    failing(KeyboardInterrupt())
+    code, _, err = run(capsys, "train")
+    assert code == 130
+    assert err.strip() == "Interrupted. Run the same command again to continue."
+
+
+def test_an_unexpected_error_is_one_sentence_that_names_it(capsys, failing):
+    failing(ZeroDivisionError("division\nby zero"))
+    code, out, err = run(capsys, "train", "a b")
+    assert code == 2  # click: the command takes no argument
+    code, out, err = run(capsys, "train")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "ZeroDivisionError in main.py:" in err
+    assert "division by zero" in err
+    assert err.endswith("pgv --debug train\n")
+
+
+def test_debug_shows_the_traceback(capsys, failing):
+    failing(ZeroDivisionError("division by zero"))
+    code, _, err = run(capsys, "--debug", "train")
+    assert code == 1
+    assert err.startswith("Traceback (most recent call last)")
+    assert err.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_signal_ends_a_running_command_with_130():
+    code = (
+        "import signal, click, pgv_jax.cli.main as cli\n"
+        "def wait(): print('ready', flush=True); signal.pause()\n"
+        "cli.LazyGroup.get_command = lambda *_: click.Command('wait', callback=wait)\n"
+        "cli.main(['train'])"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate()
+    assert child.returncode == cli.INTERRUPTED
+    assert err.strip() == "Interrupted. Run the same command again to continue."
+
+
+def test_a_closed_pipe_is_not_an_error():
+    code = "import pgv_jax.cli.main as cli; cli.main(['--help'])"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    child = subprocess.run([sys.executable, "-c", code], stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    assert child.stderr == b""

@@ -1,0 +1,140 @@
+"""``pgv import`` and ``pgv describe`` as a person meets them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pgv_jax.cli.describe import describe
+from pgv_jax.cli.importing import import_
+from pgv_jax.data.episodes import dataset_info, read_episodes
+from pgv_jax.errors import PgvError
+
+from ..data.importers import samples
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    samples.write(tmp_path)
+
+    def call(command: str, *args: object) -> Result:
+        chosen = {"import": import_, "describe": describe}[command]
+        result = CliRunner().invoke(chosen, [str(arg) for arg in args])
+        if isinstance(result.exception, PgvError):
+            raise result.exception
+        return result
+
+    return call
+
+
+def test_import_says_what_it_found_and_shows_an_episode(run: Run, tmp_path: Path) -> None:
+    said = run(
+        "import",
+        tmp_path / "chat.jsonl",
+        "--out",
+        tmp_path / "d",
+        "--licence",
+        "MIT",
+        "--source",
+        "us",
+    )
+    assert said.exit_code == 0
+    assert "chat.jsonl: openai, because messages in 'messages' with the roles" in said.stderr
+    assert "action      find({" in said.stdout
+    assert "holds 1 episodes, 2 steps of 1 tasks (train 1)." in said.stdout
+    assert "Outcomes: 1 success, 0 failure, 0 unknown." in said.stdout
+    info = dataset_info(tmp_path / "d")
+    assert (info["licence"], info["source"]) == ("MIT", "us")
+    again = run(
+        "import",
+        tmp_path / "chat.jsonl",
+        "--out",
+        tmp_path / "d",
+        "--licence",
+        "MIT",
+        "--source",
+        "us",
+        "--quiet",
+    )
+    assert "already held 1 episodes" in again.stdout and "find({" not in again.stdout
+
+
+def test_import_with_everything(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "rewards.csv").write_text(samples.REWARDS)
+    said = run(
+        "import",
+        tmp_path / "talk.csv",
+        *(
+            "--out",
+            tmp_path / "d",
+            "--agent",
+            "0",
+            "--task",
+            "Get a gift.",
+            "--column",
+            "text=Unit",
+        ),
+        *("--rewards", tmp_path / "rewards.csv", "--rewards-key", "B2", "--rewards-value", "B6"),
+        *("--rewards-where", "B4=1", "--success", "reward > 0", "--redact", "who=Yes"),
+    )
+    assert "Outcomes: 1 success, 1 failure, 0 unknown." in said.stdout
+    assert "Redacted: who 1." in said.stdout or "Redacted: who" in said.stdout
+    episodes = {e.episode_id: e for e in read_episodes(tmp_path / "d")}
+    assert {e.task for e in episodes.values()} == {"Get a gift."}
+    assert episodes["d2"].final_observation == "[REDACTED:who]?"
+
+
+def test_import_sets_aside(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "chat.jsonl"
+    path.write_text(path.read_text() + "{\n")
+    with pytest.raises(PgvError, match=r"chat.jsonl:2: json"):
+        run("import", path, "--out", tmp_path / "d")
+    said = run("import", path, "--out", tmp_path / "d", "--on-error", "skip", "--quiet")
+    assert "1 records were set aside in" in said.stdout and "chat.jsonl:2: json" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("absent.jsonl",), "does not exist"),
+        (("chat.jsonl", "--format", "chat"), "no format 'chat'"),
+        (("chat.jsonl", "--success", "import os"), "--success"),
+        (("chat.jsonl", "--redact", "x"), "--redact"),
+        (("chat.jsonl", "--column", "x"), "NAME=VALUE"),
+        (("chat.jsonl", "--rewards", "absent.csv"), "absent.csv does not exist"),
+        (("talk.csv",), "--agent ROLE"),
+        (("human.jsonl", "--format", "openai"), "human.jsonl:1: messages: is missing"),
+        (("chat.jsonl", "--task-field", "info.task"), "info.task: is missing"),
+    ],
+)
+def test_wrong_words_are_sentences(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PgvError, match=message):
+        run("import", *args, "--out", "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_describe_a_dataset_and_a_log(run: Run, tmp_path: Path) -> None:
+    run("import", tmp_path / "chat.jsonl", "--out", tmp_path / "d", "--quiet")
+    page, facts = tmp_path / "out" / "d.html", tmp_path / "out" / "d.json"
+    said = run("describe", tmp_path / "d", "--html", page, "--json", facts)
+    assert said.exit_code == 0
+    assert "Look at these first:" in said.stdout and "Every known outcome is success" in said.stdout
+    told = json.loads(facts.read_text())
+    assert (told["episodes"], told["steps"], told["share_with_own_thought"]) == (1, 2, 0.5)
+    assert "<svg" in page.read_text() and "http" not in page.read_text().split("</style>")[
+        1
+    ].replace("http://www.w3.org", "")
+    log = run("describe", tmp_path / "atif.json")
+    assert "Log" in log.stdout and "atif, because schema_version" in log.stderr
+    assert "prompt tokens 100" in log.stdout
+    (tmp_path / "chat.jsonl").write_text("{\n" + json.dumps(samples.TOOL_LOG))
+    assert "left out: " in run("describe", tmp_path / "chat.jsonl").stderr
+    with pytest.raises(PgvError, match="no split 'val'"):
+        run("describe", tmp_path / "d", "--split", "val")

@@ -1,0 +1,87 @@
+"""What every test runs under: one CPU device, no rank promotion, no network but loopback.
+
+Nothing here imports jax, so that a test of light modules stays light. The settings are
+environment variables, which subprocesses inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before anything imports jax: it reads these once. Set, not defaulted: a test never
+# depends on the shell that it is started from.
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "XLA_FLAGS": "",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "agg",
+}
+
+# The same examples on every run, and no time limit on one: a slow machine is not a failure.
+settings.register_profile("law", deadline=None, derandomize=True, database=None)
+settings.load_profile("law")
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a socket connect to this machine only."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def check(sock: socket.socket, address: object) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            assert isinstance(address, tuple)
+            if address[0] not in LOOPBACK:
+                raise AssertionError(f"A test tried to reach {address[0]}.")
+
+    def checked_connect(sock: socket.socket, address: object) -> None:
+        check(sock, address)
+        connect(sock, address)  # type: ignore[arg-type]
+
+    def checked_connect_ex(sock: socket.socket, address: object) -> int:
+        check(sock, address)
+        return connect_ex(sock, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", checked_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", checked_connect_ex)
+
+
+@pytest.fixture(scope="session")
+def run_python() -> RunPython:
+    """Run code in a fresh interpreter, on ``devices`` forced host devices; it must end well.
+
+    ``run_python(code, devices=8, args=(...))`` returns the completed process. For laws about
+    several devices, about what an import loads, and about a process that is killed.
+    """
+    root = Path(__file__).parents[1]
+
+    def run(
+        code: str, *, devices: int = 1, args: tuple[str, ...] = (), check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        flags = f"--xla_force_host_platform_device_count={devices}" if devices > 1 else ""
+        search = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args],
+            env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": search},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run

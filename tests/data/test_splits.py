@@ -1,0 +1,44 @@
+"""Splits by task: fractions, own splits, independence of order."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgv_jax.data.splits import assign_splits
+from pgv_jax.errors import PgvError
+
+pairs = st.dictionaries(
+    st.text(max_size=5), st.sampled_from([None, None, None, "train", "val", "test"]), max_size=40
+).map(lambda tasks: list(tasks.items()))
+
+
+@given(pairs, st.randoms(use_true_random=False))
+def test_laws(tasks: list[tuple[str, str | None]], random: object) -> None:
+    assigned = assign_splits(tasks)
+    assert assigned.keys() == dict(tasks).keys()
+    assert all(assigned[task] == own for task, own in tasks if own is not None)
+    undecided = [task for task, own in tasks if own is None]
+    counts = [sum(assigned[task] == split for task in undecided) for split in ("val", "test")]
+    if len(undecided) < 5:
+        assert counts == [0, 0]
+    else:
+        assert counts == [max(1, round(len(undecided) / 10))] * 2
+    random.shuffle(tasks)  # type: ignore[attr-defined]
+    assert assign_splits(tasks) == assigned
+
+
+def test_a_task_in_two_splits_is_an_error() -> None:
+    assert assign_splits([("a", None), ("a", "val"), ("a", None)]) == {"a": "val"}
+    with pytest.raises(PgvError, match="Task 'a' has episodes in the splits 'val' and 'test'"):
+        assign_splits([("a", "val"), ("a", "test")])
+
+
+def test_known_assignment() -> None:
+    """Pinned: a change of the rule would move tasks between the splits of old datasets."""
+    assigned = assign_splits((f"task-{i}", None) for i in range(20))
+    assert [t for t, s in assigned.items() if s == "val"] == PINNED_VAL
+    assert [t for t, s in assigned.items() if s == "test"] == PINNED_TEST
+
+
+PINNED_VAL = ["task-7", "task-3"]
+PINNED_TEST = ["task-17", "task-11"]

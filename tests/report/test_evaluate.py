@@ -1,0 +1,125 @@
+"""The command, on a dataset and an artifact as the other commands write them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from flax import nnx
+
+from pgv_jax import artifact
+from pgv_jax.cli.evaluate import evaluate
+from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.data.episodes import write_dataset
+from pgv_jax.data.texts import template_fingerprint
+from pgv_jax.embed.encoder import open_encoder
+from pgv_jax.errors import PgvError
+from tests.report.demo import make_logs
+from tests.report.pages import check_page
+
+ENCODER = "hash:16"
+
+
+def publish(folder, seed=0, history=0, encoder=ENCODER):
+    spec = CriticSpec(16, (8,), 2, layer_norm=False, activation="gelu", head="sigmoid")
+    params = nnx.to_pure_dict(nnx.state(Critic(spec, jax.random.key(seed))))
+    known = open_encoder(encoder)
+    manifest = {
+        "critic": spec.to_json(),
+        "encoder": {"name": known.name, "fingerprint": known.fingerprint},
+        "texts": {"history": history, "fingerprint": template_fingerprint(history)},
+        "objective": {"name": "gc_iql", "gamma": 0.95},
+        "heads": ["q", "v"],
+    }
+    return artifact.save(folder, jax.tree.map(np.asarray, params), manifest)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    logs = [
+        replace(e, split="train" if int(e.task_id[4:]) < 6 else "test") for e in make_logs(16, 4)
+    ]
+    write_dataset(folder / "data", logs)
+    unknown = [replace(e, success=None, split="test") for e in logs[:8]]
+    bare = [replace(e, steps=tuple(replace(s, candidates=()) for s in e.steps)) for e in unknown]
+    write_dataset(folder / "unknown", bare)
+    publish(folder / "run" / "artifact")
+    publish(folder / "mc", seed=1)
+    publish(folder / "other_history", history=2)
+    return folder
+
+
+def run(*args):
+    return CliRunner().invoke(evaluate, [str(a) for a in args], catch_exceptions=False)
+
+
+def test_the_command_judges_writes_and_tells(made):
+    done = run(
+        made / "run/artifact", "--dataset", made / "data", "--beside", f"monte_carlo={made / 'mc'}"
+    )
+    assert done.exit_code == 0
+    assert "Monte-Carlo head" in done.output
+    assert "The critic " in done.output
+    folder = made / "run" / "health"
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    assert report["scorers"] == [
+        "critic",
+        "constant",
+        "step_index",
+        "logistic_regression",
+        "monte_carlo",
+        "critic_v",
+    ]
+    assert report["auc"]["testable"]
+    assert report["about"]["encoder"] == ENCODER
+    assert report["calibration"]["gamma"] == 0.95
+    check_page((folder / "report.html").read_text("utf-8"))
+
+
+def test_a_split_that_was_trained_on_is_said(made, tmp_path):
+    done = run(
+        made / "run/artifact", "--dataset", made / "data", "--split", "train", "--out", tmp_path
+    )
+    assert done.exit_code == 0
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert "fitted on" in report["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--dataset", "{}/data", "--split", "nonsense"], "no split 'nonsense'; it has train"),
+        (["--dataset", "{}/none"], "it does not exist"),
+        (["--dataset", "{}/unknown"], "None of the 8 episodes .* whether it succeeded"),
+        (["--dataset", "{}/data", "--beside", "mc"], "'mc' is not NAME=ARTIFACT"),
+        (["--dataset", "{}/data", "--beside", "critic={}/mc"], "cannot be called 'critic'"),
+        (["--dataset", "{}/data", "--beside", "x={}/none"], "is not an artifact"),
+        (["--dataset", "{}/data", "--beside", "x={}/other_history"], "texts.history 2"),
+    ],
+)
+def test_wrong_input_is_a_sentence(made, options, sentence):
+    with pytest.raises(PgvError, match=sentence):
+        run(made / "run/artifact", *[o.replace("{}", str(made)) for o in options])
+
+
+def test_an_artifact_of_another_encoder_is_named(made, tmp_path):
+    other = publish(tmp_path / "artifact", encoder="hash:16")
+    manifest = json.loads((other / "manifest.json").read_text("utf-8"))
+    manifest["encoder"]["fingerprint"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(PgvError, match="trained on embeddings of 'hash:16'"):
+        run(other, "--dataset", made / "data")
+
+
+def test_help_is_light(run_python):
+    code = (
+        "import sys; from pgv_jax.cli.evaluate import evaluate; "
+        "evaluate.main(['--help'], standalone_mode=False); "
+        "print(sorted(sys.modules.keys() & {'jax', 'tensorflow_datasets', 'sklearn', 'numpy'}))"
+    )
+    assert run_python(code).stdout.strip().endswith("[]")

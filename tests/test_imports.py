@@ -1,0 +1,60 @@
+"""What an import loads: the light modules stay light, and training needs arrays only."""
+
+from __future__ import annotations
+
+import pkgutil
+
+import pytest
+
+import pgv_jax
+import pgv_jax.learner
+
+HEAVY = {
+    "jax",
+    "transformers",
+    "tensorflow_datasets",
+    "torch",
+    "sklearn",
+    "matplotlib",
+    "textworld",
+}
+
+
+def loaded(run_python, statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    return set(run_python(code).stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["pgv_jax", "pgv_jax.types", "pgv_jax.errors", "pgv_jax.cli.main", "pgv_jax.rollout.client"],
+)
+def test_light_modules_load_nothing_heavy(run_python, module):
+    assert not HEAVY & loaded(run_python, f"import {module}")
+
+
+def test_the_check_above_can_fail(run_python):
+    assert "jax" in HEAVY & loaded(run_python, "import pgv_jax.critic")
+
+
+def test_training_needs_arrays_only(run_python):
+    modules = [m.name for m in pkgutil.iter_modules(pgv_jax.learner.__path__, "pgv_jax.learner.")]
+    assert modules
+    foreign = {"tensorflow_datasets", "grain", "transformers", "torch", "textworld", "openai"}
+    assert not foreign & loaded(run_python, f"import {', '.join(modules)}")
+
+
+def test_the_torch_critic_loads_without_jax(run_python):
+    pytest.importorskip("torch", reason="PyTorch is not installed: parity is not tested")
+    statement = "sys.modules['jax'] = None; import pgv_jax.export.torch as m; m.PgvCritic"
+    assert not {"flax", "jaxlib"} & loaded(run_python, statement)
+
+
+@pytest.mark.parametrize("name", [n for n in pgv_jax.__all__ if n != "__version__"])
+def test_every_public_name_is_there(name):
+    assert getattr(pgv_jax, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = pgv_jax.nothing
