@@ -54,9 +54,9 @@ class GoalsConfig(_Section):
 
     form: Literal["sentence", "note"] = "sentence"
     current: float = Field(0.1, ge=0, description="share: holds in the present observation")
-    future: float = Field(0.4, ge=0, description="share: from a later observation of the episode")
-    random: float = Field(0.2, ge=0, description="share: from any observation of the shard")
-    outcome: float = Field(0.3, ge=0, description="share: success or failure, whatever happened")
+    future: float = Field(0.5, ge=0, description="share: from a later observation of the episode")
+    random: float = Field(0.25, ge=0, description="share: from any observation of the shard")
+    outcome: float = Field(0.15, ge=0, description="share: success or failure, whatever happened")
     failure: float = Field(0.5, ge=0, le=1, description="of the outcome goals, share of failure")
     horizon: Literal["geometric", "uniform"] = Field("geometric", description="of future goals")
     include_present: bool = Field(False, description="a future goal may be at distance 0")
@@ -88,6 +88,13 @@ class TrainConfig(_Section):
 
     steps: int = Field(3000, ge=1, description="updates")
     batch: int = Field(256, ge=1, description="steps in a batch, over all devices")
+    goals: int = Field(1, ge=1, description="goals that each step of a batch meets")
+    compute: Literal["float32", "bfloat16"] = Field(
+        "float32", description="type in which matrices are multiplied; bfloat16 is for accelerators"
+    )
+    feed: Literal["auto", "resident", "stream"] = Field(
+        "auto", description="vectors on the devices, or read from disk ahead of them"
+    )
     lr: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = Field(0, ge=0, description="updates of linear warm-up")
@@ -99,6 +106,7 @@ class TrainConfig(_Section):
     patience: int = Field(0, ge=0, description="evaluations without a gain that end it; 0: never")
     eval_every: int = Field(200, ge=1, description="updates between evaluations on held-out tasks")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
+    checkpoint_seconds: float = Field(180.0, gt=0, description="and at least so often")
     keep: int = Field(2, ge=1, description="checkpoints kept")
 
 

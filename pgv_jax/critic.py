@@ -44,25 +44,44 @@ class CriticSpec:
         return cls(**{**tree, "hidden": tuple(tree["hidden"])})
 
 
+Compute = Any
+"""A dtype in which matrices are multiplied; None: as they come, float32."""
+
+
+def _einsum(formula: str, x: jax.Array, kernel: jax.Array, compute: Compute) -> jax.Array:
+    if compute is None:
+        return jnp.einsum(formula, x, kernel)
+    x, kernel = x.astype(compute), kernel.astype(compute)
+    # XLA's CPU backend lacks some of the mixed products; there sums are rounded as well.
+    wide = None if jax.default_backend() == "cpu" else jnp.float32
+    product = jnp.einsum(formula, x, kernel, preferred_element_type=wide)
+    return product.astype(jnp.float32)
+
+
 def _like(parameter: jax.Array, h: jax.Array) -> jax.Array:
     """Give [E, H] parameters the leading axes of ``h`` [..., E, H]: no silent rank promotion."""
     return jnp.expand_dims(parameter, tuple(range(h.ndim - parameter.ndim)))
 
 
 def _lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-    return jax.random.normal(key, shape) / jnp.sqrt(fan_in)
+    """LeCun's uniform initialisation: variance 1 / fan_in."""
+    bound = (3.0 / fan_in) ** 0.5
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 class Dense(nnx.Module):
     """E independent linear maps: [..., E, H] -> [..., E, H']."""
 
-    def __init__(self, key: jax.Array, ensemble: int, width_in: int, width: int):
+    def __init__(
+        self, key: jax.Array, ensemble: int, width_in: int, width: int, compute: Compute = None
+    ):
         self.kernel = nnx.Param(_lecun(key, (ensemble, width_in, width), width_in))
         self.bias = nnx.Param(jnp.zeros((ensemble, width)))
+        self.compute = compute
 
     def __call__(self, h: jax.Array) -> jax.Array:
         """Apply member e to slice e."""
-        out = jnp.einsum("...eh,ehk->...ek", h, self.kernel[...])
+        out = _einsum("...eh,ehk->...ek", h, self.kernel[...], self.compute)
         return out + _like(self.bias[...], out)
 
 
@@ -84,18 +103,34 @@ class Norm(nnx.Module):
 class Projection(nnx.Module):
     """One field's part of the first layer, for all members at once: [..., D] -> [..., E, H]."""
 
-    def __init__(self, key: jax.Array, ensemble: int, dim: int, width: int, fan_in: int):
+    def __init__(
+        self,
+        key: jax.Array,
+        ensemble: int,
+        dim: int,
+        width: int,
+        fan_in: int,
+        compute: Compute = None,
+    ):
         self.kernel = nnx.Param(_lecun(key, (ensemble, dim, width), fan_in))
+        self.compute = compute
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Project ``x``."""
-        return jnp.einsum("...d,edh->...eh", x, self.kernel[...])
+        return _einsum("...d,edh->...eh", x, self.kernel[...], self.compute)
 
 
 class Head(nnx.Module):
     """E copies of an MLP on the sum of the fields' projections."""
 
-    def __init__(self, key: jax.Array, fields: tuple[str, ...], ensemble: int, spec: CriticSpec):
+    def __init__(
+        self,
+        key: jax.Array,
+        fields: tuple[str, ...],
+        ensemble: int,
+        spec: CriticSpec,
+        compute: Compute = None,
+    ):
         keys = iter(jax.random.split(key, len(fields) + len(spec.hidden)))
         self.fields = fields
         self.layers = len(spec.hidden)
@@ -103,16 +138,16 @@ class Head(nnx.Module):
         self.activation = spec.activation
         fan_in = len(fields) * spec.dim
         for name in fields:
-            projection = Projection(next(keys), ensemble, spec.dim, spec.hidden[0], fan_in)
+            projection = Projection(next(keys), ensemble, spec.dim, spec.hidden[0], fan_in, compute)
             setattr(self, name, projection)
         self.bias_0 = nnx.Param(jnp.zeros((ensemble, spec.hidden[0])))
         for i in range(1, self.layers):
-            dense = Dense(next(keys), ensemble, spec.hidden[i - 1], spec.hidden[i])
+            dense = Dense(next(keys), ensemble, spec.hidden[i - 1], spec.hidden[i], compute)
             setattr(self, f"dense_{i}", dense)
         if spec.layer_norm:
             for i, width in enumerate(spec.hidden):
                 setattr(self, f"norm_{i}", Norm(ensemble, width))
-        self.out = Dense(next(keys), ensemble, spec.hidden[-1], 1)
+        self.out = Dense(next(keys), ensemble, spec.hidden[-1], 1, compute)
         if spec.head == "sigmoid":
             # Start low: what is never reached must sink by gamma a backup, what is reached rises
             # at once, so a start at 1/2 leaves optimism where the data are silent.
@@ -147,14 +182,15 @@ class Critic(nnx.Module):
     """Q(observation, thought, goal), E copies, and V(observation, goal), each given the task.
 
     ``q`` and ``v`` return logits where ``spec.head`` is "sigmoid" and values where it is "linear";
-    ``link`` maps them to values.
+    ``link`` maps them to values. ``compute`` bfloat16 multiplies matrices in that type and adds up
+    in float32; parameters, activations and the loss stay float32.
     """
 
-    def __init__(self, spec: CriticSpec, key: jax.Array):
+    def __init__(self, spec: CriticSpec, key: jax.Array, compute: Compute = None):
         q_key, v_key = jax.random.split(key)
         self.spec = spec
-        self.q = Head(q_key, Q_FIELDS, spec.ensemble, spec)
-        self.v = Head(v_key, V_FIELDS, 1, spec)
+        self.q = Head(q_key, Q_FIELDS, spec.ensemble, spec, compute)
+        self.v = Head(v_key, V_FIELDS, 1, spec, compute)
 
 
 def link(raw: jax.Array, head: str) -> jax.Array:

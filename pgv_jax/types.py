@@ -81,12 +81,16 @@ class Episode:
 
 
 class Batch(NamedTuple):
-    """Relabeled steps on the device. Embeddings are [B, D], everything else is [B].
+    """Relabeled steps on the device. Embeddings are [B, D], everything else is [B * G].
+
+    With G goals a step, step i meets the goals i .. i + G - 1 of its shard's part of the batch, and
+    the facts are in that order; G = 1 is the plain batch.
 
     ``reached`` is r(s, g): the goal holds in the observation. ``next_reached`` is r(s', g).
     ``discount`` multiplies V(s', g): gamma, or 0 where the goal is reached or the task ended.
     ``monte_carlo`` is gamma^(steps left) * success for outcome goals, NaN where not defined.
-    ``kind`` is the index into ``GOAL_KINDS``.
+    ``kind`` is the index into ``GOAL_KINDS``. ``weight`` is 0 where nothing is known (an outcome
+    goal met by a step of unknown outcome), else 1.
     """
 
     task_BD: jax.Array
@@ -99,10 +103,13 @@ class Batch(NamedTuple):
     discount_B: jax.Array
     monte_carlo_B: jax.Array
     kind_B: jax.Array
+    weight_B: jax.Array
 
 
 class Predictions(NamedTuple):
     """What the networks say about a batch: logits for bounded heads, values for linear ones.
+
+    B here counts the triples, B * G.
 
     ``q_target_EB`` comes from the slow copy, ``next_v_B`` is V(s', g) of the critic itself;
     objectives say where gradients stop.

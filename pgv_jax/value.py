@@ -26,6 +26,10 @@ PAIRS = 1024
 """Pairs scored in one call; the last call is padded to a power of two."""
 
 
+UNSAVED = 512
+"""New vectors that may wait in memory before they are written to the store."""
+
+
 class ValueFunction:
     """A published critic with its encoder.
 
@@ -50,6 +54,7 @@ class ValueFunction:
         self._spec = CriticSpec.from_json(artifact.manifest["critic"])
         self._encoder, self._store = encoder, store
         self._known: dict[str, np.ndarray] = {}
+        self._unsaved: list[str] = []
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
         graph, shapes = nnx.split(critic)
         _check_params(artifact, nnx.to_pure_dict(shapes))
@@ -139,16 +144,30 @@ class ValueFunction:
         return self._aligned("v", {"task": tasks, "observation": observations, "goal": goals})
 
     def embed(self, texts: Iterable[str]) -> None:
-        """Make texts known: from memory, else from the store, else by the encoder (and stored)."""
+        """Make texts known: from memory, else from the store, else by the encoder.
+
+        What the encoder had to do goes to the store too, ``UNSAVED`` texts at a time: a decision
+        does not wait for the disk. ``flush`` writes the rest.
+        """
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if not new:
             return
         if self._store is not None:
-            self._store.add(new)
-            vectors = self._store.lookup(new)
-        else:
-            vectors = self._encoder.encode(new)
-        self._known.update(zip(new, vectors, strict=True))
+            missing = set(self._store.missing(new))
+            stored = [text for text in new if text not in missing]
+            self._known.update(zip(stored, self._store.lookup(stored), strict=True))
+            new = [text for text in new if text in missing]
+        if new:
+            self._known.update(zip(new, self._encoder.encode(new), strict=True))
+            self._unsaved += new
+        if len(self._unsaved) >= UNSAVED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the vectors that the store lacks."""
+        if self._store is not None and self._unsaved:
+            self._store.put(self._unsaved, np.stack([self._known[t] for t in self._unsaved]))
+        self._unsaved = []
 
     def _aligned(self, name: str, fields: dict[str, Sequence[str]]) -> np.ndarray:
         self._trained(name)

@@ -25,6 +25,8 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "agg",
+    # Workers share the cores; OpenMP threads that wait for each other by spinning do not.
+    "OMP_NUM_THREADS": "1",
 }
 
 # The same examples on every run, and no time limit on one: a slow machine is not a failure.

@@ -65,9 +65,9 @@ class Index(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Relabeled steps in numbers, all [B]: text numbers within the shard, then facts.
+    """Relabeled steps in numbers: rows and text numbers within the shard [B], then facts [B * G].
 
-    ``row`` is the step's row. The facts are those of ``types.Batch``.
+    Step i meets goals i, i + 1, ..., i + G - 1 (modulo B). The facts are those of ``types.Batch``.
     """
 
     row: jax.Array
@@ -81,6 +81,7 @@ class Draw(NamedTuple):
     discount: jax.Array
     monte_carlo: jax.Array
     kind: jax.Array
+    weight: jax.Array
 
 
 def index_of(shards: tuple[Shard, ...]) -> tuple[Index, int]:
@@ -219,11 +220,31 @@ def _goal_text(
     return jnp.where(count > 0, chosen, index.row_note[row])
 
 
-def draw(key: jax.Array, index: Index, size: int, spec: GoalSpec, longest: int) -> Draw:
-    """Draw ``size`` steps of one shard, uniformly, each with a goal; see the module's head."""
+def draw(
+    key: jax.Array, index: Index, size: int, spec: GoalSpec, longest: int, goals: int = 1
+) -> Draw:
+    """Draw ``size`` steps of one shard, uniformly, each with a goal; see the module's head.
+
+    With ``goals`` > 1 every step also meets the goals of the ``goals - 1`` steps after it in the
+    batch, as a random goal: B projections of goals then serve B * G triples.
+    """
     bits = chance(key, size)
     row = index.step_row[_below(bits.step, index.steps)]
-    return relabel(bits, index, row, spec, longest)
+    own = relabel(bits, index, row, spec, longest)
+    if goals == 1:
+        return own
+    shift = (jnp.arange(size)[:, None] + jnp.arange(goals)[None, :]) % size
+    goal, kind = own.goal[shift], own.kind[shift]
+    is_own = jnp.arange(goals)[None, :] == 0
+    kind = jnp.where(is_own | (kind == OUTCOME), kind, RANDOM)
+    met = facts(index, jnp.broadcast_to(row[:, None], goal.shape), goal, kind, spec.gamma, longest)
+    known = index.episode_success[index.row_episode[row]] >= 0
+    counts = (is_own | (kind != OUTCOME) | known[:, None]) * 1.0
+    flat = {
+        name: getattr(met, name).reshape(-1)
+        for name in ("reached", "next_reached", "discount", "monte_carlo", "kind")
+    }
+    return own._replace(**flat, weight=counts.reshape(-1))
 
 
 def relabel(bits: Chance, index: Index, row: jax.Array, spec: GoalSpec, longest: int) -> Draw:
@@ -273,4 +294,5 @@ def facts(
         discount=discount,
         monte_carlo=jnp.where(is_outcome, returned, jnp.nan),
         kind=kind,
+        weight=jnp.ones(row.shape),
     )

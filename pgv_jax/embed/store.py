@@ -129,6 +129,10 @@ class EmbeddingStore:
             seconds=time.perf_counter() - began,
         )
 
+    def put(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Keep float32 [len(texts), D] vectors that this store's encoder has already made."""
+        self._commit(list(texts), np.ascontiguousarray(vectors, np.float32))
+
     def verify(self) -> int:
         """Check every shard against its checksum; returns the number of vectors."""
         for shard in self._shards:

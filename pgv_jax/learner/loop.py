@@ -21,11 +21,11 @@ from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
-from pgv_jax.learner.feed import ResidentFeed, goal_spec
+from pgv_jax.learner.feed import goal_spec, make_feed
 from pgv_jax.learner.metrics import MetricsFile
 from pgv_jax.learner.standardize import folded
 from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
-from pgv_jax.learner.step import make_chunk, make_update
+from pgv_jax.learner.step import make_update
 from pgv_jax.learner.validate import Validation
 
 CALL_SECONDS = 1.0
@@ -117,7 +117,9 @@ def train(
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it."""
     m = table.manifest
-    train = config.train.model_dump(include={"batch", "seed", "lr", "schedule", "weight_decay"})
+    train = config.train.model_dump(
+        include={"batch", "goals", "compute", "seed", "lr", "schedule", "weight_decay"}
+    )
     return {
         "critic": spec.to_json(),
         "objective": config.objective.model_dump(),
@@ -144,11 +146,9 @@ class _Loop:
         spec: CriticSpec,
     ):
         self._train = config.train
-        self._feed = ResidentFeed(table, mesh, config)
-        self._update = make_update(spec, config.objective, optimizer)
+        update = make_update(spec, config, optimizer, len(table.shards))
+        self._feed = make_feed(table, mesh, config, abstract, update)
         self.standards = self._feed.standards
-        self._mesh, self._abstract = mesh, abstract
-        self._chunks: dict[int, Callable] = {}
         self._validate = None
         if held_out is not None and config.train.early_stop:
             self._validate = Validation(held_out, spec, goal_spec(config))
@@ -172,38 +172,32 @@ class _Loop:
         train = self._train
         window = train.scan or train.log_every
         step, pending, saved = int(state.step), None, int(state.step)
+        first, saved_at = step, time.monotonic()
         stop, timing = False, not train.scan
         while step < train.steps and not stop:
-            begin = time.perf_counter()
             length = min(self._to_boundary(step, window), train.steps - step)
-            compiled = length in self._chunks
-            state, device_metrics = self._chunk(length)(state, self._feed.data)
+            begin = time.perf_counter()
+            state, device_metrics = self._feed.advance(state, step, length)
             step += length
             if pending is not None:
                 self._write(pending, metrics, progress)
             pending = (step, device_metrics)
-            if timing and compiled:
+            if timing and step > first + length:  # the first call was compiled
                 jax.block_until_ready(device_metrics)
                 window, timing = self._longer(window, time.perf_counter() - begin), False
             at_evaluation = step % train.eval_every == 0 or step == train.steps
             if at_evaluation and self._validate is not None:
                 state, stop = self._select(state, step, run, metrics)
             due = step - saved >= train.checkpoint_every
+            due |= time.monotonic() - saved_at >= train.checkpoint_seconds
             if due or stop or interrupts.asked or step == train.steps:
                 self._write(pending, metrics, progress)  # and so refuses to save what is not finite
                 pending = None
                 checkpoints.save(state, run)
-                saved = step
+                saved, saved_at = step, time.monotonic()
             if interrupts.asked:
                 break
         return state
-
-    def _chunk(self, length: int) -> Callable:
-        if length not in self._chunks:
-            self._chunks[length] = make_chunk(
-                self._update, self._feed, self._mesh, self._abstract, length
-            )
-        return self._chunks[length]
 
     def _to_boundary(self, step: int, window: int) -> int:
         """Updates up to the next evaluation, at most a window."""

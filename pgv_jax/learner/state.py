@@ -51,9 +51,9 @@ def decayed(params: Any) -> Any:
     )
 
 
-def graph_of(spec: CriticSpec) -> nnx.GraphDef:
+def graph_of(spec: CriticSpec, compute: Any = None) -> nnx.GraphDef:
     """The critic's static part; ``nnx.merge(graph, params)`` gives the module back."""
-    return nnx.split(nnx.eval_shape(lambda: Critic(spec, jax.random.key(0))))[0]
+    return nnx.split(nnx.eval_shape(lambda: Critic(spec, jax.random.key(0), compute)))[0]
 
 
 def abstract_state(spec: CriticSpec, optimizer: optax.GradientTransformation, mesh: Mesh) -> State:

@@ -1,4 +1,4 @@
-"""One update, and K of them fused in one donated call."""
+"""One update: predict once, ask the objective, update, let the slow copy follow."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
 
-from pgv_jax.config import ObjectiveConfig
-from pgv_jax.critic import Critic, CriticSpec
-from pgv_jax.learner import mesh as meshes
-from pgv_jax.learner.feed import ResidentFeed
+from pgv_jax.config import Config
+from pgv_jax.critic import Critic, CriticSpec, Head
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
 from pgv_jax.types import Batch, Predictions
@@ -22,36 +20,55 @@ Metrics = dict[str, jax.Array]
 Update = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def predict(critic: Critic, slow: Critic, batch: Batch) -> Predictions:
+def predict(critic: Critic, slow: Critic, batch: Batch, shards: int) -> Predictions:
     """One forward: the critic itself, the slow copy's Q of (s, thought), and V of s'.
 
     V bootstraps from the critic itself, as in the authors' IQL: a slow V as well would double the
-    lag of every backup.
+    lag of every backup. Task and goal are projected once for V(s) and V(s').
     """
-    inputs = {
-        "task": batch.task_BD,
-        "observation": batch.obs_BD,
-        "thought": batch.thought_BD,
-        "goal": batch.goal_BD,
-    }
+    goals = batch.reached_B.shape[0] // batch.goal_BD.shape[0]
+
+    def meet(head: Head, own: dict[str, jax.Array], goal_BEH: jax.Array) -> jax.Array:
+        h_BEH = head.project(own)
+        if goals > 1:
+            h_BGEH = h_BEH[:, None] + neighbours(goal_BEH, goals, shards)
+            return jnp.moveaxis(head.finish(h_BGEH), -1, 0).reshape(h_BEH.shape[1], -1)
+        return jnp.moveaxis(head.finish(h_BEH + goal_BEH), -1, 0)
+
+    goal = {"goal": batch.goal_BD}
+    now = {"task": batch.task_BD, "observation": batch.obs_BD}
+    acted = {**now, "thought": batch.thought_BD}
+    after = {"task": batch.task_BD, "observation": batch.next_obs_BD}
+    v_goal_BEH = critic.v.project(goal)
     return Predictions(
-        q_EB=critic.q(inputs),
-        v_B=critic.v(inputs)[0],
-        q_target_EB=slow.q(inputs),
-        next_v_B=critic.v({**inputs, "observation": batch.next_obs_BD})[0],
+        q_EB=meet(critic.q, acted, critic.q.project(goal)),
+        v_B=meet(critic.v, now, v_goal_BEH)[0],
+        q_target_EB=meet(slow.q, acted, slow.q.project(goal)),
+        next_v_B=meet(critic.v, after, v_goal_BEH)[0],
     )
 
 
+def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
+    """[B, E, H] -> [B, G, E, H]: projected goals i .. i + G - 1 of step i's shard, cyclically.
+
+    The order in which ``relabel.draw`` states the facts.
+    """
+    by_shard = goal_BEH.reshape(shards, -1, *goal_BEH.shape[1:])
+    rolled = jnp.stack([jnp.roll(by_shard, -j, axis=1) for j in range(goals)], axis=2)
+    return rolled.reshape(-1, goals, *goal_BEH.shape[1:])
+
+
 def make_update(
-    spec: CriticSpec, config: ObjectiveConfig, optimizer: optax.GradientTransformation
+    spec: CriticSpec, config: Config, optimizer: optax.GradientTransformation, shards: int
 ) -> Update:
     """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees."""
-    objective = OBJECTIVES[config.name]
-    options = {name: getattr(config, name) for name in objective.options}
-    graph = graph_of(spec)
+    objective = OBJECTIVES[config.objective.name]
+    options = {name: getattr(config.objective, name) for name in objective.options}
+    compute = None if config.train.compute == "float32" else jnp.dtype(config.train.compute)
+    graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
-        predictions = predict(_merge(graph, params), _merge(graph, target), batch)
+        predictions = predict(_merge(graph, params), _merge(graph, target), batch, shards)
         return objective.loss(predictions, batch, **options)
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -59,7 +76,7 @@ def make_update(
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         params = optax.apply_updates(state.params, updates)
         # The slow copy follows the parameters *after* the update.
-        target = optax.incremental_update(params, state.target, config.polyak)
+        target = optax.incremental_update(params, state.target, config.objective.polyak)
         metrics["gradient_norm"] = optax.global_norm(gradients)
         metrics["update_norm"] = optax.global_norm(updates)
         return State(params, target, state.best, moments, state.step + 1), metrics
@@ -69,23 +86,3 @@ def make_update(
 
 def _merge(graph: nnx.GraphDef, params: Any) -> Critic:
     return nnx.merge(graph, nnx.State(params))
-
-
-def make_chunk(
-    update: Update, feed: ResidentFeed, mesh: Mesh, abstract: State, length: int
-) -> Callable[[State, Any], tuple[State, Metrics]]:
-    """Jit ``length`` updates as one donated scan: (state, data) -> (state, metrics [length])."""
-
-    def chunk(state: State, data: Any) -> tuple[State, Metrics]:
-        def body(state: State, _: None) -> tuple[State, Metrics]:
-            return update(state, feed.batch(data, state.step))
-
-        return jax.lax.scan(body, state, None, length=length)
-
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(
-        chunk,
-        donate_argnums=0,
-        in_shardings=(shardings, meshes.split(mesh)),
-        out_shardings=(shardings, meshes.replicated(mesh)),
-    )

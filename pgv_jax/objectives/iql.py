@@ -38,13 +38,16 @@ def gc_iql(
     loss = cross_entropy if bounded else squared_error
 
     target_B = jax.lax.stop_gradient(td_target(value(predictions.next_v_B), batch))
-    q_loss = loss(predictions.q_EB, jnp.broadcast_to(target_B, predictions.q_EB.shape)).mean()
+    weight_B = batch.weight_B / jnp.maximum(batch.weight_B.sum(), 1)
+    q_loss_EB = loss(predictions.q_EB, jnp.broadcast_to(target_B, predictions.q_EB.shape))
+    q_loss = (weight_B * q_loss_EB.mean(0)).sum()
 
     q_target_EB = value(predictions.q_target_EB)
     q_target_B = q_target_EB.min(0) if reduce == "min" else q_target_EB.mean(0)
     q_target_B = jax.lax.stop_gradient(jnp.where(batch.reached_B, 1.0, q_target_B))
     difference_B = q_target_B - jax.lax.stop_gradient(value(predictions.v_B))
-    v_loss = (expectile_weight(difference_B, expectile) * loss(predictions.v_B, q_target_B)).mean()
+    v_loss_B = expectile_weight(difference_B, expectile) * loss(predictions.v_B, q_target_B)
+    v_loss = (weight_B * v_loss_B).sum()
 
     q_B = value(predictions.q_EB).mean(0)
     metrics = {
@@ -53,6 +56,6 @@ def gc_iql(
         "v_loss": v_loss,
         "q_mean": q_B.mean(),
         "v_mean": value(predictions.v_B).mean(),
-        "td_error": jnp.abs(q_B - target_B).mean(),
+        "td_error": (weight_B * jnp.abs(q_B - target_B)).sum(),
     }
     return q_loss + v_loss, metrics

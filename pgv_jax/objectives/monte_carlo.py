@@ -19,7 +19,7 @@ def monte_carlo(predictions: Predictions, batch: Batch, *, head: str) -> tuple[j
     """Return the scalar loss and scalar metrics; rows of unknown return (NaN) are left out."""
     bounded = head == "sigmoid"
     loss = cross_entropy if bounded else squared_error
-    known_B = ~jnp.isnan(batch.monte_carlo_B)
+    known_B = ~jnp.isnan(batch.monte_carlo_B) & (batch.weight_B > 0)
     target_B = jnp.where(known_B, batch.monte_carlo_B, 0.0)
     weight_B = known_B / jnp.maximum(known_B.sum(), 1)
     q_loss = (loss(predictions.q_EB, jnp.broadcast_to(target_B, predictions.q_EB.shape))).mean(0)

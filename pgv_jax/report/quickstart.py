@@ -21,7 +21,8 @@ from pgv_jax.report.wording import MISSING, label, number, percent, percent_inte
 __all__ = ["arms_summary", "build_report", "goals_summary", "pick_story", "terminal_table"]
 
 KEYS = ("arms", "goals", "offline", "torch_parity", "seconds", "versions")
-"""What ``report.json`` always holds; ``settings`` joins them where given."""
+"""What ``report.json`` always holds, beside ``arms_at`` (the arms at other shares of right
+commands); ``settings`` joins them where given."""
 
 NEXT_STEPS = (
     ("Bring your logs", "pgv import my_logs.jsonl --format auto --out data/mine"),
@@ -48,6 +49,7 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     report = {key: data.get(key) for key in KEYS}
+    report["arms_at"] = data.get("arms_at") or {}
     for key in ("arms", "goals", "offline", "seconds", "versions"):
         report[key] = report[key] or {}
     if data.get("settings"):

@@ -1,0 +1,180 @@
+"""The configuration: a typed tree, whose errors name the key, the value and the near miss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pgv_jax.config import Config, load_config
+from pgv_jax.errors import PgvError
+
+CONFIGS = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
+
+
+@pytest.fixture
+def yaml(tmp_path):
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "my.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def refusal(path, *overrides: str) -> str:
+    with pytest.raises(PgvError) as error:
+        load_config(path, overrides)
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_the_keys_that_stay():
+    """Other tools write these names; renaming one breaks them."""
+    tree = Config().model_dump()
+    for key in [
+        "data.dataset",
+        "data.encoder",
+        "texts.history",
+        "objective.name",
+        "objective.gamma",
+        "objective.expectile",
+        "objective.head",
+        "goals.form",
+        "goals.current",
+        "goals.future",
+        "goals.random",
+        "goals.outcome",
+        "critic.hidden",
+        "critic.ensemble",
+        "train.steps",
+        "train.batch",
+        "train.lr",
+        "train.seed",
+        "train.early_stop",
+        "mesh.data",
+    ]:
+        section, name = key.split(".")
+        assert name in tree[section], key
+
+
+def test_a_file_changes_what_it_names_and_an_override_wins(yaml):
+    path = yaml("objective: {gamma: 0.9}\ntrain: {steps: 7, seed: 3}\n")
+    config = load_config(path, ["train.steps=8", "train.steps=9"])
+    assert (config.objective.gamma, config.train.seed, config.train.steps) == (0.9, 3, 9)
+    assert config.train.batch == Config().train.batch
+    assert config.objective.expectile == Config().objective.expectile
+
+
+def test_nothing_is_the_defaults(yaml):
+    assert load_config(None) == load_config(yaml("")) == load_config(yaml("# none\n")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "name", "value"),
+    [
+        ("train.lr=1e-4", "train", "lr", 1e-4),  # YAML 1.1 reads this as a word
+        ("train.lr=3.0e-4", "train", "lr", 3e-4),
+        ("objective.gamma=1", "objective", "gamma", 1.0),
+        ("critic.hidden=[64, 32]", "critic", "hidden", (64, 32)),
+        ("critic.layer_norm=true", "critic", "layer_norm", True),
+        ("data.dataset=a=b/c", "data", "dataset", "a=b/c"),
+        ("data.store=null", "data", "store", None),
+        ("data.encoder=hash:256", "data", "encoder", "hash:256"),
+    ],
+)
+def test_an_override_is_read_as_yaml(override, section, name, value):
+    got = getattr(getattr(load_config(None, [override]), section), name)
+    assert got == value and type(got) is type(value)
+
+
+def test_a_number_in_a_file_may_have_an_exponent(yaml):
+    assert load_config(yaml("train:\n  lr: 1e-4\n")).train.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("train.setps=5", "train.steps"),
+        ("objective.gama=0.9", "objective.gamma"),
+        ("steps=5", "train.steps"),
+        ("goal.form=note", "goals.form"),
+        ("train.hidden=[3]", "critic.hidden"),
+    ],
+)
+def test_an_unknown_key_names_its_near_misses(override, named):
+    said = refusal(None, override)
+    assert override.partition("=")[0] in said and f"did you mean {named}" in said
+
+
+def test_an_unknown_key_of_a_file_names_the_file(yaml):
+    path = yaml("train: {setps: 5}\n")
+    assert str(path) in refusal(path) and "train.steps" in refusal(path)
+    assert "known keys" in refusal(yaml("xyzzy: 5\n"))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.steps=many", ["train.steps", "'many'"]),
+        ("train.steps=0", ["train.steps", "0"]),
+        ("train.steps=1.5", ["train.steps", "1.5"]),
+        ("train.lr=-1", ["train.lr", "-1"]),
+        ("objective.gamma=1.5", ["objective.gamma", "1.5"]),
+        ("objective.expectile=1", ["objective.expectile", "1"]),
+        ("objective.name=sarsa", ["objective.name", "'sarsa'", "gc_iql"]),
+        ("critic.hidden=[]", ["critic", "hidden"]),
+        ("critic.hidden=[8,0]", ["critic", "hidden", "0"]),
+        ("critic.hidden=64", ["critic.hidden", "64"]),
+        ("critic.activation=swish", ["critic.activation", "'swish'", "gelu"]),
+        ("texts.history=-1", ["texts.history", "-1"]),
+        ("mesh.model=0", ["mesh.model", "0"]),
+    ],
+)
+def test_a_wrong_value_names_its_key_and_itself(override, words):
+    said = refusal(None, override)
+    assert all(word in said for word in words), said
+
+
+def test_goal_shares_must_not_all_be_zero():
+    zeros = [f"goals.{kind}=0" for kind in ("current", "future", "random", "outcome")]
+    assert "all 0" in refusal(None, *zeros)
+    assert load_config(None, zeros[:3]).goals.outcome > 0
+
+
+@pytest.mark.parametrize("override", ["train.steps", "=5", ""])
+def test_an_override_without_key_or_value_is_refused(override):
+    assert "key.path=value" in refusal(None, override)
+
+
+def test_an_override_below_a_value_is_refused(yaml):
+    assert "train" in refusal(yaml("train: 5\n"), "train.steps=5")
+
+
+@pytest.mark.parametrize("text", ["train: 5\n", "train: [1]\n", "train: null\n"])
+def test_a_section_that_is_not_one_is_refused(yaml, text):
+    assert "train" in refusal(yaml(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["train: {steps: 5\n", "a: b: c\n", b"\xff\xfe\x00", "- train\n", "5\n", "\t\n"]
+)
+def test_a_file_that_holds_no_configuration_is_named(yaml, text):
+    path = yaml(text)
+    assert str(path) in refusal(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "absent.yaml")
+    assert str(tmp_path) in refusal(tmp_path)
+
+
+def test_keys_of_yaml_may_be_anything(yaml):
+    assert "1" in refusal(yaml("1: 2\n"))
+    assert "2" in refusal(yaml("train: {2: 3}\n"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configurations_that_come_along_are_valid(path):
+    load_config(path, ["data.dataset=anywhere"])
