@@ -1,6 +1,6 @@
 """The quickstart over several seeds of everything: games, episodes, training, proposals.
 
-    python benchmarks/quickstart.py --seeds 3 --out runs/seeds [--plain-thoughts]
+    python benchmarks/quickstart.py --seeds 3 --out runs/seeds [--first 1] [--plain-thoughts]
 
 Runs (or continues) one quickstart a seed, pools their episodes and prints one JSON line a case,
 with intervals over games. Seeds play different games, so 3 seeds are 36 held-out games.
@@ -38,13 +38,14 @@ def say(case: str, figures: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--first", default=0, show_default=True, help="The first seed.")
 @click.option("--out", default="runs/seeds", show_default=True, type=click.Path(path_type=Path))
 @click.option("--plain-thoughts", is_flag=True, help="The control: thoughts that give no reason.")
-def main(seeds: int, out: Path, plain_thoughts: bool) -> None:
+def main(seeds: int, first: int, out: Path, plain_thoughts: bool) -> None:
     """Run the seeds, then print what they show together."""
     folders, reports = [], []
-    for seed in range(seeds):
-        console.print(f"seed {seed} of {seeds}")
+    for seed in range(first, first + seeds):
+        console.print(f"seed {seed}")
         folders.append(out / f"seed-{seed}")
         reports.append(quickstart(folders[-1], seed, reasons=not plain_thoughts, bar=bar))
     for share in Size().shares:

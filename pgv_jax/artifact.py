@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ from pgv_jax.errors import PgvError
 
 FORMAT = "pgv_jax.artifact"
 VERSION = 1
-REQUIRED = ("critic", "encoder", "texts", "objective", "heads")
+REQUIRED = {
+    "critic": ("dim", "hidden", "ensemble", "layer_norm", "activation", "head"),
+    "encoder": ("name", "fingerprint"),
+    "texts": ("history",),
+    "objective": ("name",),
+    "heads": (),
+}
+"""Keys of every manifest, and what stands below them at least."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,11 @@ def load(folder: str | os.PathLike[str]) -> Artifact:
             f"{folder} is an artifact of version {manifest.get('version')}; this release reads "
             f"version {VERSION}."
         )
+    missing = list(_missing(manifest))
+    if missing:
+        raise PgvError(
+            f"{folder / 'manifest.json'} lacks {', '.join(missing)}; the artifact is damaged."
+        )
     path = folder / "params.safetensors"
     try:
         params = unflatten(load_file(path))
@@ -77,6 +90,16 @@ def load(folder: str | os.PathLike[str]) -> Artifact:
     except (SafetensorError, OSError, ValueError) as error:
         raise PgvError(f"{path} is damaged: {error}.") from None
     return Artifact(folder, manifest, params)
+
+
+def _missing(manifest: dict[str, Any]) -> Iterator[str]:
+    for key, below in REQUIRED.items():
+        if key not in manifest:
+            yield key
+        elif below and not isinstance(manifest[key], dict):
+            yield f"{key}.{below[0]}"
+        else:
+            yield from (f"{key}.{name}" for name in below if name not in manifest[key])
 
 
 def flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from pgv_jax.errors import PgvError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -99,7 +99,7 @@ class TrainConfig(_Section):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = Field(0, ge=0, description="updates of linear warm-up")
     weight_decay: float = Field(1e-2, ge=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     scan: int = Field(0, ge=0, description="updates a device call; 0: about a second's worth")
     log_every: int = Field(50, ge=1, description="updates averaged in a line of metrics.jsonl")
     early_stop: bool = Field(True, description="keep the best parameters on held-out tasks")
@@ -144,7 +144,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: An
         _set(tree, key.split("."), _parse(text), override)
     where = str(path) if path is not None else "the configuration"
     known = set(_keys(kind))
-    for key in _leaves(tree):
+    for key in _leaves(tree, known):
         if key not in known:
             raise PgvError(_unknown(key, known, where))
     try:
@@ -201,10 +201,10 @@ def _keys(kind: Any, prefix: str = "") -> Iterable[str]:
             yield prefix + name
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[str]:
+def _leaves(tree: dict[str, Any], known: set[str], prefix: str = "") -> Iterable[str]:
     for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+        if isinstance(value, dict) and f"{prefix}{name}" not in known:  # else a free mapping
+            yield from _leaves(value, known, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 

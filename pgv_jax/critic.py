@@ -58,11 +58,6 @@ def _einsum(formula: str, x: jax.Array, kernel: jax.Array, compute: Compute) -> 
     return product.astype(jnp.float32)
 
 
-def _like(parameter: jax.Array, h: jax.Array) -> jax.Array:
-    """Give [E, H] parameters the leading axes of ``h`` [..., E, H]: no silent rank promotion."""
-    return jnp.expand_dims(parameter, tuple(range(h.ndim - parameter.ndim)))
-
-
 def _lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
     """LeCun's uniform initialisation: variance 1 / fan_in."""
     bound = (3.0 / fan_in) ** 0.5
@@ -70,7 +65,7 @@ def _lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
 
 
 class Dense(nnx.Module):
-    """E independent linear maps: [..., E, H] -> [..., E, H']."""
+    """E independent linear maps: [E, R, H] -> [E, R, H']."""
 
     def __init__(
         self, key: jax.Array, ensemble: int, width_in: int, width: int, compute: Compute = None
@@ -81,8 +76,7 @@ class Dense(nnx.Module):
 
     def __call__(self, h: jax.Array) -> jax.Array:
         """Apply member e to slice e."""
-        out = _einsum("...eh,ehk->...ek", h, self.kernel[...], self.compute)
-        return out + _like(self.bias[...], out)
+        return _einsum("erh,ehk->erk", h, self.kernel[...], self.compute) + self.bias[...][:, None]
 
 
 class Norm(nnx.Module):
@@ -97,7 +91,7 @@ class Norm(nnx.Module):
         mean = h.mean(-1, keepdims=True)
         variance = jnp.square(h - mean).mean(-1, keepdims=True)
         h = (h - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
-        return h * _like(self.scale[...], h) + _like(self.bias[...], h)
+        return h * self.scale[...][:, None] + self.bias[...][:, None]
 
 
 class Projection(nnx.Module):
@@ -162,20 +156,22 @@ class Head(nnx.Module):
         return total
 
     def finish(self, h: jax.Array) -> jax.Array:
-        """Continue from the summed projections: [..., E, H] -> [..., E] logits (or values)."""
+        """Continue from the summed projections: [..., E, H] -> [E, ...] logits (or values)."""
         activation = ACTIVATIONS[self.activation]
-        h = h + _like(self.bias_0[...], h)
+        rows = h.shape[:-2]
+        # Members first from here on: a product batched over the leading axis is the fast one.
+        h = jnp.moveaxis(h.reshape(-1, *h.shape[-2:]), 1, 0) + self.bias_0[...][:, None]
         for i in range(self.layers):
             if i > 0:
                 h = getattr(self, f"dense_{i}")(h)
             if self.layer_norm:
                 h = getattr(self, f"norm_{i}")(h)
             h = activation(h)
-        return self.out(h)[..., 0]
+        return self.out(h).reshape(-1, *rows)
 
     def __call__(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
         """{field: [B, D]} -> [E, B]."""
-        return jnp.moveaxis(self.finish(self.project(inputs)), -1, 0)
+        return self.finish(self.project(inputs))
 
 
 class Critic(nnx.Module):

@@ -17,11 +17,12 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax import artifact as artifacts
-from pgv_jax.critic import Critic, CriticSpec, Head, link
+from pgv_jax.critic import ACTIVATIONS, Critic, CriticSpec, Head, link
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 
+HEADS = ("sigmoid", "linear")
 PAIRS = 1024
 """Pairs scored in one call; the last call is padded to a power of two."""
 
@@ -51,7 +52,7 @@ class ValueFunction:
             )
         self.manifest = artifact.manifest
         self.history: int = artifact.manifest["texts"]["history"]
-        self._spec = CriticSpec.from_json(artifact.manifest["critic"])
+        self._spec = _spec_of(artifact)
         self._encoder, self._store = encoder, store
         self._known: dict[str, np.ndarray] = {}
         self._unsaved: list[str] = []
@@ -65,7 +66,7 @@ class ValueFunction:
             if rows:
                 h_REH = h_REH + head.project(rows)
             h_RGEH = h_REH[:, None] + head.project({"goal": goals_GD})[None]
-            return link(head.finish(h_RGEH), self._spec.head).mean(-1)
+            return link(head.finish(h_RGEH), self._spec.head).mean(0)
 
         def q(params: Any, task_D: Any, obs_D: Any, thought_ND: Any, goal_GD: Any) -> jax.Array:
             head = nnx.merge(graph, nnx.State(params)).q
@@ -198,6 +199,26 @@ class ValueFunction:
                 f"The critic's head '{name}' was not trained (objective "
                 f"{self.manifest['objective']['name']} trains {', '.join(heads)})."
             )
+
+
+def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:
+    try:
+        spec = CriticSpec.from_json(artifact.manifest["critic"])
+    except TypeError as error:
+        raise PgvError(
+            f"{artifact.folder}: the critic of its manifest is not one that this release knows "
+            f"({error})."
+        ) from None
+    for key, value, known in (
+        ("activation", spec.activation, tuple(ACTIVATIONS)),
+        ("head", spec.head, HEADS),
+    ):
+        if value not in known:
+            raise PgvError(
+                f"{artifact.folder}: its critic's {key} is '{value}'; this release knows "
+                f"{', '.join(known)}."
+            )
+    return spec
 
 
 def _check_params(artifact: artifacts.Artifact, shapes: Any) -> None:

@@ -11,6 +11,13 @@ from pgv_jax.errors import PgvError
 
 CONFIGS = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
 
+KEYS = """
+data.dataset data.encoder texts.history
+objective.name objective.gamma objective.expectile objective.head
+goals.form goals.current goals.future goals.random goals.outcome
+critic.hidden critic.ensemble train.steps train.batch train.lr train.seed train.early_stop mesh.data
+""".split()  # noqa: SIM905
+
 
 @pytest.fixture
 def yaml(tmp_path):
@@ -33,28 +40,7 @@ def refusal(path, *overrides: str) -> str:
 def test_the_keys_that_stay():
     """Other tools write these names; renaming one breaks them."""
     tree = Config().model_dump()
-    for key in [
-        "data.dataset",
-        "data.encoder",
-        "texts.history",
-        "objective.name",
-        "objective.gamma",
-        "objective.expectile",
-        "objective.head",
-        "goals.form",
-        "goals.current",
-        "goals.future",
-        "goals.random",
-        "goals.outcome",
-        "critic.hidden",
-        "critic.ensemble",
-        "train.steps",
-        "train.batch",
-        "train.lr",
-        "train.seed",
-        "train.early_stop",
-        "mesh.data",
-    ]:
+    for key in KEYS:
         section, name = key.split(".")
         assert name in tree[section], key
 
@@ -121,6 +107,10 @@ def test_an_unknown_key_of_a_file_names_the_file(yaml):
         ("train.steps=0", ["train.steps", "0"]),
         ("train.steps=1.5", ["train.steps", "1.5"]),
         ("train.lr=-1", ["train.lr", "-1"]),
+        ("train.lr=.inf", ["train.lr", "inf"]),
+        ("goals.future=.nan", ["goals.future", "nan"]),
+        ("train.seed=4294967296", ["train.seed", "4294967296"]),  # JAX would take it for 0
+        ("train.seed=-1", ["train.seed", "-1"]),
         ("objective.gamma=1.5", ["objective.gamma", "1.5"]),
         ("objective.expectile=1", ["objective.expectile", "1"]),
         ("objective.name=sarsa", ["objective.name", "'sarsa'", "gc_iql"]),

@@ -26,7 +26,6 @@ from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
-from pgv_jax.learner.standardize import Standards, standardized, standards_of
 from pgv_jax.learner.state import State
 from pgv_jax.learner.step import Metrics, Update
 from pgv_jax.types import Batch
@@ -44,8 +43,6 @@ EMBEDDED = ("task", "obs", "thought", "next_obs", "goal")
 
 class Feed(Protocol):
     """Brings a state forward by whole updates."""
-
-    standards: Standards
 
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
         """Do updates ``step + 1 .. step + length``; metrics are [length], still on the devices."""
@@ -145,7 +142,6 @@ class ResidentFeed:
     """The whole table on the devices; K updates are one donated scan."""
 
     def __init__(self, table: Table, mesh: Mesh, config: Config, abstract: State, update: Update):
-        self.standards = standards_of(table)
         self._sampler = _Sampler(table, mesh, config)
         self._mesh, self._abstract, self._update = mesh, abstract, update
         vectors = _stack([shard.vectors for shard in table.shards])
@@ -159,7 +155,7 @@ class ResidentFeed:
         return self._calls[length](state, self._data)
 
     def batch(self, data: _Resident, step: jax.Array) -> Batch:
-        """The standardised batch of update ``step``, split over the devices; for use inside jit."""
+        """The batch of update ``step``, split over the devices; for use inside jit."""
 
         def local(step: jax.Array, data: _Resident) -> Batch:
             def one(vectors_UD: jax.Array, index: Index) -> Batch:
@@ -169,7 +165,7 @@ class ResidentFeed:
 
             return _flat(jax.vmap(one)(data.vectors, data.rows))
 
-        return standardized(meshes.over_shards(self._mesh, local)(step, data), self.standards)
+        return meshes.over_shards(self._mesh, local)(step, data)
 
     def _compiled(self, length: int) -> Any:
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
@@ -192,7 +188,6 @@ class StreamFeed:
     """Vectors stay in the memory-mapped files; a thread gathers ahead of the devices."""
 
     def __init__(self, table: Table, mesh: Mesh, config: Config, abstract: State, update: Update):
-        self.standards = standards_of(table)
         self._sampler = _Sampler(table, mesh, config)
         self._mesh, self._update = mesh, update
         self._vectors = [shard.vectors for shard in table.shards]
@@ -238,7 +233,7 @@ class StreamFeed:
         def body(state: State, part: tuple[Any, Draw]) -> tuple[State, Metrics]:
             taken, numbers = _flat(part)
             taken = {name: x.astype(jnp.float32) for name, x in taken.items()}
-            return self._update(state, standardized(_batch(taken, numbers), self.standards))
+            return self._update(state, _batch(taken, numbers))
 
         by_update = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (vectors, drawn))
         return jax.lax.scan(body, state, by_update)

@@ -23,7 +23,7 @@ from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import goal_spec, make_feed
 from pgv_jax.learner.metrics import MetricsFile
-from pgv_jax.learner.standardize import folded
+from pgv_jax.learner.standardize import folded, standards_of
 from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
 from pgv_jax.learner.step import make_update
 from pgv_jax.learner.validate import Validation
@@ -146,9 +146,9 @@ class _Loop:
         spec: CriticSpec,
     ):
         self._train = config.train
-        update = make_update(spec, config, optimizer, len(table.shards))
+        self.standards = standards_of(table)
+        update = make_update(spec, config, optimizer, len(table.shards), self.standards)
         self._feed = make_feed(table, mesh, config, abstract, update)
-        self.standards = self._feed.standards
         self._validate = None
         if held_out is not None and config.train.early_stop:
             self._validate = Validation(held_out, spec, goal_spec(config))

@@ -12,6 +12,7 @@ from flax import nnx
 
 from pgv_jax.config import Config
 from pgv_jax.critic import Critic, CriticSpec, Head
+from pgv_jax.learner.standardize import Standards, folded
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
 from pgv_jax.types import Batch, Predictions
@@ -30,10 +31,10 @@ def predict(critic: Critic, slow: Critic, batch: Batch, shards: int) -> Predicti
 
     def meet(head: Head, own: dict[str, jax.Array], goal_BEH: jax.Array) -> jax.Array:
         h_BEH = head.project(own)
-        if goals > 1:
-            h_BGEH = h_BEH[:, None] + neighbours(goal_BEH, goals, shards)
-            return jnp.moveaxis(head.finish(h_BGEH), -1, 0).reshape(h_BEH.shape[1], -1)
-        return jnp.moveaxis(head.finish(h_BEH + goal_BEH), -1, 0)
+        if goals == 1:
+            return head.finish(h_BEH + goal_BEH)
+        h_BGEH = h_BEH[:, None] + neighbours(goal_BEH, goals, shards)
+        return head.finish(h_BGEH).reshape(h_BEH.shape[1], -1)
 
     goal = {"goal": batch.goal_BD}
     now = {"task": batch.task_BD, "observation": batch.obs_BD}
@@ -59,16 +60,24 @@ def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
 
 
 def make_update(
-    spec: CriticSpec, config: Config, optimizer: optax.GradientTransformation, shards: int
+    spec: CriticSpec,
+    config: Config,
+    optimizer: optax.GradientTransformation,
+    shards: int,
+    standards: Standards,
 ) -> Update:
-    """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees."""
+    """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees.
+
+    The parameters are those for standardised embeddings; batches hold raw ones.
+    """
     objective = OBJECTIVES[config.objective.name]
     options = {name: getattr(config.objective, name) for name in objective.options}
     compute = None if config.train.compute == "float32" else jnp.dtype(config.train.compute)
     graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
-        predictions = predict(_merge(graph, params), _merge(graph, target), batch, shards)
+        critic, slow = (_merge(graph, folded(p, standards)) for p in (params, target))
+        predictions = predict(critic, slow, batch, shards)
         return objective.loss(predictions, batch, **options)
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:

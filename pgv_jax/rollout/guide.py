@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Agent, Decision, View
-from pgv_jax.rollout.refine import Refinement, Refiner
+from pgv_jax.rollout.refine import Refiner
 
 
 class Strategy(NamedTuple):
@@ -37,18 +37,6 @@ def strategy(name: str) -> Strategy:
     return STRATEGIES[name]
 
 
-@dataclass(frozen=True, slots=True)
-class GuidedDecision(Decision):
-    """A decision and how its thought was refined."""
-
-    refinement: Refinement | None = None
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """For the step's record."""
-        return {} if self.refinement is None else {"refinement": self.refinement.to_json()}
-
-
 @dataclass(slots=True)
 class GuidedAgent:
     """An agent whose choice is refined before it acts; all candidates stay in the record."""
@@ -57,13 +45,11 @@ class GuidedAgent:
     refiner: Refiner
     decisions: int = field(default=0)
 
-    async def decide(self, view: View) -> GuidedDecision:
+    async def decide(self, view: View) -> Decision:
         """Propose, select, refine; a rewritten thought joins the candidates as the chosen one."""
         decision = await self.agent.decide(view)
         if decision.error:  # nothing came that could be refined
-            return GuidedDecision(
-                decision.candidates, decision.index, decision.completions, decision.error
-            )
+            return decision
         refinement = await self.refiner.refine(view, decision.chosen)
         self.decisions += 1
         candidates, index = decision.candidates, decision.index
@@ -74,4 +60,5 @@ class GuidedAgent:
                 refined = replace(refined, correct=correct(refined.action))
             candidates, index = (*candidates, refined), len(candidates)
         completions = (*decision.completions, *refinement.completions)
-        return GuidedDecision(candidates, index, completions, decision.error, refinement)
+        about = {**decision.metadata, "refinement": refinement.to_json()}
+        return Decision(candidates, index, completions, decision.error, about)

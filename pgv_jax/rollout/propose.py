@@ -46,7 +46,11 @@ def request_seed(seed: int, episode: str, step: int, observation: str) -> int:
 
 
 def build_messages(
-    task: str, observation: str, admissible: Sequence[str] = (), past: Sequence[Turn] = ()
+    task: str,
+    observation: str,
+    admissible: Sequence[str] = (),
+    past: Sequence[Turn] = (),
+    system: str = "",
 ) -> list[Message]:
     """The system prompt and one user message: task, past turns, what is known, what is possible."""
     parts = [f"Task: {task}"]
@@ -57,7 +61,7 @@ def build_messages(
     if admissible:
         parts.append("Possible actions:\n" + "\n".join(f"- {action}" for action in admissible))
     return [
-        {"role": "system", "content": system_prompt()},
+        {"role": "system", "content": system or system_prompt()},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
 
@@ -147,6 +151,7 @@ async def propose(
     past: Sequence[Turn] = (),
     temperature: float = 1.0,
     max_tokens: int = 256,
+    system: str = "",
 ) -> Proposal:
     """Ask for ``n`` samples of the next step and read them; at least one candidate comes back.
 
@@ -157,7 +162,7 @@ async def propose(
         ClientError: the failure may pass (retries are exhausted) or would hit every request.
     """
     request = Request(
-        messages=build_messages(task, observation, admissible, past),
+        messages=build_messages(task, observation, admissible, past, system),
         n=n,
         temperature=temperature,
         max_tokens=max_tokens,

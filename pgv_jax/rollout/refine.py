@@ -44,6 +44,8 @@ class Situation(Protocol):
     @property
     def task(self) -> str: ...
     @property
+    def told(self) -> str: ...
+    @property
     def observation(self) -> str: ...
     @property
     def scored_observation(self) -> str: ...
@@ -219,7 +221,7 @@ class _Work:
         self.completions: list[Completion] = []
         self.malformed = 0
         past = situation.past
-        messages = build_messages(situation.task, situation.observation, situation.admissible, past)
+        messages = build_messages(situation.told, situation.observation, situation.admissible, past)
         self.told = str(messages[-1]["content"])
 
     async def run(self) -> Candidate:

@@ -2,7 +2,9 @@
 
 One runner does both collection and comparison; only the agent differs. A file that is there is
 continued: episodes that it holds are not played again, and a line that was cut off in the middle
-(a crash, a full disk) is dropped first. Ctrl-C loses at most the episodes that are under way.
+(a crash, a full disk) is dropped first. Ctrl-C, and an error that would hit everybody, let the
+decisions that are under way end: their calls are paid, and behind a cache the same run continues
+from them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,9 +24,10 @@ from typing import Any
 from pgv_jax.data.jsonl import episode_to_json, read_jsonl
 from pgv_jax.data.texts import observation_text, sentences
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Agent, Decision, View
+from pgv_jax.rollout.agent import Decider, Decision, View
 from pgv_jax.rollout.client import ClientError
 from pgv_jax.rollout.propose import request_seed
+from pgv_jax.rollout.stopping import Halted, Stop, interruptible
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.types import Episode, Step
 
@@ -50,26 +54,36 @@ class EpisodeSpec:
         return f"{self.task_id}/{self.goal or ''}"
 
 
-MakeAgent = Callable[[TextEnv, EpisodeSpec], Agent]
+MakeAgent = Callable[[TextEnv, EpisodeSpec], Decider]
 """An agent for one episode; a scripted model binds itself to the environment, others ignore it."""
 
 Progress = Callable[[int, int, Episode], None]
 """Called after each episode: (episodes done, episodes asked for, the episode)."""
 
 
+OnDecision = Callable[[Decision], None]
+"""Called after each decision, before it is acted on."""
+
+
 async def play(
     env: TextEnv,
-    agent: Agent,
+    agent: Decider,
     spec: EpisodeSpec,
     *,
     max_steps: int = 0,
     critic_history: int = 0,
     model_history: int = 0,
+    on_decision: OnDecision | None = None,
+    stop: Stop | None = None,
 ) -> Episode:
     """Play one episode. ``max_steps`` 0: the environment's own limit alone.
 
     ``critic_history`` is the artifact's ``texts.history``; ``model_history`` is how many past
-    turns the model is shown.
+    turns the model is shown. With a ``goal`` the model is told the goal, while the critic's task
+    field stays the task's.
+
+    Raises:
+        Halted: ``stop`` has a cause; the decision that was under way has ended.
     """
     started = time.monotonic()
     observation, info = env.reset(seed=spec.seed, options={"task": spec.task_id})
@@ -78,6 +92,8 @@ async def play(
     task, reached = str(info["task"]), False
     terminated = truncated = False
     while not (terminated or truncated or reached):
+        if stop is not None:
+            stop.check()
         so_far = Episode(spec.episode_id, spec.task_id, task, tuple(steps), observation)
         view = View(
             task=task,
@@ -88,10 +104,15 @@ async def play(
             if model_history
             else (),
             seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
+            instruction="" if spec.goal is None else instruction(spec.goal),
         )
+        asked = time.monotonic()
         decision = await agent.decide(view)
+        waited = time.monotonic() - asked
+        if on_decision is not None:
+            on_decision(decision)
         following, reward, terminated, truncated, info = env.step(decision.chosen.action)
-        steps.append(_step(observation, decision, float(reward)))
+        steps.append(_step(observation, decision, float(reward), waited))
         observation = following
         reached = spec.goal is not None and spec.goal in sentences(observation)
         truncated = truncated or 0 < max_steps <= len(steps)
@@ -117,12 +138,20 @@ async def play(
     )
 
 
-def _step(observation: str, decision: Decision, reward: float) -> Step:
+def instruction(goal: str) -> str:
+    """A run-time goal as a task for a model."""
+    return f"Bring it about that this is true: {goal}"
+
+
+def _step(observation: str, decision: Decision, reward: float, seconds: float) -> Step:
     facts = {
+        **decision.metadata,
         "error": decision.error,
         "prompt_tokens": sum(c.prompt_tokens for c in decision.completions),
         "completion_tokens": sum(c.completion_tokens for c in decision.completions),
         "dollars": sum(c.dollars for c in decision.completions),
+        "cached": sum(c.cached for c in decision.completions),
+        "seconds": round(seconds, 4),
     }
     return Step(
         observation=observation,
@@ -190,59 +219,97 @@ def run_episodes(
     critic_history: int = 0,
     model_history: int = 0,
     progress: Progress | None = None,
+    on_decision: OnDecision | None = None,
+    client: AbstractAsyncContextManager[Any] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[Episode]:
     """Play the episodes that ``path`` lacks and return all that were asked for, in their order.
 
     ``concurrency`` episodes wait for the model at the same time, each in an environment of its
     own. A model that stays silent after all retries costs that episode only: the others are played,
-    and the error at the end says how many are missing.
+    and the error at the end says how many are missing. ``client`` is closed at the end, in the
+    event loop that used it; ``say`` is told of an interruption.
 
     Raises:
         PgvError: something that would hit every episode (key, budget, a broken critic), or episodes
             are missing; the same call continues.
+        KeyboardInterrupt: Ctrl-C, after the decisions under way; the same call continues.
     """
     _check(specs, concurrency)
     file = EpisodeFile(path)
-    done = {episode.episode_id: episode for episode in file.episodes}
-    todo = [spec for spec in specs if spec.episode_id not in done]
-    finished = len(specs) - len(todo)
-    silent: list[str] = []
-    play_one = partial(
-        play, max_steps=max_steps, critic_history=critic_history, model_history=model_history
+    crew = _Crew(specs, make_env, make_agent, file, progress)
+    crew.play = partial(
+        play,
+        max_steps=max_steps,
+        critic_history=critic_history,
+        model_history=model_history,
+        on_decision=on_decision,
+        stop=crew.stop,
     )
-
-    async def worker(queue: list[EpisodeSpec]) -> None:
-        nonlocal finished
-        env = make_env()
-        while queue:
-            spec = queue.pop(0)
-            try:
-                episode = await play_one(env, make_agent(env, spec), spec)
-            except ClientError as failure:
-                if failure.stops_run:
-                    raise
-                silent.append(f"{spec.episode_id}: {failure}")
-                continue
-            file.append(episode)
-            done[spec.episode_id] = episode
-            finished += 1
-            if progress is not None:
-                progress(finished, len(specs), episode)
-
-    async def all_workers() -> None:
-        queue = list(todo)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(queue))):
-                group.create_task(worker(queue))
-
-    if todo:
-        try:
-            asyncio.run(all_workers())
-        except* PgvError as errors:
-            raise errors.exceptions[0] from None
-    if silent:
+    with interruptible(crew.stop, say):
+        asyncio.run(crew.run(concurrency, client))
+    if crew.stop.cause is not None:
+        raise crew.stop.cause
+    if crew.silent:
         raise PgvError(
-            f"{len(silent)} of {len(specs)} episodes could not be played (first: {silent[0]}); "
-            "run the same again to continue."
+            f"{len(crew.silent)} of {len(specs)} episodes could not be played (first: "
+            f"{crew.silent[0]}); run the same again to continue."
         )
-    return [done[spec.episode_id] for spec in specs]
+    return [crew.done[spec.episode_id] for spec in specs]
+
+
+class _Crew:
+    """The workers of one run and what they share."""
+
+    def __init__(
+        self,
+        specs: Sequence[EpisodeSpec],
+        make_env: Callable[[], TextEnv],
+        make_agent: MakeAgent,
+        file: EpisodeFile,
+        progress: Progress | None,
+    ):
+        self.make_env, self.make_agent = make_env, make_agent
+        self.file, self.progress = file, progress
+        self.done = {episode.episode_id: episode for episode in file.episodes}
+        self.queue = [spec for spec in specs if spec.episode_id not in self.done]
+        self.count = len(specs)
+        self.finished = len(specs) - len(self.queue)
+        self.silent: list[str] = []
+        self.stop = Stop()
+        self.play: Callable[..., Any] = play
+
+    async def run(
+        self, concurrency: int, client: AbstractAsyncContextManager[Any] | None = None
+    ) -> None:
+        """Play what is queued; ``stop`` holds the error, if there was one."""
+        async with AsyncExitStack() as stack:
+            if client is not None:
+                await stack.enter_async_context(client)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency, len(self.queue))):
+                    group.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            env = self.make_env()
+            while self.queue and self.stop.cause is None:
+                await self._one(env, self.queue.pop(0))
+        except Halted:
+            pass
+        except Exception as error:  # the others end their decisions, whatever broke
+            self.stop.because(error)
+
+    async def _one(self, env: TextEnv, spec: EpisodeSpec) -> None:
+        try:
+            episode = await self.play(env, self.make_agent(env, spec), spec)
+        except ClientError as failure:
+            if failure.stops_run:
+                raise
+            self.silent.append(f"{spec.episode_id}: {failure}")
+            return
+        self.file.append(episode)
+        self.done[spec.episode_id] = episode
+        self.finished += 1
+        if self.progress is not None:
+            self.progress(self.finished, self.count, episode)

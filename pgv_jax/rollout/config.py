@@ -1,0 +1,127 @@
+"""A rollout as one typed tree: who plays what, guided how, for how much at most."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pgv_jax.rollout.guide import STRATEGIES
+from pgv_jax.rollout.select import REPEAT_PENALTY
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskConfig(_Section):
+    """Which episodes are played."""
+
+    name: str = Field("textworld", description="a task of pgv_jax.tasks")
+    args: dict[str, Any] = Field({}, description="arguments of its environment")
+    split: Literal["train", "test", "all"] = "test"
+    ids: tuple[str, ...] = Field((), description="tasks by id; all of the split by default")
+    repeats: int = Field(1, ge=1, description="episodes a task, with other seeds")
+    seed: int = Field(0, description="of the first repeat; the next ones count on")
+    max_steps: int = Field(0, ge=0, description="0: the environment's own limit")
+    goal: str | None = Field(None, description="a sentence to bring about in place of the task")
+    goals: int = Field(0, ge=0, description="about so many run-time goals that the task itself has")
+
+    @model_validator(mode="after")
+    def _one_kind_of_goal(self) -> TaskConfig:
+        if self.goal is not None and self.goals:
+            raise ValueError("goal and goals exclude each other")
+        return self
+
+
+class ApiConfig(_Section):
+    """How an API model is reached (``paid.ClientOptions``). Times in seconds."""
+
+    base_url: str = Field("", description="default: the vendor's own")
+    key_env: str | None = Field(
+        None, description="environment variable of the key; '' where none is wanted"
+    )
+    timeout: float = Field(120.0, gt=0, description="bounds each try as a whole")
+    connect_timeout: float = Field(10.0, gt=0)
+    concurrency: int = Field(64, ge=1, description="most calls at once; adapts to 429s")
+    tries: int = Field(12, ge=1, description="of one call")
+    samples: Literal["auto", "parallel"] = "auto"
+    extra: dict[str, Any] = Field({}, description="goes into every request as it is")
+    omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
+
+
+class BudgetConfig(_Section):
+    """What the whole run may spend, over all shards; unset: no limit."""
+
+    requests: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    dollars: float | None = Field(None, ge=0)
+    prices: str | None = Field(None, description="YAML: MODEL: {input: 2.5, output: 10.0}")
+
+
+class RefineConfig(_Section):
+    """How a thought is refined (``refine.RefineOptions``)."""
+
+    goals: int = Field(2, ge=1, description="good goals, and as many bad ones")
+    rounds: int = Field(2, ge=1, description="rewrites at most")
+    numbers: Literal["raw", "calibrated", "rank"] = "raw"
+    grounding: Literal["off", "report", "snap"] = "off"
+    dataset: str | None = Field(None, description="whose training sentences goals are grounded in")
+    fresh_goals: bool = Field(True, description="imagine anew for each rewrite")
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(512, ge=1)
+    json_mode: bool = False
+    examples: tuple[str, ...] = Field((), description="sentences that show the notes' wording")
+
+
+class RolloutConfig(_Section):
+    """A whole rollout."""
+
+    task: TaskConfig = TaskConfig()
+    client: str = Field(
+        "scripted:proposer",
+        description="scripted:proposer[:P] | scripted:player[:SKILL] | scripted:listener[:PLANS] | "
+        "openai:MODEL | anthropic:MODEL | google:MODEL",
+    )
+    api: ApiConfig = ApiConfig()
+    strategy: str = Field("react", description=" | ".join(STRATEGIES))
+    scores: Literal["critic", "shuffled", "constant", "none", "guess", "scalar", "oracle"] = Field(
+        "critic", description="whose numbers guide; all but critic are controls or bounds"
+    )
+    candidates: int = Field(6, ge=1, description="proposals a step, where several are wanted")
+    artifact: str | None = Field(None, description="folder of the critic")
+    store: str | None = Field(None, description="embeddings; default OUT/embeddings")
+    goals: tuple[str, ...] = Field((), description="what selection asks; default: the episode's")
+    weights: tuple[float, ...] | None = Field(None, description="of goals; default: the first")
+    repeat_penalty: float = Field(REPEAT_PENALTY, gt=0, le=1, description="1: none")
+    refine: RefineConfig = RefineConfig()
+    temperature: float = Field(1.0, ge=0)
+    max_tokens: int = Field(256, ge=1)
+    history: int = Field(3, ge=0, description="past turns that the model is shown")
+    prompts: str | None = Field(None, description="a folder whose prompts replace the shipped ones")
+    concurrency: int = Field(16, ge=1, description="episodes at once")
+    cache: str | None = Field(None, description="finished samples; default OUT/cache")
+    budget: BudgetConfig = BudgetConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> RolloutConfig:
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"strategy is '{self.strategy}'; use one of: {', '.join(STRATEGIES)}")
+        refined = STRATEGIES[self.strategy].refined
+        if self.scores == "oracle" and self.strategy != "best-of-n":
+            raise ValueError(f"scores=oracle bounds best-of-n only, not {self.strategy}")
+        if self.strategy == "best-of-n" and self.scores in ("constant", "none", "guess", "scalar"):
+            raise ValueError(
+                f"scores={self.scores} is a control of refinement; best-of-n takes critic, "
+                "shuffled or oracle"
+            )
+        if self.weights is not None and len(self.weights) != max(1, len(self.goals)):
+            raise ValueError(
+                f"{len(self.weights)} weights for {len(self.goals)} goals; give one a goal"
+            )
+        if refined and self.refine.grounding != "off" and self.refine.dataset is None:
+            raise ValueError(
+                f"refine.grounding={self.refine.grounding} needs refine.dataset, whose sentences "
+                "goals are compared with"
+            )
+        return self
