@@ -123,11 +123,11 @@ def test_fields_broadcast_so_that_thoughts_meet_goals():
         return head.finish(base[None, None] + rows[:, None] + goals[None])
 
     grid = meet(params, given)
-    assert grid.shape == (B, B, SPEC.ensemble)
+    assert grid.shape == (SPEC.ensemble, B, B)
     for n in range(B):
         one = {name: np.repeat(x[:1], B, 0) for name, x in given.items()}
         one |= {"thought": np.repeat(given["thought"][n : n + 1], B, 0), "goal": given["goal"]}
-        np.testing.assert_allclose(grid[n].T, forward(SPEC)(params, one)[0], atol=5e-6)
+        np.testing.assert_allclose(grid[:, n], forward(SPEC)(params, one)[0], atol=5e-6)
 
 
 def test_v_does_not_read_the_thought():

@@ -128,6 +128,8 @@ def holds(index: Index, row: jax.Array, goal: jax.Array, longest: int) -> jax.Ar
     ``row`` and ``goal`` broadcast. Binary search in the row's ascending sentence numbers, of which
     there are at most ``longest``.
     """
+    shape = jnp.broadcast_shapes(row.shape, goal.shape)
+    row, goal = jnp.broadcast_to(row, shape), jnp.broadcast_to(goal, shape)
     start, end = index.sentence_start[row], index.sentence_start[row + 1]
 
     def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -136,8 +138,6 @@ def holds(index: Index, row: jax.Array, goal: jax.Array, longest: int) -> jax.Ar
         below = (low < high) & (index.sentence_ids[middle] < goal)
         return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
 
-    shape = jnp.broadcast_shapes(start.shape, goal.shape)
-    start, end = jnp.broadcast_to(start, shape), jnp.broadcast_to(end, shape)
     low, _ = jax.lax.fori_loop(0, int(longest).bit_length(), halve, (start, end))
     found = (low < end) & (index.sentence_ids[jnp.minimum(low, end - 1)] == goal)
     return found | (index.row_note[row] == goal)
@@ -196,8 +196,8 @@ def goal_kind(bits: jax.Array, known: jax.Array, spec: GoalSpec) -> jax.Array:
         without[FUTURE] = 1
     bounds = jnp.where(
         known[..., None],
-        jnp.asarray(np.cumsum(shares / shares.sum())[:-1]),
-        jnp.asarray(np.cumsum(without / without.sum())[:-1]),
+        jnp.asarray(np.cumsum(shares / shares.sum())[None, :-1]),
+        jnp.asarray(np.cumsum(without / without.sum())[None, :-1]),
     )
     return (_unit(bits)[..., None] >= bounds).sum(-1)
 
@@ -213,8 +213,8 @@ def _goal_text(
         return index.row_note[row]
     start = index.sentence_start[row]
     count = index.sentence_start[row + 1] - start
-    texts = index.sentence_ids[start + _below(bits, count)]
-    fresh = (row == now) | ~holds(index, now, texts, longest)
+    texts = index.sentence_ids[start[None] + _below(bits, count[None])]
+    fresh = (row == now)[None] | ~holds(index, now, texts, longest)
     first_fresh = jnp.argmax(fresh.at[-1].set(True), axis=0)
     chosen = jnp.take_along_axis(texts, first_fresh[None], axis=0)[0]
     return jnp.where(count > 0, chosen, index.row_note[row])

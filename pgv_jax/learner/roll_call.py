@@ -21,24 +21,25 @@ Process 0 is the host of the call, the others are guests. Messages are JSON obje
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import socket
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from pgv_jax.errors import PgvError
+from pgv_jax.learner.line import Line
 
 LOST = 3
 """Exit status of a process that leaves because another one is gone."""
 
-RETRY_SECONDS = 0.5
+WAKE_SECONDS = 0.5
+"""How long anyone waits before it looks up: retries, beats, closing."""
 LINGER_SECONDS = 2.0
-LONGEST_LINE = 1 << 22
 
 
 def leave(sentence: str) -> NoReturn:
@@ -51,39 +52,7 @@ def leave(sentence: str) -> NoReturn:
     os._exit(LOST)
 
 
-class _Line:
-    """One connection, and when it was last heard."""
-
-    def __init__(self, sock: socket.socket, timeout: float):
-        sock.settimeout(timeout)  # of a send into a full buffer; reads wait for readiness
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = sock
-        self.index: int | None = None
-        self.host = ""
-        self.heard = time.monotonic()
-        self._rest = b""
-        self._sending = threading.Lock()
-
-    def send(self, **message: Any) -> None:
-        """Send a message; a line that is broken is for the reading side to notice."""
-        with self._sending, contextlib.suppress(OSError):
-            self.sock.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self) -> list[dict[str, Any]] | None:
-        """Return the messages that have come, or None when the line is closed or talks nonsense."""
-        try:
-            data = self.sock.recv(1 << 16)
-            if not data or len(self._rest) > LONGEST_LINE:
-                return None
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            messages = [json.loads(line) for line in lines]
-        except (OSError, ValueError):
-            return None
-        self.heard = time.monotonic()
-        return messages if all(isinstance(message, dict) for message in messages) else None
-
-
-class RollCall:
+class RollCall(ABC):
     """This process's place in the call. ``facts`` must be the same in all processes.
 
     ``lost(sentence)`` is called, in a thread, when the run cannot go on; it ends the process.
@@ -120,14 +89,15 @@ class RollCall:
             self._changed.wait_for(lambda: number in self._answers)
             return self._answers.pop(number)
 
+    @abstractmethod
     def fail(self, why: str) -> None:
         """Tell the others that this process ends with an error; they leave."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Hang up."""
         self._closed = True
-        self._thread.join(self._interval + LINGER_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join()
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
@@ -140,7 +110,7 @@ class RollCall:
         beaten = 0.0
         while not self._closed:
             asked = time.monotonic()
-            self._hear(self._interval / 2)
+            self._hear(WAKE_SECONDS)
             now = time.monotonic()
             if now - asked > self.timeout / 2:
                 self._forgive(now)  # this process itself was stopped: what it missed is no sign
@@ -156,20 +126,20 @@ class RollCall:
     def _ready(self, seconds: float) -> list[Any]:
         return [key.data for key, _ in self._selector.select(seconds)]
 
-    def _say_round(self, number: int, value: Any, last: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _say_round(self, number: int, value: Any, last: bool) -> None: ...
 
-    def _hear(self, seconds: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _hear(self, seconds: float) -> None: ...
 
-    def _beat(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _beat(self) -> None: ...
 
-    def _look(self, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _look(self, now: float) -> None: ...
 
-    def _forgive(self, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _forgive(self, now: float) -> None: ...
 
 
 class Host(RollCall):
@@ -186,7 +156,7 @@ class Host(RollCall):
     ):
         """Raises PgvError when the port is taken or not everyone comes within ``start_timeout``."""
         super().__init__(0, count, facts, timeout, lost)
-        self._guests: dict[int, _Line] = {}
+        self._guests: dict[int, Line] = {}
         self._rounds: dict[int, dict[int, Any]] = {}
         self._refused = ""
         both = socket.has_dualstack_ipv6()
@@ -219,21 +189,16 @@ class Host(RollCall):
                 self._tell(refused=why)
                 self.close()
                 raise PgvError(why)
-            self._hear(RETRY_SECONDS)
+            self._hear(WAKE_SECONDS)
         self._forgive(time.monotonic())
         self._tell(go=True)
 
     def close(self) -> None:
         """Hang up, once the guests have had a moment to read what was said last."""
-        if self._thread.is_alive():
-            with self._changed:
+        with self._changed:
+            if self._thread.is_alive():
                 self._changed.wait_for(lambda: not self._guests, LINGER_SECONDS)
-            super().close()
-        else:
-            self._closed = True
-            for key in list(self._selector.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]
-            self._selector.close()
+        super().close()
 
     def fail(self, why: str) -> None:
         """Tell the guests that process 0 ends with an error; they leave."""
@@ -266,7 +231,7 @@ class Host(RollCall):
             if line is None:
                 with contextlib.suppress(OSError):
                     sock, _ = self._door.accept()
-                    line = _Line(sock, self.timeout)
+                    line = Line(sock, self.timeout)
                     self._selector.register(sock, selectors.EVENT_READ, line)
                 continue
             messages = line.receive()
@@ -275,7 +240,7 @@ class Host(RollCall):
             if messages is None:
                 self._drop(line)
 
-    def _take(self, line: _Line, message: dict[str, Any]) -> None:
+    def _take(self, line: Line, message: dict[str, Any]) -> None:
         if "hello" in message:
             self._welcome(line, message)
         elif line.index is None:
@@ -285,24 +250,26 @@ class Host(RollCall):
         elif "failed" in message and not self._over:
             self._end(f"{self.name(line.index, line.host)} failed: {message['failed']}")
 
-    def _welcome(self, line: _Line, message: dict[str, Any]) -> None:
-        index, theirs = message["hello"], message.get("facts", {})
-        who = self.name(index, message.get("host", ""))
+    def _welcome(self, line: Line, message: dict[str, Any]) -> None:
+        index, host, theirs = message["hello"], message.get("host"), message.get("facts")
+        if not (isinstance(index, int) and isinstance(host, str) and isinstance(theirs, dict)):
+            return
         why = ""
         for fact, mine in self._facts.items():
             if theirs.get(fact) != mine:
-                why = f"{who} has {fact} {theirs.get(fact)}, but process 0 has {mine}."
-        if not why and (index in self._guests or not 0 < index < self.count):
-            why = f"{who} came twice, or has a number that is not of this run."
+                why = f"has {fact} {theirs.get(fact)}, but process 0 has {mine}"
+        if not why and not 0 < index < self.count:
+            why = f"has a number that is not between 1 and {self.count - 1}"
+        if not why and index in self._guests:
+            why = f"came twice; the first is on {self._guests[index].host}"
         if why:
-            self._refused = f" {why}"
-            line.send(refused=why)
-            self._drop(line)
+            self._refused = f" {self.name(index, host)} {why}."
+            line.send(refused=self._refused.strip())
         else:
-            line.index, line.host = index, message.get("host", "")
+            line.index, line.host = index, host
             self._guests[index] = line
 
-    def _drop(self, line: _Line) -> None:
+    def _drop(self, line: Line) -> None:
         self._selector.unregister(line.sock)
         line.sock.close()
         if line.index is None or self._guests.get(line.index) is not line:
@@ -320,7 +287,7 @@ class Host(RollCall):
         self._tell(lost=sentence)
         end = time.monotonic() + LINGER_SECONDS
         while self._guests and time.monotonic() < end:
-            self._hear(RETRY_SECONDS)  # until they have read it and hung up
+            self._hear(WAKE_SECONDS)  # until they have read it and hung up
         self._lost(sentence)
 
     def _beat(self) -> None:
@@ -354,7 +321,7 @@ class Guest(RollCall):
         super().__init__(index, count, facts, timeout, lost)
         self._address = address
         end = time.monotonic() + start_timeout
-        self._line = _Line(self._call(end, start_timeout), timeout)
+        self._line = Line(self._call(end, start_timeout), timeout)
         self._selector.register(self._line.sock, selectors.EVENT_READ, self._line)
         self._line.send(hello=index, host=socket.gethostname(), facts=self._facts)
         self._gone = False
@@ -365,24 +332,25 @@ class Guest(RollCall):
         host, port = self._address
         while True:
             try:
-                return socket.create_connection(self._address, timeout=max(1.0, RETRY_SECONDS))
+                return socket.create_connection(self._address, timeout=max(1.0, WAKE_SECONDS))
             except OSError as error:
-                if time.monotonic() + RETRY_SECONDS > end:
+                if time.monotonic() + WAKE_SECONDS > end:
+                    reason = error.strerror or error
                     raise PgvError(
                         f"{self.name(self.index)} could not reach process 0 at {host}, port {port}, "
-                        f"within {seconds:g} s ({error.strerror or error}); is it running, and is "
-                        "--coordinator right?"
+                        f"within {seconds:g} s ({reason}); is it running, and is --coordinator "
+                        "right?"
                     ) from None
-            time.sleep(RETRY_SECONDS)
+            time.sleep(WAKE_SECONDS)
 
     def _await_go(self, end: float, seconds: float) -> None:
         host, port = self._address
         # Process 0 started waiting at another moment than this one, and it is the one to say
         # who is missing: so a little longer than it may take.
-        end += max(RETRY_SECONDS * 4, seconds / 10)
+        end += max(WAKE_SECONDS * 4, seconds / 10)
         why = f"{host}, port {port}, did not say within {seconds:g} s that all processes have come."
         while time.monotonic() < end:
-            for line in self._ready(RETRY_SECONDS):
+            for line in self._ready(WAKE_SECONDS):
                 messages = line.receive()
                 if messages is None:
                     why = f"{host}, port {port}, hung up before all processes had come."

@@ -6,8 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pgv_jax.rollout.guide import STRATEGIES
-from pgv_jax.rollout.select import REPEAT_PENALTY
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.guide import STRATEGIES, strategy
+from pgv_jax.rollout.select import NEEDS_SCORES, REPEAT_PENALTY
+
+BALLOTS = ("critic", "shuffled", "oracle")
+"""Values of ``scores`` by which best-of-n can pick."""
 
 
 class _Section(BaseModel):
@@ -30,7 +34,7 @@ class TaskConfig(_Section):
     @model_validator(mode="after")
     def _one_kind_of_goal(self) -> TaskConfig:
         if self.goal is not None and self.goals:
-            raise ValueError("goal and goals exclude each other")
+            raise PgvError("task.goal and task.goals exclude each other; give one of them.")
         return self
 
 
@@ -45,6 +49,8 @@ class ApiConfig(_Section):
     connect_timeout: float = Field(10.0, gt=0)
     concurrency: int = Field(64, ge=1, description="most calls at once; adapts to 429s")
     tries: int = Field(12, ge=1, description="of one call")
+    retry_base: float = Field(0.5, gt=0, description="waits are drawn from 0 to base 2^k")
+    retry_cap: float = Field(30.0, gt=0, description="and never longer than this")
     samples: Literal["auto", "parallel"] = "auto"
     extra: dict[str, Any] = Field({}, description="goes into every request as it is")
     omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
@@ -105,23 +111,43 @@ class RolloutConfig(_Section):
 
     @model_validator(mode="after")
     def _fits(self) -> RolloutConfig:
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy is '{self.strategy}'; use one of: {', '.join(STRATEGIES)}")
-        refined = STRATEGIES[self.strategy].refined
+        # PgvError passes through pydantic as it is, without "Value error" and the whole tree
+        refined = strategy(self.strategy).refined
         if self.scores == "oracle" and self.strategy != "best-of-n":
-            raise ValueError(f"scores=oracle bounds best-of-n only, not {self.strategy}")
-        if self.strategy == "best-of-n" and self.scores in ("constant", "none", "guess", "scalar"):
-            raise ValueError(
-                f"scores={self.scores} is a control of refinement; best-of-n takes critic, "
-                "shuffled or oracle"
+            raise PgvError(f"scores=oracle bounds best-of-n alone, not {self.strategy}.")
+        if self.strategy == "best-of-n" and self.scores not in BALLOTS:
+            raise PgvError(
+                f"scores={self.scores} is a control of refinement; best-of-n takes one of: "
+                f"{', '.join(BALLOTS)}."
             )
         if self.weights is not None and len(self.weights) != max(1, len(self.goals)):
-            raise ValueError(
-                f"{len(self.weights)} weights for {len(self.goals)} goals; give one a goal"
+            raise PgvError(
+                f"There are {len(self.weights)} weights for {max(1, len(self.goals))} goals; give "
+                "one a goal."
             )
         if refined and self.refine.grounding != "off" and self.refine.dataset is None:
-            raise ValueError(
-                f"refine.grounding={self.refine.grounding} needs refine.dataset, whose sentences "
-                "goals are compared with"
+            raise PgvError(
+                f"refine.grounding={self.refine.grounding} needs refine.dataset, with whose "
+                "sentences goals are compared."
             )
         return self
+
+    @property
+    def arm(self) -> str:
+        """The name of what plays: the strategy, and whose numbers where not the critic's."""
+        plain = self.scores == "critic" or self.strategy == "react"
+        return self.strategy if plain else f"{self.strategy}-{self.scores}"
+
+    @property
+    def selector(self) -> str:
+        """Which of ``select.SELECTORS`` picks; a control takes the critic's place there, too."""
+        chosen = strategy(self.strategy).selector
+        if chosen == "first" or self.scores in ("critic", "scalar"):
+            return chosen
+        return self.scores if self.scores in BALLOTS else "first"
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether a number of the critic's is asked for anywhere."""
+        shown = strategy(self.strategy).refined and self.scores in ("critic", "shuffled", "scalar")
+        return shown or self.selector in NEEDS_SCORES

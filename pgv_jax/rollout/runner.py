@@ -151,7 +151,6 @@ def _step(observation: str, decision: Decision, reward: float, seconds: float) -
         "completion_tokens": sum(c.completion_tokens for c in decision.completions),
         "dollars": sum(c.dollars for c in decision.completions),
         "cached": sum(c.cached for c in decision.completions),
-        "seconds": round(seconds, 4),
     }
     return Step(
         observation=observation,
@@ -159,7 +158,8 @@ def _step(observation: str, decision: Decision, reward: float, seconds: float) -
         action=decision.chosen.action,
         reward=reward,
         candidates=decision.candidates,
-        metadata={key: value for key, value in facts.items() if value},
+        metadata={key: value for key, value in facts.items() if value}
+        | {"seconds": round(seconds, 6)},
     )
 
 

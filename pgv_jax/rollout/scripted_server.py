@@ -91,6 +91,7 @@ class ScriptedServer:
         self._transports: dict[Any, asyncio.Transport] = {}
         self._closing = asyncio.Event()
         self._thread: threading.Thread | None = None
+        self._looping = threading.Event()
 
     @property
     def url(self) -> str:
@@ -130,6 +131,7 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._looping.wait()
         self._server.should_exit = True
         self._loop.call_soon_threadsafe(self._closing.set)
         assert self._thread is not None
@@ -140,6 +142,7 @@ class ScriptedServer:
 
     async def _serve(self, listener: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
+        self._looping.set()
         with listener:
             await self._server.serve(sockets=[listener])
 

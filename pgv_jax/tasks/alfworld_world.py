@@ -189,6 +189,7 @@ class World:
             assert self._game is not None
             action, *ids = operator.split()
             values = (self._game.names[key] for key in ids)
+            # an action with alternatives has variants with fewer parameters, in the same order
             slots = dict(zip(self._game.parameters[action], values, strict=False))
             self._wording[operator] = COMMANDS[action].format(**slots)
         return self._wording[operator]

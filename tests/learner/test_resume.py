@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 from collections.abc import Callable
@@ -28,6 +29,10 @@ def settings(*overrides: str) -> Any:
 def lines(workdir: Path) -> list[dict[str, float]]:
     text = (workdir / "metrics.jsonl").read_text("utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def kept(workdir: Path) -> list[int]:
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
 
 def assert_same(one: Trained, other: Trained) -> None:
@@ -88,23 +93,13 @@ def test_metrics_have_a_line_a_log_point_and_one_an_evaluation(straight):
     assert trained.metrics == {name: best[name] for name in best if name != "step"}
 
 
-def test_the_same_seed_is_the_same_run_and_another_is_another(run, straight, tmp_path):
-    assert_same(run(tmp_path / "again"), straight[0])
-    assert lines(tmp_path / "again") == straight[1]
-    run(tmp_path / "other", "train.seed=1")
-    assert lines(tmp_path / "other")[0]["loss"] != straight[1][0]["loss"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_is_saved_and_continues_as_if_nothing_had_been(
-    run, straight, tmp_path, number
-):
-    before = signal.getsignal(number)
+def test_a_run_asked_to_end_is_saved_and_continues_as_if_nothing_had_been(run, straight, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, progress=at(10, lambda: signal.raise_signal(number)))
-    assert signal.getsignal(number) is before
+        run(tmp_path, progress=at(10, lambda: signal.raise_signal(signal.SIGTERM)))
+    assert signal.getsignal(signal.SIGTERM) is before
     # Nothing of what was learned is lost: the checkpoint is where the metrics end.
-    saved = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    saved = max(kept(tmp_path))
     assert lines(tmp_path)[-1]["step"] == saved < STEPS
     seen = []
     assert_same(run(tmp_path, progress=lambda step, metrics: seen.append(step)), straight[0])
@@ -119,7 +114,7 @@ def test_a_second_signal_ends_at_once(run, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, progress=at(5, twice))
-    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not kept(tmp_path)
 
 
 def test_a_killed_run_continues_from_its_last_checkpoint(run, straight, tmp_path):
@@ -131,20 +126,19 @@ def test_a_killed_run_continues_from_its_last_checkpoint(run, straight, tmp_path
 
     with pytest.raises(Killed):
         run(tmp_path, progress=at(25, kill))
+    assert kept(tmp_path) == [15]
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "lo')  # the kill came in the middle of a line
-    assert_same(run(tmp_path), straight[0])
+    # How often it is saved is not what makes it that run.
+    assert_same(run(tmp_path, "train.checkpoint_every=5", "train.keep=3"), straight[0])
+    assert kept(tmp_path) == [30, 35, 40]
     assert lines(tmp_path) == straight[1]
 
 
-def test_a_longer_run_continues_a_shorter_one(run, straight, tmp_path):
+def test_a_longer_run_continues_a_shorter_one_and_a_finished_one_stays(run, straight, tmp_path):
     run(tmp_path, "train.steps=20")
     assert_same(run(tmp_path), straight[0])
     assert lines(tmp_path) == straight[1]
-
-
-def test_a_finished_run_is_returned_as_it_is(run, straight, tmp_path):
-    run(tmp_path)
     before = (tmp_path / "metrics.jsonl").read_bytes()
     seen = []
     assert_same(run(tmp_path, progress=lambda step, metrics: seen.append(step)), straight[0])
@@ -153,26 +147,20 @@ def test_a_finished_run_is_returned_as_it_is(run, straight, tmp_path):
 
 
 def test_how_many_updates_a_call_fuses_changes_nothing(run, straight, tmp_path):
-    trained = run(tmp_path, "train.scan=10")
-    assert trained.step == straight[0].step
-    for mine, theirs in zip(lines(tmp_path), straight[1], strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-5)
+    assert_same(run(tmp_path, "train.scan=10"), straight[0])
+    order = functools.partial(sorted, key=lambda line: (line["step"], "loss" in line))
+    for mine, theirs in zip(order(lines(tmp_path)), order(straight[1]), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6)
 
 
-def test_the_last_checkpoints_are_kept(run, tmp_path):
-    run(tmp_path, "train.checkpoint_every=5", "train.keep=3")
-    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == [30, 35, 40]
-
-
-def test_patience_ends_a_run_that_no_longer_gains(run, straight, tmp_path):
-    judged = [line for line in straight[1] if "val_score" in line]
-    best = max(judged, key=lambda line: line["val_score"])["step"]
-    trained = run(tmp_path, "train.patience=1", "train.steps=100")
-    last = lines(tmp_path)[-1]["step"]
-    assert last == trained.step + 10 <= best + 10
+def test_patience_ends_a_run_that_no_longer_gains(run, tmp_path):
+    patient = ("train.patience=1", "train.steps=100")
+    trained = run(tmp_path, *patient)
+    told = lines(tmp_path)
+    assert told[-1]["step"] == trained.step + 10 < 100
     # ... for good: the same call does not go on.
-    assert_same(run(tmp_path, "train.patience=1", "train.steps=100"), trained)
+    assert_same(run(tmp_path, *patient), trained)
+    assert lines(tmp_path) == told
 
 
 # What does not fit
@@ -223,14 +211,13 @@ def test_a_checkpoint_of_other_data_is_refused(trained_folder, tmp_path, changes
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(run, tmp_path):
     # A rate that warms up to what overflows float32 after some updates.
-    wild = ("objective.head=linear", "train.warmup=1000", "train.lr=1e12")
+    wild = ("objective.head=linear", "train.warmup=1000", "train.lr=2e7")
     with pytest.raises(PgvError) as error:
         run(tmp_path, *wild, "train.checkpoint_every=5")
     said = str(error.value)
     step = int(said.split("at step ")[1].split(";")[0])
-    assert "loss is not finite at step" in said and "train.lr" in said
-    good = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert step - 5 <= good < step
+    assert said.split()[0] in lines(tmp_path)[0] and "train.lr" in said
+    assert step - 5 <= max(kept(tmp_path)) < step
     assert all(np.isfinite(line["loss"]) for line in lines(tmp_path) if "loss" in line)
     # It is a checkpoint that loads: the run goes on from there, into the same wall.
     with pytest.raises(PgvError, match=f"at step {step};"):

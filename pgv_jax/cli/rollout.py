@@ -1,0 +1,130 @@
+"""``pgv rollout``: episodes by an agent that a critic may guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pgv_jax.rollout.launch import Rollout
+    from pgv_jax.types import Episode
+
+
+@click.command()
+@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--out",
+    default="runs/rollout",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Where the episodes go; a run that it holds is continued.",
+)
+@click.option(
+    "--shard", metavar="I/N", help="Play part I of N (from 0), for a job array; the same --out."
+)
+@click.pass_context
+def rollout(
+    ctx: click.Context, config: str, overrides: tuple[str, ...], out: str, shard: str | None
+) -> None:
+    """Play the tasks of CONFIG with a model; keys are overridden by KEY=VALUE.
+
+    \b
+    pgv rollout configs/rollout.yaml artifact=runs/quickstart/critic/artifact
+    pgv rollout configs/rollout.yaml artifact=... client=openai:MODEL --out runs/guided
+    """
+    from pathlib import Path
+
+    from pgv_jax.cli.console import console
+    from pgv_jax.cli.main import INTERRUPTED
+    from pgv_jax.config import load_config
+    from pgv_jax.rollout.config import RolloutConfig
+    from pgv_jax.rollout.launch import Rollout
+    from pgv_jax.rollout.record import Shard
+
+    part = Shard.parse(shard) if shard else None
+    settings = load_config(config, overrides, RolloutConfig)
+    run = Rollout(settings, Path(out), part)
+    try:
+        with _progress(run) as (on_episode, say):
+            run.run(on_episode, say)
+    except KeyboardInterrupt:
+        _where_it_stands(run)
+        console.print(f"Interrupted. To continue: {_command(config, overrides, out, shard)}")
+        ctx.exit(INTERRUPTED)
+    except Exception:
+        _where_it_stands(run)
+        console.print(f"To continue: {_command(config, overrides, out, shard)}", soft_wrap=True)
+        raise
+    _where_it_stands(run)
+    for sentence in run.watch.warnings():
+        console.print(f"Note: {sentence}", highlight=False)
+    console.print(f"Episodes: {run.path}. Compare runs: pgv compare {out} OTHER", soft_wrap=True)
+
+
+def _command(config: str, overrides: tuple[str, ...], out: str, shard: str | None) -> str:
+    import shlex
+
+    words = ["pgv", "rollout", config, *overrides, "--out", out]
+    return shlex.join([*words, *(["--shard", shard] if shard else [])])
+
+
+def _where_it_stands(run: Rollout) -> None:
+    from pgv_jax.cli.console import console
+
+    watch = run.watch
+    console.print(
+        f"{watch.finished} of {len(run.specs)} episodes are saved in {run.path}; {_so_far(run)}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _so_far(run: Rollout) -> str:
+    """Success and spend in words."""
+    watch, spent = run.watch, run.model.spent
+    words = f"success {watch.succeeded} of {watch.finished}"
+    if spent.requests:
+        words += f", {spent.requests} calls, {spent.tokens} tokens"
+    if spent.dollars:
+        words += f", ${spent.dollars:.4f}"
+    return words
+
+
+@contextmanager
+def _progress(
+    run: Rollout,
+) -> Iterator[tuple[Callable[[int, int, Episode], None], Callable[[str], None]]]:
+    """A bar with success so far and spend; where stderr is no terminal, some lines."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from pgv_jax.cli.console import console
+
+    total, name = len(run.specs), run.settings.arm
+
+    def say(sentence: str) -> None:
+        console.print(sentence, highlight=False)
+
+    if not console.is_terminal:
+        say(f"{name}: {total} episodes ...")
+        step = max(1, total // 10)
+
+        def line(done: int, of: int, episode: Episode) -> None:
+            if done % step == 0 and done < of:
+                say(f"{done} of {of}: {_so_far(run)}")
+
+        yield line, say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, Elapsed(), Remaining(), console=console) as bar:
+        task = bar.add_task(name, total=total, completed=run.watch.finished)
+
+        def update(done: int, of: int, episode: Episode) -> None:
+            bar.update(task, completed=done, description=f"{name}: {_so_far(run)}")
+
+        yield update, say

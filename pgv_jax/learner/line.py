@@ -1,0 +1,45 @@
+"""A TCP connection that carries JSON objects, one a line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+LONGEST = 1 << 22
+"""Bytes without an end of line after which the other side is no process of ours."""
+
+
+class Line:
+    """One connection, and when it was last heard."""
+
+    def __init__(self, sock: socket.socket, timeout: float):
+        sock.settimeout(timeout)  # of a send into a full buffer; reads wait for readiness
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.index: int | None = None
+        self.host = ""
+        self.heard = time.monotonic()
+        self._rest = b""
+        self._sending = threading.Lock()
+
+    def send(self, **message: Any) -> None:
+        """Send a message; a line that is broken is for the reading side to notice."""
+        with self._sending, contextlib.suppress(OSError):
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Return the messages that have come, or None when the line is closed or talks nonsense."""
+        try:
+            data = self.sock.recv(1 << 16)
+            if not data or len(self._rest) > LONGEST:
+                return None
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            messages = [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return None
+        self.heard = time.monotonic()
+        return messages if all(isinstance(message, dict) for message in messages) else None

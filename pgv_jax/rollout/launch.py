@@ -1,0 +1,304 @@
+"""A rollout as its configuration says: tasks, model, critic and strategy joined to episodes.
+
+``OUT/episodes.jsonl`` holds the episodes, ``OUT/run.json`` what they were played with and how far
+the run is, ``OUT/cache`` finished samples, ``OUT/ledger`` what was spent. A shard adds
+``-I-of-N`` to the names of its own files; the cache is shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgv_jax import __version__
+from pgv_jax import artifact as artifacts
+from pgv_jax.data.texts import SUCCESS
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.agent import Agent, Decider
+from pgv_jax.rollout.config import RolloutConfig, TaskConfig
+from pgv_jax.rollout.goals import SentenceIndex, training_sentences
+from pgv_jax.rollout.guide import GuidedAgent, strategy
+from pgv_jax.rollout.models import Model, open_model
+from pgv_jax.rollout.prompt import Prompt
+from pgv_jax.rollout.record import RunRecord, Shard, Watch
+from pgv_jax.rollout.refine import PROMPTS, RefineOptions, Refiner
+from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, Progress, run_episodes
+from pgv_jax.rollout.select import NEEDS_SCORES
+from pgv_jax.rollout.studies import GOAL_STEPS
+from pgv_jax.tasks.base import TASKS, TextEnv, make_env
+from pgv_jax.types import Episode
+
+if TYPE_CHECKING:  # at run time where a critic is asked for: jax takes seconds to import
+    from pgv_jax.embed.encoder import Encoder
+    from pgv_jax.value import ValueFunction
+
+_PACKAGES = ("openai", "anthropic", "google-genai", "jax", "textworld")
+
+
+class Rollout:
+    """One run, or one shard of it: opened first, so that what is wrong is said before any call."""
+
+    def __init__(self, settings: RolloutConfig, out: Path, shard: Shard | None = None):
+        self.settings, self.out, self.shard = settings, out, shard or Shard()
+        self.watch = Watch()
+        self.specs = list(self._specs(settings.task))
+        if not self.specs:
+            raise PgvError(
+                f"Shard {self.shard.index}/{self.shard.count} has no tasks; there are fewer tasks "
+                "than shards."
+            )
+        self.prompts = self._prompts()
+        self.value, encoder = self._critic()
+        self.index = self._sentence_index(encoder)
+        self.model: Model = open_model(settings, out, self.shard.suffix, self.shard.count)
+        self.path = out / f"episodes{self.shard.suffix}.jsonl"
+        self.record = RunRecord(out / f"run{self.shard.suffix}.json", self.model.clean)
+
+    def run(
+        self, progress: Progress | None = None, say: Callable[[str], None] | None = None
+    ) -> list[Episode]:
+        """Play or continue; the record says at any time how far the run is.
+
+        Raises what ended it early; the same call continues.
+        """
+        self.record.claim(self._about())
+        found = {episode.episode_id: episode for episode in EpisodeFile(self.path).episodes}
+        for spec in self.specs:
+            if spec.episode_id in found:
+                self.watch.episode(found[spec.episode_id])
+
+        def on_episode(done: int, total: int, episode: Episode) -> None:
+            self.watch.episode(episode)
+            if progress is not None:
+                progress(done, total, episode)
+
+        state, reason = "finished", ""
+        try:
+            return run_episodes(
+                self.specs,
+                self._env,
+                self._agent,
+                self.path,
+                concurrency=self.settings.concurrency,
+                max_steps=self._max_steps(),
+                critic_history=self.value.history if self.value is not None else 0,
+                model_history=self.settings.history,
+                progress=on_episode,
+                on_decision=self.watch.decision,
+                client=self.model,
+                say=say,
+            )
+        except BaseException as error:
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+            reason = self.model.clean(str(error)) or type(error).__name__
+            raise
+        finally:
+            if self.value is not None:
+                self.value.flush()
+            self.record.close(state, reason, self._so_far())
+
+    def _env(self) -> TextEnv:
+        task = self.settings.task
+        try:
+            return make_env(task.name, **task.args)
+        except TypeError as error:
+            raise PgvError(
+                f"task.args {task.args} do not fit the task '{task.name}': {error}. It takes "
+                f"{', '.join(_parameters(task.name))}."
+            ) from None
+
+    def _specs(self, task: TaskConfig) -> Iterator[EpisodeSpec]:
+        env = self._env()
+        split_of = {
+            task_id: split for split in ("test", "train") for task_id in env.task_ids(split)
+        }
+        ids = task.ids or env.task_ids(None if task.split == "all" else task.split)
+        for unknown in sorted(set(ids) - set(env.task_ids())):
+            raise PgvError(
+                f"Task '{unknown}' of task.ids is not one of '{task.name}'; its ids read like "
+                f"{', '.join(env.task_ids()[:3])}."
+            )
+        arm = self.settings.arm
+        about = _goals(env, ids, task)
+        for task_id in self.shard.part(list(dict.fromkeys(ids))):
+            for goal, kind in about[task_id]:
+                for seed in range(task.seed, task.seed + task.repeats):
+                    parts = [arm, task_id, *([goal] if goal else []), str(seed)]
+                    yield EpisodeSpec(
+                        "/".join(parts),
+                        task_id,
+                        arm,
+                        seed,
+                        goal,
+                        split_of.get(task_id),
+                        {"goal_kind": kind} if kind else {},
+                    )
+
+    def _max_steps(self) -> int:
+        task = self.settings.task
+        asked = task.goal is not None or task.goals
+        return task.max_steps or (GOAL_STEPS if asked else 0)
+
+    def _prompts(self) -> dict[str, Prompt]:
+        refined = strategy(self.settings.strategy).refined
+        names = ("act", *(PROMPTS if refined else ()))
+        return {name: Prompt.load(name, self.settings.prompts) for name in names}
+
+    def _critic(self) -> tuple[ValueFunction | None, Encoder | None]:
+        """The critic, warm: compiled for the shapes of a decision, and proved to work at all."""
+        settings = self.settings
+        if not settings.needs_critic:
+            return None, None
+        if settings.artifact is None:
+            raise PgvError(
+                f"strategy={settings.strategy} with scores={settings.scores} needs a critic; give "
+                "artifact=FOLDER (`pgv train` and `pgv quickstart` write one)."
+            )
+        from pgv_jax.embed.encoder import open_encoder
+        from pgv_jax.value import ValueFunction
+
+        encoder = open_encoder(artifacts.load(settings.artifact).manifest["encoder"]["name"])
+        value = ValueFunction.load(settings.artifact, store=self._store(), encoder=encoder)
+        most = settings.candidates if strategy(settings.strategy).several else 1
+        sizes = [1 << power for power in range((most - 1).bit_length() + 1)]
+        for count in {max(1, len(settings.goals)), 2 * settings.refine.goals}:
+            for size in sizes:
+                value.q(SUCCESS, SUCCESS, [SUCCESS] * size, [SUCCESS] * count)
+        return value, encoder
+
+    def _store(self) -> Path:
+        given = self.settings.store
+        return Path(given) if given else self.out / f"embeddings{self.shard.suffix}"
+
+    def _grounded(self) -> bool:
+        settings = self.settings
+        return strategy(settings.strategy).refined and settings.refine.grounding != "off"
+
+    def _sentence_index(self, encoder: Encoder | None) -> SentenceIndex | None:
+        dataset = self.settings.refine.dataset
+        if not self._grounded():
+            return None
+        if encoder is None or dataset is None:
+            raise PgvError("Grounding needs the critic's encoder: choose scores that use a critic.")
+        from pgv_jax.data.episodes import read_episodes
+        from pgv_jax.embed.store import EmbeddingStore
+
+        store = EmbeddingStore(self._store(), encoder)
+        known = training_sentences(read_episodes(Path(dataset), "train"))
+
+        def embed(texts: Sequence[str]) -> np.ndarray:
+            store.add(texts)
+            return store.lookup(texts)
+
+        return SentenceIndex(known, embed)
+
+    def _agent(self, env: TextEnv, spec: EpisodeSpec) -> Decider:
+        settings = self.settings
+        chosen = strategy(settings.strategy)
+        client = self.model.client(env, spec)
+        selector = settings.selector
+        agent = Agent(
+            client,
+            selector,
+            scorer=self.value.q if self.value and selector in NEEDS_SCORES else None,
+            goals=settings.goals or (spec.goal or SUCCESS,),
+            weights=settings.weights,
+            candidates=settings.candidates if chosen.several else 1,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            repeat_penalty=settings.repeat_penalty,
+            oracle=env.preferences,
+            correct=env.correct,
+            system=self.prompts["act"].text.strip(),
+            fall_back=True,
+        )
+        if not chosen.refined:
+            return agent
+        refiner = Refiner(
+            client, self.value.q if self.value else None, self._refine_options(), index=self.index
+        )
+        return GuidedAgent(agent, refiner)
+
+    def _refine_options(self) -> RefineOptions:
+        refine = self.settings.refine
+        return RefineOptions(
+            **refine.model_dump(exclude={"dataset"}),
+            scores=self.settings.scores,
+            prompts=self.settings.prompts,
+        )
+
+    def _about(self) -> dict[str, Any]:
+        """What the run is, for its record."""
+        settings = self.settings.model_dump(mode="json")
+        settings["api"]["base_url"] = self.model.identity.get("base_url", "")
+        return {
+            "arm": self.settings.arm,
+            "settings": settings,
+            "model": self.model.identity,
+            "prompts": {name: prompt.version for name, prompt in self.prompts.items()},
+            "critic": None if self.value is None else _fingerprint(str(settings["artifact"])),
+            "shard": [self.shard.index, self.shard.count],
+            "versions": _versions(),
+        }
+
+    def _so_far(self) -> dict[str, Any]:
+        spent = self.model.spent
+        counts = dict(self.model.paid.counts) if self.model.paid is not None else {}
+        return {
+            "episodes": len(self.specs),
+            **self.watch.to_json(),
+            "spent": {
+                "requests": spent.requests,
+                "prompt_tokens": spent.prompt_tokens,
+                "completion_tokens": spent.completion_tokens,
+                "dollars": round(spent.dollars, 6),
+            },
+            "calls": counts,
+        }
+
+
+def _goals(
+    env: TextEnv, ids: Sequence[str], task: TaskConfig
+) -> dict[str, list[tuple[str | None, str]]]:
+    """Task -> the (goal, kind) that are asked for in it; (None, "") is the task itself."""
+    if not task.goals:
+        return {task_id: [(task.goal, "")] for task_id in ids}
+    ask = getattr(env, "run_time_goals", None)
+    if ask is None:
+        raise PgvError(f"Task '{task.name}' has no run-time goals; give one with task.goal.")
+    limit = {"max_steps": task.max_steps} if task.max_steps else {}
+    goals = [goal for task_id in ids for goal in ask(task_id, **limit)]
+    about: dict[str, list[tuple[str | None, str]]] = {task_id: [] for task_id in ids}
+    for goal in goals[:: max(1, len(goals) // task.goals)]:
+        about[goal.task_id].append((goal.sentence, goal.kind))
+    return about
+
+
+def _parameters(name: str) -> list[str]:
+    module, _, attribute = TASKS[name].partition(":")
+    made = getattr(importlib.import_module(module), attribute)
+    return [p for p in inspect.signature(made).parameters]
+
+
+def _fingerprint(folder: str) -> dict[str, str]:
+    """An artifact's place and the SHA-256 of its parameters."""
+    digest = hashlib.sha256((Path(folder) / "params.safetensors").read_bytes()).hexdigest()
+    return {"artifact": folder, "sha256": digest}
+
+
+def _versions() -> dict[str, str]:
+    found = {"pgv_jax": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,151 @@
+"""The model of a rollout by its spec: scripted and bound to a task, or an API behind a cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pgv_jax.data.texts import SUCCESS
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.budget import Budget, Prices, Spend
+from pgv_jax.rollout.cache import CachedClient, ResponseCache
+from pgv_jax.rollout.client import Client
+from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig
+from pgv_jax.rollout.limits import Retry
+from pgv_jax.rollout.paid import ClientOptions, PaidClient
+from pgv_jax.rollout.providers import open_client
+from pgv_jax.rollout.runner import EpisodeSpec
+from pgv_jax.rollout.scripted import behaviour_client, proposer_client
+from pgv_jax.rollout.scripted_listener import listener_client
+from pgv_jax.tasks.base import TextEnv
+
+SCRIPTED = {"proposer": 0.9, "player": 0.5, "listener": 4}
+"""Scripted models, and the number after their name where none is given.
+
+proposer: distinct random actions, among them a right one with probability P; player: plays the
+right action with probability SKILL; listener: follows the critic's words, over PLANS plans.
+"""
+
+
+class Model:
+    """Whoever answers in a rollout; ``client(env, spec)`` is what one episode asks.
+
+    An async context manager that closes connections, ledger and cache.
+    """
+
+    identity: dict[str, Any]
+    spent = Spend()
+    paid: PaidClient | None = None
+
+    def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
+        """The client of one episode."""
+        raise NotImplementedError
+
+    def clean(self, text: str) -> str:
+        """``text`` without secrets."""
+        return text
+
+    async def __aenter__(self) -> Model:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        return None
+
+
+class ScriptedModel(Model):
+    """A scripted model, which binds itself to each episode's environment."""
+
+    def __init__(self, spec: str, candidates: int):
+        _, _, rest = spec.partition(":")
+        self.name, _, number = rest.partition(":")
+        if self.name not in SCRIPTED:
+            raise PgvError(
+                f"Client '{spec}' is unknown; scripted models are "
+                f"{', '.join(f'scripted:{name}' for name in SCRIPTED)}."
+            )
+        try:
+            self.number = float(number) if number else float(SCRIPTED[self.name])
+        except ValueError:
+            raise PgvError(
+                f"Client '{spec}' ends in '{number}', where a number belongs; for example "
+                f"scripted:{self.name}:{SCRIPTED[self.name]}."
+            ) from None
+        if not 0 <= self.number <= (1 if self.name != "listener" else 100):
+            raise PgvError(f"Client '{spec}' has the number {self.number:g}, out of its range.")
+        self.candidates = candidates
+        self.identity = {"provider": "scripted", "model": f"{self.name}:{self.number:g}"}
+
+    def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
+        """A policy for this environment."""
+        if self.name == "proposer":
+            return proposer_client(env, self.number, self.candidates)
+        if self.name == "player":
+            return behaviour_client(env, self.number, self.candidates)
+        return listener_client(env, int(self.number), good=spec.goal or SUCCESS)
+
+
+class ApiModel(Model):
+    """An API model: one client for all episodes, behind the cache and within the budget."""
+
+    def __init__(self, spec: str, api: ApiConfig, budget: Budget, prices: Prices, cache: Path):
+        options = ClientOptions(
+            base_url=api.base_url,
+            key_env=api.key_env,
+            timeout=api.timeout,
+            connect_timeout=api.connect_timeout,
+            concurrency=api.concurrency,
+            retry=Retry(api.tries, api.retry_base, api.retry_cap),
+            samples=api.samples,
+            extra=api.extra,
+            omit=api.omit,
+        )
+        self.paid = open_client(spec, options, budget=budget, prices=prices)
+        self.identity = dict(self.paid.identity)
+        self._cache = ResponseCache(cache)
+        self._client = CachedClient(self.paid, self._cache)
+
+    @property
+    def spent(self) -> Spend:  # type: ignore[override]
+        """What this run has spent, also before it was last interrupted."""
+        assert self.paid is not None
+        return self.paid.budget.spent
+
+    def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
+        """The client that all episodes share."""
+        return self._client
+
+    def clean(self, text: str) -> str:
+        """``text`` with the key blotted out, wherever it came from."""
+        assert self.paid is not None
+        for secret in self.paid.endpoint.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def __aexit__(self, *exception: object) -> None:
+        assert self.paid is not None
+        await self.paid.aclose()
+        self._cache.close()
+
+
+def open_model(settings: RolloutConfig, out: Path, suffix: str = "", shards: int = 1) -> Model:
+    """The model that ``settings.client`` names; its cache and ledger are in ``out``.
+
+    ``suffix`` tells the ledgers of shards apart, each of which has its part of the budget.
+    """
+    spec = settings.client
+    if spec.partition(":")[0] == "scripted":
+        return ScriptedModel(spec, settings.candidates)
+    table = settings.budget.prices
+    prices = Prices.load(table) if table else Prices()
+    budget = _budget(settings.budget, shards, out / f"ledger{suffix}")
+    cache = Path(settings.cache) if settings.cache else out / "cache"
+    return ApiModel(spec, settings.api, budget, prices, cache)
+
+
+def _budget(limits: BudgetConfig, shards: int, ledger: Path) -> Budget:
+    return Budget(
+        None if limits.requests is None else limits.requests // shards,
+        None if limits.tokens is None else limits.tokens // shards,
+        None if limits.dollars is None else limits.dollars / shards,
+        ledger,
+    )
