@@ -100,20 +100,21 @@ class HashEncoder:
 
 
 def open_encoder(spec: str) -> Encoder:
-    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` -> Encoder.
+    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` | ``sentences:`` and one -> Encoder.
 
     Options follow a question mark: ``hf:Qwen/Qwen3-Embedding-0.6B?dim=256&dtype=bfloat16``.
     """
+    kind, _, rest = spec.partition(":")
+    if kind == "sentences" and rest:
+        from pgv_jax.embed.sentences import SentenceEncoder
+
+        return SentenceEncoder(open_encoder(rest))
     base, _, options = spec.partition("?")
     kind, _, rest = base.partition(":")
     if kind == "hash":
         if not rest.isdigit() or options:
             raise PgvError(f"Encoder '{spec}' is not hash:D with a width D; write hash:256.")
         return HashEncoder(int(rest))
-    if kind == "sentences" and rest:
-        from pgv_jax.embed.sentences import SentenceEncoder
-
-        return SentenceEncoder(open_encoder(rest))
     if kind == "minilm" and not rest:
         from pgv_jax.embed.local import open_minilm
 
@@ -127,6 +128,6 @@ def open_encoder(spec: str) -> Encoder:
 
         return open_api(rest, options)
     raise PgvError(
-        f"Encoder '{spec}' is unknown; use minilm, hash:D (for example hash:256), hf:ID_OR_DIR "
-        "or api:MODEL."
+        f"Encoder '{spec}' is unknown; use minilm, hash:D (for example hash:256), "
+        "hf:ID_OR_DIR or api:MODEL, or sentences: before one of them to pool sentences."
     )

@@ -49,3 +49,13 @@ class SentenceEncoder:
         if progress is not None:
             progress(len(texts))
         return out
+
+    def warm_up(self, n_texts: int | None = None) -> None:
+        """Compile the base's small shapes beforehand, where it has any."""
+        if hasattr(self._base, "warm_up"):
+            self._base.warm_up(n_texts)
+
+    @property
+    def stats(self) -> Any:
+        """The base's counts of texts, tokens and truncations (None where it keeps none)."""
+        return getattr(self._base, "stats", None)

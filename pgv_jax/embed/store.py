@@ -193,7 +193,8 @@ class EmbeddingStore:
             raise PgvError(
                 f"{self.folder} holds vectors of encoder '{theirs['name']}' (fingerprint "
                 f"{theirs['fingerprint'][:12]}), not of '{self.encoder.name}' "
-                f"({self.encoder.fingerprint[:12]}); use that encoder, or name another --store."
+                f"({self.encoder.fingerprint[:12]}); use that encoder, or another store (--store, "
+                "data.store=)."
             )
         return [ShardEntry(**entry) for entry in content["shards"]]
 

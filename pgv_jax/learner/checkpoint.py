@@ -47,8 +47,9 @@ class Checkpoints:
         progress = self._manager.restore(
             step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
         )["progress"]
-        for key, mine in self._identity.items():
-            theirs = progress["identity"].get(key)
+        saved = _leaves(progress["identity"])
+        for key, mine in _leaves(self._identity).items():
+            theirs = saved.get(key)
             if theirs != mine:
                 raise PgvError(
                     f"The checkpoint in {self._folder} was made with {key} = {theirs}, but this "
@@ -64,3 +65,14 @@ class Checkpoints:
         """Wait for the last save."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _leaves(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -105,7 +105,7 @@ def train(
                 state = loop.run(state, run, checkpoints, metrics, progress, interrupts)
             finally:
                 metrics.close()
-        if interrupts.asked and int(state.step) < config.train.steps:
+        if interrupts.asked:
             raise KeyboardInterrupt
     finally:
         checkpoints.close()

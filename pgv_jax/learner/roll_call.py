@@ -21,35 +21,20 @@ Process 0 is the host of the call, the others are guests. Messages are JSON obje
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.line import Line
 
-LOST = 3
-"""Exit status of a process that leaves because another one is gone."""
-
 WAKE_SECONDS = 0.5
 """How long anyone waits before it looks up: retries, beats, closing."""
 LINGER_SECONDS = 2.0
-
-
-def leave(sentence: str) -> NoReturn:
-    """Say why and end this process at once, whatever its threads wait for."""
-    with contextlib.suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    with contextlib.suppress(OSError):
-        os.write(2, f"\nError: {sentence}\n".encode())
-    os._exit(LOST)
 
 
 class RollCall(ABC):
@@ -64,7 +49,7 @@ class RollCall(ABC):
         count: int,
         facts: Mapping[str, str],
         timeout: float,
-        lost: Callable[[str], None] = leave,
+        lost: Callable[[str], None],
     ):
         self.index, self.count, self.timeout = index, count, timeout
         self._facts, self._lost = dict(facts), lost
@@ -152,7 +137,7 @@ class Host(RollCall):
         facts: Mapping[str, str],
         timeout: float,
         start_timeout: float,
-        lost: Callable[[str], None] = leave,
+        lost: Callable[[str], None],
     ):
         """Raises PgvError when the port is taken or not everyone comes within ``start_timeout``."""
         super().__init__(0, count, facts, timeout, lost)
@@ -315,7 +300,7 @@ class Guest(RollCall):
         facts: Mapping[str, str],
         timeout: float,
         start_timeout: float,
-        lost: Callable[[str], None] = leave,
+        lost: Callable[[str], None],
     ):
         """Raises PgvError when process 0 cannot be reached in time, or refuses this process."""
         super().__init__(index, count, facts, timeout, lost)
@@ -337,9 +322,9 @@ class Guest(RollCall):
                 if time.monotonic() + WAKE_SECONDS > end:
                     reason = error.strerror or error
                     raise PgvError(
-                        f"{self.name(self.index)} could not reach process 0 at {host}, port {port}, "
-                        f"within {seconds:g} s ({reason}); is it running, and is --coordinator "
-                        "right?"
+                        f"{self.name(self.index)} could not reach process 0 at {host}, port "
+                        f"{port}, within {seconds:g} s ({reason}); is it running, and is "
+                        "--coordinator right?"
                     ) from None
             time.sleep(WAKE_SECONDS)
 

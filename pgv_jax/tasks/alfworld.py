@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.alfworld_games import FOLDERS, KINDS, Game, data_folder, find_games, load_game
-from pgv_jax.tasks.alfworld_planner import plan
-from pgv_jax.tasks.alfworld_words import Memory, Scene, intro, note, remember, reply, thought
+from pgv_jax.tasks.alfworld_planner import after, plan
+from pgv_jax.tasks.alfworld_words import Scene, intro, note, remember, reply, thought
 from pgv_jax.tasks.alfworld_world import World, read_house
 from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv
 
@@ -35,17 +35,18 @@ class _Moment:
     steps: int = 0
     misunderstood: bool = False
     over: bool = False
-    done: tuple[int, ...] = ()
-    """The library's operators since the start: a state is restored by repeating them."""
+    given: tuple[str, ...] = ()
+    """The commands since the start: a state is restored by repeating them."""
 
 
 class AlfworldEnv(TextEnv):
     """Household tasks; see ``pgv_jax.tasks.base`` for the conventions.
 
     Splits: "train" (3,553 games), "test" or "unseen" (134, rooms that are not in train), "seen"
-    (140). ``train`` and ``test`` take the first so many games only (0: all); ``kinds`` keeps some of
-    the six kinds of tasks. ``cache`` is a folder that keeps loaded games for the next process; this
-    process loads each game once in any case. ``max_steps`` 0 is no limit; 50 is the published one.
+    (140). ``train`` and ``test`` take the first so many games only (0: all); ``kinds`` keeps some
+    of the six kinds of tasks. ``cache`` is a folder that keeps loaded games for the next process;
+    this process loads each game once in any case. ``max_steps`` 0 is no limit; 50 is the published
+    one.
     """
 
     name: ClassVar[str] = "alfworld"
@@ -105,16 +106,17 @@ class AlfworldEnv(TextEnv):
             raise PgvError("This game is over; call reset before the next step.")
         command = " ".join(action.split()).lower()
         known = command in world.commands
-        scene, said = moment.scene, NOTHING_HAPPENS
+        scene, said, given = moment.scene, NOTHING_HAPPENS, moment.given
         if known:
             world.do(command)
+            given = (*given, command)
             scene = replace(scene, now=world.situation())
             scene = replace(scene, memory=remember(scene))
             said = reply(scene, command)
         steps, won = moment.steps + 1, world.won
         truncated = not won and 0 < self.max_steps <= steps
         over = won or truncated
-        self._moment = _Moment(scene, said, steps, not known, over, tuple(world.done))
+        self._moment = _Moment(scene, said, steps, not known, over, given)
         return self._observation(), float(won), won, truncated, self._info()
 
     def admissible_actions(self) -> list[str]:
@@ -122,8 +124,11 @@ class AlfworldEnv(TextEnv):
         world, moment = self._here()
         if world.won:
             return []
-        hidden = SILENT if self.words == "note" else ()
-        return sorted(c for c in world.commands if c.partition(" ")[0] not in hidden)
+        if self.words == "game":
+            return sorted(world.commands)
+        idle = {f"go to {receptacle}" for receptacle in moment.scene.here}
+        offered = (c for c in world.commands if c.partition(" ")[0] not in SILENT)
+        return sorted(command for command in offered if command not in idle)
 
     def thought_for(self, action: str) -> str:
         """The reason for ``action`` in a sentence, from what the player has seen."""
@@ -138,16 +143,14 @@ class AlfworldEnv(TextEnv):
     def expert_action(self) -> str | None:
         """The walkthrough's next command while it is followed, else that of a shortest way."""
         world, moment = self._here()
+        scene, given = moment.scene, moment.given
+        walk = scene.game.walkthrough
         if world.won:
             return None
-        scene = moment.scene
+        if given == walk[: len(given)] and walk[len(given)] in world.commands:
+            return walk[len(given)]
         way = plan(scene.game, scene.house, scene.now)
-        if not way:
-            return None
-        walk = scene.game.walkthrough
-        command = walk[moment.steps] if moment.steps < len(walk) else ""
-        followed = self._walked() == walk[: moment.steps] and command in world.commands
-        return command if followed else way[0]
+        return way[0] if way else None
 
     def preferences(self, actions: Sequence[str]) -> list[float]:
         """1 / (1 + commands that are left after it); 0 where the way is lost."""
@@ -166,7 +169,7 @@ class AlfworldEnv(TextEnv):
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot of any game of this environment."""
         assert isinstance(snapshot, _Moment)
-        self._play(snapshot.scene.game, snapshot.done)
+        self._play(snapshot.scene.game, snapshot.given)
         self._moment = snapshot
 
     def close(self) -> None:
@@ -180,25 +183,18 @@ class AlfworldEnv(TextEnv):
             raise PgvError("No game has been started; call reset first.")
         return self._world, self._moment
 
-    def _play(self, game: Game, done: Sequence[int]) -> World:
+    def _play(self, game: Game, commands: Sequence[str]) -> World:
         if self._world is None:
             self._world = World()
-        self._world.start(game, done)
+        self._world.start(game, commands)
         return self._world
-
-    def _walked(self) -> tuple[str, ...]:
-        """The commands since the start."""
-        world, moment = self._here()
-        return tuple(world.wording(operator) for operator in moment.done)
 
     def _distance_after(self, action: str) -> int | None:
         world, moment = self._here()
         if action not in world.commands:
             return self.distance()
-        world.do(action)
         scene = moment.scene
-        way = plan(scene.game, scene.house, world.situation())
-        self._play(scene.game, moment.done)
+        way = plan(scene.game, scene.house, after(scene.house, scene.now, action))
         return None if way is None else len(way)
 
     def _observation(self) -> str:
@@ -217,6 +213,3 @@ class AlfworldEnv(TextEnv):
             "success": world.won,
             "score": float(world.won),
         }
-
-
-__all__ = ["AlfworldEnv", "Memory"]

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -108,15 +110,21 @@ def packages() -> SimpleNamespace:
     Raises:
         PgvError: they are not installed.
     """
+    given = os.environ.get("ALFWORLD_DATA")
+    # alfworld makes a folder in the user's cache when it is imported, unless it is told of one
+    os.environ["ALFWORLD_DATA"] = given or tempfile.gettempdir()
     try:
-        import fast_downward
-        from alfworld.agents.utils.misc import Demangler
+        downward = importlib.import_module("fast_downward")
+        misc = importlib.import_module("alfworld.agents.utils.misc")
     except ImportError as error:
         raise PgvError(
             f"ALFWorld needs packages that are not installed ({error.name}); "
             "run: pip install 'pgv-jax[alfworld]'"
         ) from None
-    return SimpleNamespace(downward=fast_downward, Demangler=Demangler)
+    finally:
+        if given is None:
+            del os.environ["ALFWORLD_DATA"]
+    return SimpleNamespace(downward=downward, Demangler=misc.Demangler)
 
 
 @lru_cache(maxsize=256)
@@ -148,7 +156,7 @@ def load_game(folder: Path, game_id: str, cache: Path | None = None) -> Game:
         ) from None
 
 
-def _kind_of(game_id: str) -> dict[str, str]:
+def _kind_of(game_id: str) -> dict[str, Any]:
     parts = game_id.split("/")[-2].split("-")
     if len(parts) != 5 or parts[0] not in KINDS:
         raise ValueError("its folder is not named KIND-OBJECT-MOVABLE-RECEPTACLE-SCENE")

@@ -101,6 +101,50 @@ def plan(game: Game, house: House, now: Situation) -> tuple[str, ...] | None:
     return best
 
 
+def after(house: House, now: Situation, command: str) -> Situation:
+    """What is the case after a command that the game accepts now."""
+    verb, _, rest = command.partition(" ")
+    if verb == "go":
+        return replace(now, location=house.place[rest.removeprefix("to ")])
+    if verb == "open":
+        return replace(now, open=now.open | {rest})
+    if verb == "close":
+        return replace(now, open=now.open - {rest})
+    if verb == "use":
+        return replace(now, toggled=now.toggled | {rest})
+    if verb == "take":
+        thing, _, source = rest.partition(" from ")
+        left = now.inside[thing] - {source}
+        return replace(now, hand=thing, inside=_with(now.inside, thing, left))
+    if verb == "move":
+        thing, _, target = rest.partition(" to ")
+        places = now.inside.get(thing, frozenset()) | {target}
+        return replace(now, hand=None, inside=_with(now.inside, thing, places))
+    if verb in _TREATMENTS:
+        thing = rest.partition(" with ")[0]
+        gained, lost = _TREATMENTS[verb]
+        words = now.states.get(thing, frozenset()) - {lost} | {gained}
+        return replace(now, states=_with(now.states, thing, words))
+    return now
+
+
+_TREATMENTS = {
+    "clean": ("clean", ""),
+    "heat": ("hot", "cool"),
+    "cool": ("cool", "hot"),
+    "slice": ("sliced", ""),
+}
+"""Verb -> the state that it makes and the one that it ends."""
+
+
+def _with(
+    known: Mapping[str, frozenset[str]], thing: str, words: frozenset[str]
+) -> dict[str, frozenset[str]]:
+    """A copy with another entry; an empty one is left out."""
+    changed = {**known, thing: words}
+    return {name: value for name, value in changed.items() if value}
+
+
 def _fetches(start: Situation, thing: str) -> list[str]:
     """The receptacles that ``thing`` can be taken from; a made-up one where it is in the hand."""
     return [""] if start.hand == thing else sorted(start.inside.get(thing, ()))

@@ -137,8 +137,8 @@ def intro(scene: Scene) -> str:
 def reply(scene: Scene, command: str) -> str:
     """The game's answer to a command that was just carried out, in the grammar's wording."""
     verb, _, rest = command.partition(" ")
-    thing, _, receptacle = rest.replace(" with ", " from ").replace(" to ", " from ").partition(
-        " from "
+    thing, _, receptacle = (
+        rest.replace(" with ", " from ").replace(" to ", " from ").partition(" from ")
     )
     simple = {
         "take": f"You pick up the {thing} from the {receptacle}.",
@@ -173,7 +173,7 @@ def reply(scene: Scene, command: str) -> str:
 def _contents(scene: Scene, receptacle: str) -> str:
     if not scene.visible(receptacle):
         return f"The {receptacle} is closed."
-    held = _listed(scene.contents(receptacle))
+    held = _listed(sorted(scene.contents(receptacle)))  # plain: the order is to say nothing
     if receptacle in scene.house.openable:
         return f"The {receptacle} is open. In it, you see {held}."
     return f"On the {receptacle}, you see {held}."
@@ -208,7 +208,8 @@ def _visit(scene: Scene, place: str, deed: str) -> str:
     if carried and not scene.ready(carried):
         if kind in APPLIANCES[game.kind][2]:
             verb = APPLIANCES[game.kind][0]
-            return f"The {carried} still has to be {scene.state} and the {place} can {verb} it, so {deed}."
+            need = f"The {carried} still has to be {scene.state}"
+            return f"{need} and the {place} can {verb} it, so {deed}."
     elif carried and game.kind == LOOK:
         lamps = [t for t, r in seen.items() if r == place and house.kind[t] == game.target]
         if lamps:

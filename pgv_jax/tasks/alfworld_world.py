@@ -109,21 +109,17 @@ class World:
         self._commands: dict[str, int] = {}
         self._effects: dict[int, int] = {}
         self._wording: dict[str, str] = {}
-        self.done: list[int] = []
-        """The operators that were applied since the start."""
 
-    def start(self, game: Game, done: Iterable[int] = ()) -> None:
-        """Start ``game`` and apply the operators ``done`` of an earlier run of it."""
+    def start(self, game: Game, commands: Iterable[str] = ()) -> None:
+        """Start ``game`` and give it the ``commands`` of an earlier run of it."""
         if game is not self._game:
             self._wording = {}
         self._game = game
         self._lib.load_sas(game.sas.encode())
         self._facts = {tuple(fact) for fact in game.facts}
-        self.done = []
-        for operator in done:
-            self._read_commands()
-            self._apply(operator)
         self._read_commands()
+        for command in commands:
+            self.do(command)
 
     def close(self) -> None:
         """Free the library."""
@@ -206,4 +202,3 @@ class World:
                 self._facts.add(fact)
             else:
                 self._facts.discard(fact)
-        self.done.append(operator)

@@ -31,6 +31,7 @@ NOT_UNDERSTOOD = "The last command was not understood."
 """The sentence that a note carries after an action that the task does not know."""
 
 TASKS = {
+    "alfworld": "pgv_jax.tasks.alfworld:AlfworldEnv",
     "textworld": "pgv_jax.tasks.textworld:TextWorldEnv",
 }
 """Name of a task -> where its environment is."""

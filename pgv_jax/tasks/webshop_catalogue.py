@@ -63,6 +63,12 @@ class Product:
     instruction: str = ""
     instruction_attributes: tuple[str, ...] = ()
 
+    @property
+    def shown_prices(self) -> tuple[float, ...]:
+        """The price that is shown, or the lowest and the highest of a range."""
+        shown = tuple(float(number) for number in re.findall(r"\d+(?:\.\d+)?", self.price_tag))
+        return shown or (self.price,)
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:

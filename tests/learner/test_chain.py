@@ -1,0 +1,85 @@
+"""The law of the learner: on a corridor of rooms, Q is gamma to the number of steps."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from pgv_jax.critic import Critic, link
+from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.learner.loop import Trained, train
+
+from . import chain
+
+ROOMS, GAMMA, DIM = 5, 0.9, 32
+BUDGET = (
+    f"objective.gamma={GAMMA}",
+    "critic.hidden=[32, 32]",
+    "train.batch=128",
+    "train.steps=1000",
+    "train.log_every=100",
+    "train.eval_every=500",
+    "train.scan=100",
+)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    episodes = chain.walks(40, rooms=ROOMS, steps=20)
+    return chain.table(tmp_path_factory.mktemp("corridor"), episodes, dim=DIM)
+
+
+def questions() -> list[tuple[int, str, int]]:
+    """Every (room, move, goal) where the goal does not hold already."""
+    triples = itertools.product(range(ROOMS), chain.MOVES, range(ROOMS))
+    return [(room, move, goal) for room, move, goal in triples if room != goal]
+
+
+def truth(room: int, move: str, goal: int) -> float:
+    return GAMMA ** (1 + abs(chain.after(room, move, ROOMS) - goal))
+
+
+def answers(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Q and V of every question by the trained critic, on raw embeddings."""
+    graph = nnx.graphdef(nnx.eval_shape(lambda: Critic(trained.spec, jax.random.key(0))))
+    rooms, moves, goals = zip(*questions(), strict=True)
+    embed = HashEncoder(DIM).encode
+    inputs = {
+        "task": embed([chain.TASK] * len(rooms)),
+        "observation": embed([chain.note(room) for room in rooms]),
+        "thought": embed([chain.thought(move) for move in moves]),
+        "goal": embed([chain.note(goal) for goal in goals]),
+    }
+
+    @jax.jit
+    def score(params, inputs):
+        critic = nnx.merge(graph, nnx.State(params))
+        return jnp.concatenate([critic.q(inputs), critic.v(inputs)])
+
+    said = np.asarray(link(score(trained.params, inputs), trained.spec.head))
+    return said[:-1].mean(0), said[-1]
+
+
+def test_q_is_gamma_to_the_number_of_steps(table, tmp_path):
+    trained = train(chain.config(*BUDGET), table, None, tmp_path)
+    q, v = answers(trained)
+    wanted = np.asarray([truth(*question) for question in questions()])
+    best = np.asarray([max(truth(s, m, g) for m in chain.MOVES) for s, _, g in questions()])
+    assert np.abs(q - wanted).mean() <= 0.05
+    assert np.abs(q - wanted).max() <= 0.2
+    assert np.abs(v - best).mean() <= 0.06
+    # The truth is not what a constant, or the distance without the move, would also say.
+    assert np.abs(wanted - wanted.mean()).mean() > 0.1
+    ranked = dict(zip(questions(), q, strict=True))
+    pairs = [(s, g) for s in range(ROOMS) for g in range(ROOMS) if s != g]
+    right = [ranked[s, "right", g] > ranked[s, "left", g] for s, g in pairs]
+    assert right == [g > s for s, g in pairs]
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in told] == list(range(100, 1001, 100))
+    assert told[-1]["loss"] < 0.9 * told[0]["loss"]
