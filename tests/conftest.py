@@ -7,6 +7,7 @@ environment variables, which subprocesses inherit.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,10 @@ os.environ |= {
     # Workers share the cores; OpenMP threads that wait for each other by spinning do not.
     "OMP_NUM_THREADS": "1",
 }
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run, and no time limit on one: a slow machine is not a failure.
 settings.register_profile("law", deadline=None, derandomize=True, database=None)

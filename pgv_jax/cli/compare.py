@@ -16,6 +16,7 @@ def compare(runs: tuple[str, ...], reference: str | None, out: str | None) -> No
     that holds several arms is taken apart.
     """
     import json
+    import sys
     from pathlib import Path
 
     from rich.console import Console
@@ -25,7 +26,10 @@ def compare(runs: tuple[str, ...], reference: str | None, out: str | None) -> No
     from pgv_jax.report import compare as report
 
     comparison = report.compare(report.read_runs(runs), reference)
-    Console().print(report.compare_table(comparison))
+    # a file or a pipe has no width: let no column be cut there
+    Console(width=None if sys.stdout.isatty() else 150).print(report.compare_table(comparison))
+    for sentence in report.unfinished(runs):
+        console.print(f"Note: {sentence}", highlight=False, markup=False, soft_wrap=True)
     if out is None:
         return
     folder = Path(out)

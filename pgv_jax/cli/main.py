@@ -31,6 +31,7 @@ COMMANDS = {
         "pgv_jax.cli.quickstart:quickstart",
         "Play, learn, judge, guide, report: the whole loop on games.",
     ),
+    "collect": Command("pgv_jax.cli.collect:collect", "Play a task often; keep the episodes."),
     "import": Command("pgv_jax.cli.importing:import_", "Turn agent logs into a dataset."),
     "describe": Command("pgv_jax.cli.describe:describe", "Say what is in a dataset or a log."),
     "embed": Command("pgv_jax.cli.embed:embed", "Embed each distinct text of a dataset once."),

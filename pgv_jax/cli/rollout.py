@@ -38,7 +38,6 @@ def rollout(
     """
     from pathlib import Path
 
-    from pgv_jax.cli.console import console
     from pgv_jax.cli.main import INTERRUPTED
     from pgv_jax.config import load_config
     from pgv_jax.rollout.config import RolloutConfig
@@ -53,16 +52,23 @@ def rollout(
             run.run(on_episode, say)
     except KeyboardInterrupt:
         _where_it_stands(run)
-        console.print(f"Interrupted. To continue: {_command(config, overrides, out, shard)}")
+        _say(f"Interrupted. To continue: {_command(config, overrides, out, shard)}")
         ctx.exit(INTERRUPTED)
     except Exception:
         _where_it_stands(run)
-        console.print(f"To continue: {_command(config, overrides, out, shard)}", soft_wrap=True)
+        _say(f"To continue: {_command(config, overrides, out, shard)}")
         raise
     _where_it_stands(run)
     for sentence in run.watch.warnings():
-        console.print(f"Note: {sentence}", highlight=False)
-    console.print(f"Episodes: {run.path}. Compare runs: pgv compare {out} OTHER", soft_wrap=True)
+        _say(f"Note: {sentence}")
+    _say(f"Episodes: {run.path}. Compare runs: pgv compare {out} OTHER")
+
+
+def _say(sentence: str) -> None:
+    """One line to stderr, as it is: no wrapping, and brackets are no markup."""
+    from pgv_jax.cli.console import console
+
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _command(config: str, overrides: tuple[str, ...], out: str, shard: str | None) -> str:
@@ -73,14 +79,8 @@ def _command(config: str, overrides: tuple[str, ...], out: str, shard: str | Non
 
 
 def _where_it_stands(run: Rollout) -> None:
-    from pgv_jax.cli.console import console
-
     watch = run.watch
-    console.print(
-        f"{watch.finished} of {len(run.specs)} episodes are saved in {run.path}; {_so_far(run)}.",
-        highlight=False,
-        soft_wrap=True,
-    )
+    _say(f"{watch.finished} of {len(run.specs)} episodes are saved in {run.path}; {_so_far(run)}.")
 
 
 def _so_far(run: Rollout) -> str:
@@ -107,18 +107,15 @@ def _progress(
 
     total, name = len(run.specs), run.settings.arm
 
-    def say(sentence: str) -> None:
-        console.print(sentence, highlight=False)
-
     if not console.is_terminal:
-        say(f"{name}: {total} episodes ...")
+        _say(f"{name}: {total} episodes ...")
         step = max(1, total // 10)
 
         def line(done: int, of: int, episode: Episode) -> None:
             if done % step == 0 and done < of:
-                say(f"{done} of {of}: {_so_far(run)}")
+                _say(f"{done} of {of}: {_so_far(run)}")
 
-        yield line, say
+        yield line, _say
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, Elapsed(), Remaining(), console=console) as bar:
@@ -127,4 +124,4 @@ def _progress(
         def update(done: int, of: int, episode: Episode) -> None:
             bar.update(task, completed=done, description=f"{name}: {_so_far(run)}")
 
-        yield update, say
+        yield update, _say

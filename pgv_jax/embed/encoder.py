@@ -100,7 +100,7 @@ class HashEncoder:
 
 
 def open_encoder(spec: str) -> Encoder:
-    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` | ``sentences:`` and one -> Encoder.
+    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` | ``sentences:SPEC`` -> Encoder.
 
     Options follow a question mark: ``hf:Qwen/Qwen3-Embedding-0.6B?dim=256&dtype=bfloat16``.
     """

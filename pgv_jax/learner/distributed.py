@@ -31,6 +31,7 @@ from jax._src import distributed as jax_distributed
 
 from pgv_jax import __version__
 from pgv_jax.errors import PgvError
+from pgv_jax.learner.line import open_door
 from pgv_jax.learner.place import Options, Place, place_of
 from pgv_jax.learner.roll_call import Guest, Host, RollCall
 
@@ -213,7 +214,7 @@ def _fail(call: RollCall, error: BaseException) -> None:
     if not isinstance(error, PgvError) and COLLECTIVE.search(words):
         threading.Event().wait(call.timeout + ECHO_SECONDS)  # if so, the watch ends this process
     kind = "" if isinstance(error, PgvError) else type(error).__name__
-    call.fail(": ".join(filter(None, (kind, words))))
+    call.fail(": ".join(filter(None, (kind, words.rstrip(".")))) + ".")
     # The command line's convention (pgv_jax.cli.main).
     status = (
         2 if isinstance(error, PgvError) else 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -234,6 +235,8 @@ def _call_roll(place: Place, options: Options) -> RollCall:
     host, port = place.address
     times = (options.worker_timeout, options.start_timeout)
     if place.index == 0:
+        with open_door(port):
+            pass  # JAX 0.10 may crash on a port that is taken
         return Host(port + 1, place.count, facts, *times, leave)
     return Guest((host, port + 1), place.index, place.count, facts, *times, leave)
 
@@ -267,10 +270,10 @@ def _join(place: Place, options: Options, call: RollCall) -> None:
         jax.devices()  # the processes exchange their devices, and so wait for each other, here
     except Exception as error:
         words = " ".join(str(error).split())
-        call.fail(words)
+        call.fail(f"{words.rstrip('.')}.")
         raise PgvError(
             f"JAX could not start process {place.index} of {place.count} at {place.coordinator}: "
-            f"{words}. If the port is taken, name another --coordinator."
+            f"{words.rstrip('.')}."
         ) from None
     finally:
         late.cancel()

@@ -1,4 +1,4 @@
-"""A TCP connection that carries JSON objects, one a line."""
+"""A TCP connection that carries JSON objects, one a line, and the port that takes such calls."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ import threading
 import time
 from typing import Any
 
+from pgv_jax.errors import PgvError
+
 LONGEST = 1 << 22
 """Bytes without an end of line after which the other side is no process of ours."""
+
+
+def open_door(port: int, guests: int = 1) -> socket.socket:
+    """Listen on a port of all of this machine's addresses; PgvError where it is taken."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=guests)
+    except OSError as error:
+        raise PgvError(
+            f"Port {port} of this machine cannot be opened for the run's processes "
+            f"({error.strerror or error}); name another port in --coordinator."
+        ) from None
 
 
 class Line:

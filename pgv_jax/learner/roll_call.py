@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.learner.line import Line
+from pgv_jax.learner.line import Line, open_door
 
 WAKE_SECONDS = 0.5
 """How long anyone waits before it looks up: retries, beats, closing."""
@@ -79,11 +79,11 @@ class RollCall(ABC):
         """Tell the others that this process ends with an error; they leave."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up. Once is enough, twice no harm."""
         self._closed = True
         if self._thread.is_alive():
             self._thread.join()
-        for key in list(self._selector.get_map().values()):
+        for key in list((self._selector.get_map() or {}).values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
 
@@ -95,7 +95,7 @@ class RollCall(ABC):
         beaten = 0.0
         while not self._closed:
             asked = time.monotonic()
-            self._hear(WAKE_SECONDS)
+            self._hear(min(WAKE_SECONDS, self._interval / 2))
             now = time.monotonic()
             if now - asked > self.timeout / 2:
                 self._forgive(now)  # this process itself was stopped: what it missed is no sign
@@ -144,19 +144,7 @@ class Host(RollCall):
         self._guests: dict[int, Line] = {}
         self._rounds: dict[int, dict[int, Any]] = {}
         self._refused = ""
-        both = socket.has_dualstack_ipv6()
-        try:
-            self._door = socket.create_server(
-                ("", port),
-                family=socket.AF_INET6 if both else socket.AF_INET,
-                dualstack_ipv6=both,
-                backlog=count,
-            )
-        except OSError as error:
-            raise PgvError(
-                f"Port {port} of this machine cannot be opened for the run's processes "
-                f"({error.strerror or error}); name another --coordinator port."
-            ) from None
+        self._door = open_door(port, count)
         self.port = self._door.getsockname()[1]
         self._selector.register(self._door, selectors.EVENT_READ, None)
         self._assemble(start_timeout)
@@ -255,6 +243,8 @@ class Host(RollCall):
             self._guests[index] = line
 
     def _drop(self, line: Line) -> None:
+        if line.sock.fileno() < 0:
+            return  # while the loss of another one was told
         self._selector.unregister(line.sock)
         line.sock.close()
         if line.index is None or self._guests.get(line.index) is not line:
@@ -315,18 +305,20 @@ class Guest(RollCall):
 
     def _call(self, end: float, seconds: float) -> socket.socket:
         host, port = self._address
+        wait = 0.02
         while True:
             try:
-                return socket.create_connection(self._address, timeout=max(1.0, WAKE_SECONDS))
+                return socket.create_connection(self._address, timeout=5.0)
             except OSError as error:
-                if time.monotonic() + WAKE_SECONDS > end:
+                if time.monotonic() + wait > end:
                     reason = error.strerror or error
                     raise PgvError(
                         f"{self.name(self.index)} could not reach process 0 at {host}, port "
                         f"{port}, within {seconds:g} s ({reason}); is it running, and is "
                         "--coordinator right?"
                     ) from None
-            time.sleep(WAKE_SECONDS)
+            time.sleep(wait)
+            wait = min(wait * 2, WAKE_SECONDS)
 
     def _await_go(self, end: float, seconds: float) -> None:
         host, port = self._address

@@ -2,22 +2,23 @@
 
 Sentence embeddings share a large mean direction, and what tells two notes apart is small beside
 it. Training on (x - mean_f) / scale_f is better conditioned and costs the published critic
-nothing: W_f (x - m) / s = (W_f / s) x - (W_f / s) m, so the transform folds into kernel and bias,
-inside each update and once for all at the end.
+nothing: W_f (x - m) / s = (W_f / s) x - (W_f / s) m, so the transform folds into kernel and bias.
+Updates transform the embeddings and not the parameters: in bfloat16 the difference would cancel.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pgv_jax.data.table import Shard, Table
-from pgv_jax.types import FIELDS
+from pgv_jax.types import FIELDS, Batch
 
-SMALLEST = 1e-3
-"""A field that varies less than this, as a share of a unit vector, is centred and not blown up."""
+LEAST_SHARE = 0.01
+"""A field whose texts differ less than this, of their mean square, is centred and not blown up."""
 CHUNK = 65536
 
 
@@ -47,7 +48,8 @@ def _standard(table: Table, field: str) -> Standard:
             squares += float(np.square(vectors).sum())
             count += len(vectors)
     mean = total / count
-    variance = max(squares / count - float(mean @ mean), SMALLEST**2) / dim
+    mean_square = squares / count
+    variance = max(mean_square - float(mean @ mean), LEAST_SHARE * mean_square) / dim
     return Standard(mean.astype(np.float32), np.float32(np.sqrt(variance)))
 
 
@@ -60,6 +62,22 @@ def _texts(shard: Shard, field: str) -> np.ndarray:
     if field == "thought":
         return np.unique(shard.row_thought[np.asarray(shard.row_thought) >= 0])
     return np.unique(np.concatenate([[0, 1], shard.sentence_ids, shard.row_note]))
+
+
+def standardized(batch: Batch, standards: Standards) -> Batch:
+    """The batch with every embedding centred and scaled by its field's standard."""
+
+    def of(x_BD: jax.Array, field: str) -> jax.Array:
+        mean, scale = standards[field]
+        return (x_BD - mean[None]) / scale
+
+    return batch._replace(
+        task_BD=of(batch.task_BD, "task"),
+        obs_BD=of(batch.obs_BD, "observation"),
+        thought_BD=of(batch.thought_BD, "thought"),
+        next_obs_BD=of(batch.next_obs_BD, "observation"),
+        goal_BD=of(batch.goal_BD, "goal"),
+    )
 
 
 def folded(params: Any, standards: Standards) -> Any:

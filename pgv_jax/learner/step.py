@@ -12,7 +12,7 @@ from flax import nnx
 
 from pgv_jax.config import Config
 from pgv_jax.critic import Critic, CriticSpec, Head
-from pgv_jax.learner.standardize import Standards, folded
+from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
 from pgv_jax.types import Batch, Predictions
@@ -76,18 +76,19 @@ def make_update(
     graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
-        critic, slow = (_merge(graph, folded(p, standards)) for p in (params, target))
+        critic, slow = _merge(graph, params), _merge(graph, target)
         predictions = predict(critic, slow, batch, shards)
         return objective.loss(predictions, batch, **options)
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
+        batch = standardized(batch, standards)
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target, batch)
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         params = optax.apply_updates(state.params, updates)
         # The slow copy follows the parameters *after* the update.
         target = optax.incremental_update(params, state.target, config.objective.polyak)
-        metrics["gradient_norm"] = optax.global_norm(gradients)
-        metrics["update_norm"] = optax.global_norm(updates)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
+        metrics["update_norm"] = optax.tree.norm(updates)
         return State(params, target, state.best, moments, state.step + 1), metrics
 
     return update

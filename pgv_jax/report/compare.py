@@ -8,6 +8,7 @@ bound that uses knowledge no agent has.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,25 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> Runs:
                 raise PgvError(f"Two runs are named '{full}'; rename one of the files.")
             runs[full] = episodes
     return runs
+
+
+def unfinished(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """A sentence for each rollout folder that does not hold all its episodes (yet)."""
+    found = []
+    for path in map(Path, paths):
+        records = [_record(file) for file in sorted(path.glob("run*.json"))]
+        if not records:
+            continue
+        shards = max(int((record.get("shard") or [0, 1])[1]) for record in records)
+        if len(records) < shards:
+            found.append(f"{path} holds {len(records)} of {shards} shards.")
+        for record in records:
+            state = record.get("state")
+            if state not in (None, "finished"):
+                done, asked = record.get("finished", "?"), record.get("episodes", "?")
+                why = f": {record['reason']}" if record.get("reason") else "."
+                found.append(f"{path} holds {done} of {asked} episodes and is {state}{why}")
+    return found
 
 
 def compare(
@@ -181,6 +201,15 @@ def _merged(path: Path) -> list[Episode]:
                     f"another file of {path}; shards of different runs do not mix."
                 )
     return list(found.values())
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a rollout says of itself; nothing where it cannot be read."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _tries(episodes: Sequence[Episode]) -> dict[str, list[Episode] | None]:

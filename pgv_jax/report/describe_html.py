@@ -80,7 +80,10 @@ def fact_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
             ),
         ),
         ("outcomes", ", ".join(f"{outcomes[name]:,} {name}" for name in OUTCOMES.values())),
-        ("ended", f"{facts['terminal']:,} ended; the others were cut off or are unknown"),
+        (
+            "ended",
+            f"{facts['terminal']:,} of {facts['episodes']:,}; others were cut off or are unknown",
+        ),
         (
             "steps",
             f"{facts['steps']:,}; an episode has {length['min']:.0f} to {length['max']:.0f}, "

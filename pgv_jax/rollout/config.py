@@ -29,7 +29,7 @@ class TaskConfig(_Section):
     seed: int = Field(0, description="of the first repeat; the next ones count on")
     max_steps: int = Field(0, ge=0, description="0: the environment's own limit")
     goal: str | None = Field(None, description="a sentence to bring about in place of the task")
-    goals: int = Field(0, ge=0, description="about so many run-time goals that the task itself has")
+    goals: int = Field(0, ge=0, description="at most so many run-time goals of the tasks, evenly")
 
     @model_validator(mode="after")
     def _one_kind_of_goal(self) -> TaskConfig:
@@ -43,7 +43,7 @@ class ApiConfig(_Section):
 
     base_url: str = Field("", description="default: the vendor's own")
     key_env: str | None = Field(
-        None, description="environment variable of the key; '' where none is wanted"
+        None, description="environment variable of the key; 'none' for a server without"
     )
     timeout: float = Field(120.0, gt=0, description="bounds each try as a whole")
     connect_timeout: float = Field(10.0, gt=0)

@@ -188,7 +188,7 @@ def _message(body: Any) -> str | None:
         body = inner
     elif isinstance(inner, str):
         return inner
-    message = body.get("message")
+    message = body.get("message") or body.get("detail")  # FastAPI's own word for it
     return message if isinstance(message, str) else None
 
 

@@ -28,7 +28,7 @@ from pgv_jax.rollout.goals import SentenceIndex, training_sentences
 from pgv_jax.rollout.guide import GuidedAgent, strategy
 from pgv_jax.rollout.models import Model, open_model
 from pgv_jax.rollout.prompt import Prompt
-from pgv_jax.rollout.record import RunRecord, Shard, Watch
+from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
 from pgv_jax.rollout.refine import PROMPTS, RefineOptions, Refiner
 from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, Progress, run_episodes
 from pgv_jax.rollout.select import NEEDS_SCORES
@@ -69,7 +69,11 @@ class Rollout:
 
         Raises what ended it early; the same call continues.
         """
-        self.record.claim(self._about())
+        with alone(self.out, self.shard.suffix):
+            self.record.claim(self._about())
+            return self._play(progress, say)
+
+    def _play(self, progress: Progress | None, say: Callable[[str], None] | None) -> list[Episode]:
         found = {episode.episode_id: episode for episode in EpisodeFile(self.path).episodes}
         for spec in self.specs:
             if spec.episode_id in found:
@@ -277,7 +281,8 @@ def _goals(
     limit = {"max_steps": task.max_steps} if task.max_steps else {}
     goals = [goal for task_id in ids for goal in ask(task_id, **limit)]
     about: dict[str, list[tuple[str | None, str]]] = {task_id: [] for task_id in ids}
-    for goal in goals[:: max(1, len(goals) // task.goals)]:
+    count = min(len(goals), task.goals)
+    for goal in (goals[i * len(goals) // count] for i in range(count)):  # evenly over the tasks
         about[goal.task_id].append((goal.sentence, goal.kind))
     return about
 

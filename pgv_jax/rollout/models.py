@@ -90,7 +90,7 @@ class ApiModel(Model):
     def __init__(self, spec: str, api: ApiConfig, budget: Budget, prices: Prices, cache: Path):
         options = ClientOptions(
             base_url=api.base_url,
-            key_env=api.key_env,
+            key_env="" if api.key_env == "none" else api.key_env,
             timeout=api.timeout,
             connect_timeout=api.connect_timeout,
             concurrency=api.concurrency,

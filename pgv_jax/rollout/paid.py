@@ -302,13 +302,13 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
 def _key(key_env: str, url: str) -> str:
     """The key from the environment; a placeholder where the server wants none."""
     if not key_env:
-        return "none"
+        return "none"  # the library insists on something
     key = os.environ.get(key_env, "").strip()
     if not key:
         raise ClientError(
             "key",
             f"The environment variable {key_env} holds no key for {url}; set it, or set key_env "
-            "to an empty string for a server that wants none.",
+            "to none for a server that wants no key.",
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         # the HTTP library would name the value in its own complaint

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,6 +163,23 @@ class RunRecord:
             temporary.replace(self.path)
         except OSError as error:
             raise PgvError(f"Cannot write {self.path}: {error.strerror}.") from None
+
+
+@contextmanager
+def alone(folder: Path, suffix: str = "") -> Iterator[None]:
+    """Keep a second process out of the same run (or shard); the lock ends with this process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".lock{suffix}").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PgvError(
+                f"Another process plays this rollout in {folder} right now; wait for it, or "
+                "choose another --out."
+            ) from None
+        except OSError:
+            pass  # a file system without locks: nothing can be known
+        yield
 
 
 def _read(path: Path) -> dict[str, Any]:

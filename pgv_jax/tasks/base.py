@@ -32,7 +32,10 @@ NOT_UNDERSTOOD = "The last command was not understood."
 
 TASKS = {
     "alfworld": "pgv_jax.tasks.alfworld:AlfworldEnv",
+    "avalon": "pgv_jax.tasks.avalon:AvalonEnv",
+    "game24": "pgv_jax.tasks.game24:Game24Env",
     "textworld": "pgv_jax.tasks.textworld:TextWorldEnv",
+    "webshop": "pgv_jax.tasks.webshop:WebShopEnv",
 }
 """Name of a task -> where its environment is."""
 

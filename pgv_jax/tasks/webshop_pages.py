@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pgv_jax.tasks.webshop_catalogue import Catalogue, Product
-from pgv_jax.tasks.webshop_search import SearchEngine
 
 PER_PAGE = 10
 """Products on a page of results."""
@@ -83,12 +83,20 @@ class Place:
 Move = Callable[[Place], Place]
 
 
+class Engine(Protocol):
+    """What finds products: ``webshop_search.SearchEngine``, or a log's own results."""
+
+    def search(self, query: str) -> tuple[int, ...]:
+        """Rows of the catalogue, best first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Shop:
     """The products and the search engine that finds them."""
 
     catalogue: Catalogue
-    engine: SearchEngine
+    engine: Engine
     show_attributes: bool = False
 
     def product(self, place: Place) -> Product:

@@ -91,7 +91,7 @@ def test_a_scripted_run_from_config_to_comparison(capsys, config, tmp_path):
 def test_shards_play_all_tasks_once_and_compare_merges_them(capsys, config, tmp_path):
     for part in ("0/2", "1/2"):
         assert pgv(capsys, config, tmp_path / "a", "--shard", part).status == 0
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "a").glob("[!.]*")) == [
         *("episodes-0-of-2.jsonl", "episodes-1-of-2.jsonl", "run-0-of-2.json", "run-1-of-2.json")
     ]
     whole = pgv(capsys, config, tmp_path / "b")
@@ -109,12 +109,13 @@ def test_an_api_model_refines_within_its_budget_and_the_run_continues(capsys, co
     prices.write_text("scripted: {input: 1.0, output: 2.0}\n")
     words = ["strategy=refine", "scores=none", "refine.goals=1", f"budget.prices={prices}"]
     with ScriptedServer(policy, key=KEY) as server:
-        words = api(server, *words)
+        words = api(server, *words, "task.args={last: 3}", "task.ids=[north wing, south wing]")
         stopped = pgv(capsys, config, tmp_path / "a", *words, "budget.requests=20")
         assert stopped.status == 2 and "The budget of 20 requests stops the run" in stopped.error
         assert len(server.calls) == 20
         assert stopped.record["state"] == "stopped" and "budget" in stopped.record["reason"]
         assert f"To continue: pgv rollout {config} client=openai:scripted" in stopped.said
+        assert "'task.ids=[north wing, south wing]' budget.requests=20" in stopped.said
         done = pgv(capsys, config, tmp_path / "a", *words, "budget.requests=200")
         assert done.status == 0 and "success 4 of 4" in done.said
         assert set(server.paid_calls().values()) == {1}  # nothing was asked twice

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from . import chain
 ROOMS, GAMMA, DIM = 5, 0.9, 32
 BUDGET = (
     f"objective.gamma={GAMMA}",
+    "objective.polyak=0.02",
     "critic.hidden=[32, 32]",
     "train.batch=128",
     "train.steps=1000",
@@ -66,20 +66,25 @@ def answers(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     return said[:-1].mean(0), said[-1]
 
 
-def test_q_is_gamma_to_the_number_of_steps(table, tmp_path):
-    trained = train(chain.config(*BUDGET), table, None, tmp_path)
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("objective.head=linear", "train.goals=4", "train.batch=64", "train.compute=bfloat16"),
+    ],
+    ids=["plain", "linear heads, four goals a step, bfloat16"],
+)
+def test_q_is_gamma_to_the_number_of_steps(table, tmp_path, options):
+    trained = train(chain.config(*BUDGET, *options), table, None, tmp_path)
     q, v = answers(trained)
     wanted = np.asarray([truth(*question) for question in questions()])
     best = np.asarray([max(truth(s, m, g) for m in chain.MOVES) for s, _, g in questions()])
-    assert np.abs(q - wanted).mean() <= 0.05
-    assert np.abs(q - wanted).max() <= 0.2
-    assert np.abs(v - best).mean() <= 0.06
-    # The truth is not what a constant, or the distance without the move, would also say.
-    assert np.abs(wanted - wanted.mean()).mean() > 0.1
+    assert np.abs(q - wanted).mean() <= 0.03
+    assert np.abs(q - wanted).max() <= 0.1
+    assert np.abs(v - best).mean() <= 0.03
+    # The truth is not what a constant would also say.
+    assert np.abs(wanted - np.median(wanted)).mean() > 0.07
     ranked = dict(zip(questions(), q, strict=True))
     pairs = [(s, g) for s in range(ROOMS) for g in range(ROOMS) if s != g]
     right = [ranked[s, "right", g] > ranked[s, "left", g] for s, g in pairs]
     assert right == [g > s for s, g in pairs]
-    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in told] == list(range(100, 1001, 100))
-    assert told[-1]["loss"] < 0.9 * told[0]["loss"]

@@ -46,7 +46,7 @@ class Run:
     """One corridor and what is trained on it."""
 
     def __init__(self, folder: Path):
-        self.table = chain.table(folder / "train", chain.walks(16, success=None))
+        self.table = chain.table(folder / "train", chain.walks(16))
         ends = [True, False]
         judged = [chain.walk(100 + i, 4, 8, success=ends[i % 2]) for i in range(8)]
         self.held_out = chain.table(folder / "val", judged)

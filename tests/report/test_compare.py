@@ -11,7 +11,13 @@ from rich.console import Console
 from pgv_jax.cli.compare import compare as command
 from pgv_jax.data.jsonl import write_jsonl
 from pgv_jax.errors import PgvError
-from pgv_jax.report.compare import compare, compare_plot, compare_table, read_runs
+from pgv_jax.report.compare import (
+    compare,
+    compare_plot,
+    compare_table,
+    read_runs,
+    unfinished,
+)
 from pgv_jax.report.stats import mcnemar_exact, wilson
 from pgv_jax.types import Episode, Step
 
@@ -189,3 +195,24 @@ def test_the_command_prints_the_table_and_writes_json_and_plot(tmp_path: Path) -
     assert written["reference"] == "react"
     assert written["runs"]["refine"]["minus"]["success"] == pytest.approx(0.4)
     assert (out / "compare.svg").read_text().startswith("<svg")
+
+
+def test_a_rollout_that_is_not_complete_is_named(tmp_path: Path) -> None:
+    def record(name: str, **about: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        index, count = about.get("shard", (0, 1))
+        suffix = "" if count == 1 else f"-{index}-of-{count}"
+        (folder / f"run{suffix}.json").write_text(json.dumps(about))
+        return folder
+
+    whole = record("whole", state="finished", finished=4, episodes=4)
+    part = record("part", state="finished", shard=[0, 3])
+    reason = "The budget stops the run."
+    stopped = record("stopped", state="stopped", reason=reason, finished=2, episodes=4)
+    (tmp_path / "bare").mkdir()
+    assert unfinished([whole, tmp_path / "bare"]) == []
+    assert unfinished([whole, part, stopped]) == [
+        f"{part} holds 1 of 3 shards.",
+        f"{stopped} holds 2 of 4 episodes and is stopped: {reason}",
+    ]

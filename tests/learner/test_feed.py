@@ -1,0 +1,50 @@
+"""Feeds and tables: on the devices or read from files, the same rows make the same run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pgv_jax.learner.loop import train
+
+from . import chain
+
+STEPS = "train.steps=20"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return chain.table(tmp_path_factory.mktemp("table") / "t", chain.walks(16))
+
+
+@pytest.fixture(scope="module")
+def resident(table, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("resident")
+    train(chain.config(STEPS, "train.feed=resident"), table, None, workdir)
+    return curve(workdir)
+
+
+def curve(workdir) -> np.ndarray:
+    told = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return np.asarray([line["loss"] for line in told])
+
+
+def test_a_streamed_table_trains_the_same_critic(table, resident, tmp_path):
+    train(chain.config(STEPS, "train.feed=stream"), table, None, tmp_path)
+    np.testing.assert_allclose(curve(tmp_path), resident, rtol=1e-5)
+
+
+def test_a_table_in_half_precision_is_nearly_the_same(resident, tmp_path):
+    half = chain.table(tmp_path / "t", chain.walks(16), dtype="float16")
+    train(chain.config(STEPS, "train.feed=resident"), half, None, tmp_path)
+    np.testing.assert_allclose(curve(tmp_path), resident, rtol=1e-2)
+    assert (curve(tmp_path) != resident).any()
+
+
+def test_the_log_says_which_feed_was_chosen_and_why(table, tmp_path, caplog):
+    with caplog.at_level("INFO", "pgv_jax.learner.feed"):
+        train(chain.config("train.steps=5"), table, None, tmp_path)
+    (said,) = caplog.messages
+    assert said.startswith("feed resident:") and "GB" in said

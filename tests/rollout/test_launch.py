@@ -1,0 +1,158 @@
+"""A rollout with a critic: what it scores, what it keeps, and what happens where it fails."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pgv_jax import artifact
+from pgv_jax.config import load_config
+from pgv_jax.data.episodes import write_dataset
+from pgv_jax.data.texts import SUCCESS
+from pgv_jax.embed.encoder import open_encoder
+from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.config import RolloutConfig
+from pgv_jax.rollout.launch import Rollout
+from pgv_jax.rollout.record import Shard, alone
+from pgv_jax.tasks.base import TASKS
+from pgv_jax.types import FIELDS
+from tests.rollout.toy import Corridor
+
+DIM = 8
+
+
+@dataclass(frozen=True)
+class Wish:
+    task_id: str
+    sentence: str
+    kind: str = "be in"
+
+
+class Wishes(Corridor):
+    """A corridor with goals of its own."""
+
+    def run_time_goals(self, task_id: str, max_steps: int = 20) -> list[Wish]:
+        return [Wish(task_id, f"You are in room {i}.") for i in range(1, self.last)]
+
+
+@pytest.fixture(autouse=True)
+def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "corridor", "tests.rollout.toy:Corridor")
+    monkeypatch.setitem(TASKS, "wishes", f"{__name__}:Wishes")
+
+
+@pytest.fixture(scope="module")
+def critic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact with random parameters over 8-dimensional hash embeddings."""
+    generator = np.random.default_rng(0)
+
+    def head(fields: list[str]) -> dict[str, np.ndarray]:
+        shapes = {f"{field}/kernel": (1, DIM, 4) for field in fields}
+        shapes |= {"bias_0": (1, 4), "out/kernel": (1, 4, 1), "out/bias": (1, 1)}
+        return {k: generator.standard_normal(v).astype(np.float32) for k, v in shapes.items()}
+
+    params = {
+        "q": artifact.unflatten(head(list(FIELDS))),
+        "v": artifact.unflatten(head([field for field in FIELDS if field != "thought"])),
+    }
+    encoder = open_encoder(f"hash:{DIM}")
+    shape = {"dim": DIM, "hidden": [4], "ensemble": 1, "layer_norm": False}
+    manifest = {
+        "critic": {**shape, "activation": "gelu", "head": "sigmoid"},
+        "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
+        "texts": {"history": 1, "fingerprint": "t"},
+        "objective": {"name": "gc_iql"},
+        "heads": ["q", "v"],
+    }
+    return artifact.save(tmp_path_factory.mktemp("critic") / "artifact", params, manifest)
+
+
+def rollout(out: Path, *words: str, shard: Shard | None = None) -> Rollout:
+    base = ["task.name=corridor", "task.args={last: 2, max_steps: 4}"]
+    return Rollout(load_config(None, [*base, *words], RolloutConfig), out, shard)
+
+
+def test_the_critic_picks_and_its_scores_and_embeddings_are_kept(tmp_path, critic):
+    run = rollout(tmp_path / "a", "strategy=best-of-n", f"artifact={critic}", "candidates=3")
+    episodes = run.run()
+    scores = [[c.scores[SUCCESS] for c in s.candidates] for e in episodes for s in e.steps]
+    assert all(0 < score < 1 for step in scores for score in step)
+    assert len({score for step in scores for score in step}) > 3
+    first = episodes[0].steps[0]
+    best = max(first.candidates, key=lambda c: c.scores[SUCCESS])
+    assert first.action == best.action
+    store = EmbeddingStore(tmp_path / "a" / "embeddings", open_encoder(f"hash:{DIM}"))
+    assert not store.missing([first.thought, SUCCESS])  # flushed at the end
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert len(record["critic"]["sha256"]) == 64
+
+
+def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path, critic):
+    run = rollout(tmp_path / "a", "strategy=best-of-n", f"artifact={critic}", "candidates=2")
+
+    class Broken:
+        history = 0
+
+        def q(self, *texts: Any) -> np.ndarray:
+            raise RuntimeError("out of memory")
+
+        def flush(self) -> None:
+            pass
+
+    run.value = Broken()  # type: ignore[assignment]
+    episodes = run.run()
+    steps = [step for episode in episodes for step in episode.steps]
+    assert all(s.metadata["scorer_failed"] == "RuntimeError: out of memory" for s in steps)
+    assert all(s.action == s.candidates[0].action or s.observation for s in steps)
+    (sentence,) = run.watch.warnings()
+    assert f"{len(steps)} of {len(steps)} decisions were unguided" in sentence
+
+
+@pytest.mark.parametrize("scores", ["critic", "shuffled", "scalar", "none", "constant", "guess"])
+def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, critic, scores):
+    run = rollout(
+        tmp_path / "a",
+        *("strategy=propose-and-refine", f"artifact={critic}", "client=scripted:listener:2"),
+        *(f"scores={scores}", "refine.goals=1", "candidates=2", "task.repeats=1"),
+    )
+    episodes = run.run()
+    records = [s.metadata["refinement"] for e in episodes for s in e.steps]
+    assert {record["outcome"] for record in records} <= {"kept", "rewritten"}
+    assert {e.metadata["arm"] for e in episodes} == {run.settings.arm}
+    assert (run.value is not None) == (scores in ("critic", "shuffled", "scalar"))
+
+
+def test_goals_are_grounded_in_the_sentences_of_a_dataset(tmp_path, critic):
+    played = rollout(tmp_path / "a").run()
+    write_dataset(tmp_path / "data", played)
+    run = rollout(
+        tmp_path / "b",
+        *("strategy=refine", f"artifact={critic}", "client=scripted:listener:2"),
+        *("refine.grounding=report", f"refine.dataset={tmp_path / 'data'}", "refine.goals=1"),
+    )
+    rounds = [r for e in run.run() for s in e.steps for r in s.metadata["refinement"]["rounds"]]
+    assert {g["nearest"] for r in rounds for g in r["goals"]} <= set(run.index.texts)
+
+
+def test_run_time_goals_are_dealt_with_their_tasks(tmp_path):
+    words = ["task.name=wishes", "task.args={last: 4}", "client=scripted:player:1"]
+    run = rollout(tmp_path / "a", *words, "task.goals=4", shard=Shard(1, 2))
+    episodes = run.run()
+    assert {e.task_id for e in episodes} == {"south wing"} and len(episodes) == 2
+    assert all(e.success and e.metadata["goal_kind"] == "be in" for e in episodes)
+    assert len({e.metadata["goal"] for e in episodes}) == 2
+    assert len(rollout(tmp_path / "b", *words, "task.goals=99").specs) == 6
+
+
+def test_two_processes_do_not_play_the_same_run(tmp_path):
+    run = rollout(tmp_path / "a", "task.repeats=2")
+    with alone(tmp_path / "a"), pytest.raises(PgvError, match="Another process plays this rollout"):
+        run.run()
+    with alone(tmp_path / "a", "-1-of-2"):  # another shard
+        assert len(run.run()) == 4
