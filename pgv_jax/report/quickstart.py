@@ -31,7 +31,8 @@ NEXT_STEPS = (
     ("Ask whether to trust it", "pgv evaluate runs/mine/artifact --dataset data/mine"),
     (
         "Guide an API model",
-        "export OPENAI_API_KEY=...\npgv rollout configs/rollout.yaml artifact=runs/mine/artifact",
+        "export OPENAI_API_KEY=...\npgv rollout configs/rollout.yaml "
+        "artifact=runs/mine/artifact client=openai:MODEL",
     ),
 )
 """(what it does, command): from the reader's own logs to episodes guided by their critic."""
