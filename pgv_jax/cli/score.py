@@ -18,7 +18,7 @@ LINES = 4096
 @click.argument("artifact", type=click.Path())
 @click.option("--in", "source", required=True, type=click.Path(), help="JSON lines to score.")
 @click.option("--out", "target", required=True, type=click.Path(), help="Where they go, with q, v.")
-@click.option("--store", type=click.Path(), help="Embeddings to use and to extend.")
+@click.option("--store", type=click.Path(), help="Embeddings to use.")
 def score(artifact: str, source: str, target: str, store: str | None) -> None:
     """Read {"task", "observation", "thought", "goal"} lines; write them with "q" and "v".
 
@@ -34,51 +34,56 @@ def score(artifact: str, source: str, target: str, store: str | None) -> None:
 
     if not Path(source).is_file():
         raise PgvError(f"{source} does not exist; --in names a file of JSON lines.")
+    if not Path(target).absolute().parent.is_dir():
+        raise PgvError(f"{target} cannot be written: its folder does not exist; make it first.")
     value = ValueFunction.load(artifact, store=store)
     count = 0
     temporary = f"{target}.partial"
-    with open(temporary, "w", encoding="utf-8") as out:
-        for part in _parts(source):
-            for pair in _scored(value, part):
-                out.write(json.dumps(pair, ensure_ascii=False) + "\n")
-            count += len(part)
-    if not count:
-        os.remove(temporary)
-        raise PgvError(f"{source} holds no lines; nothing was scored.")
-    os.replace(temporary, target)
+    try:
+        # Half a surrogate pair, which JSON can say, goes out as it came in.
+        with open(temporary, "w", encoding="utf-8", errors="surrogatepass") as out:
+            for part in _parts(source):
+                for pair in _scored(value, part):
+                    out.write(json.dumps(pair, ensure_ascii=False) + "\n")
+                count += len(part)
+        if not count:
+            raise PgvError(f"{source} has no lines; nothing was scored.")
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
     console.print(f"{count} pairs scored: {target}")
 
 
 def _parts(source: str) -> Iterator[list[dict[str, Any]]]:
     """Read checked lines, ``LINES`` at a time."""
-    import json
+    from pathlib import Path
 
+    from pgv_jax.data.jsonl import FieldError, numbered_lines, parse_json
     from pgv_jax.errors import PgvError
 
     part: list[dict[str, Any]] = []
-    with open(source, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                pair = json.loads(line)
-            except ValueError as error:
-                raise PgvError(f"{source}:{number}: not JSON ({error}).") from None
-            for field in ("observation", "thought", "goal"):
-                if not isinstance(pair, dict) or not isinstance(pair.get(field), str):
-                    raise PgvError(f"{source}:{number}: {field}: a text is needed.")
-            part.append(pair)
-            if len(part) == LINES:
-                yield part
-                part = []
+    for number, line in numbered_lines(Path(source)):
+        try:
+            pair = parse_json(line)
+        except FieldError as error:
+            raise PgvError(f"{source}:{number}: not JSON ({error}).") from None
+        if not isinstance(pair, dict):
+            raise PgvError(f"{source}:{number}: not a JSON object.")
+        pair.setdefault("task", "")
+        for field in ("task", "observation", "thought", "goal"):
+            if not isinstance(pair.get(field), str):
+                raise PgvError(f"{source}:{number}: {field}: a text is needed.")
+        part.append(pair)
+        if len(part) == LINES:
+            yield part
+            part = []
     if part:
         yield part
 
 
 def _scored(value: ValueFunction, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    tasks = [str(pair.get("task") or "") for pair in pairs]
-    observations, thoughts, goals = (
-        [pair[field] for pair in pairs] for field in ("observation", "thought", "goal")
+    tasks, observations, thoughts, goals = (
+        [pair[field] for pair in pairs] for field in ("task", "observation", "thought", "goal")
     )
     columns = {}
     if "q" in value.manifest["heads"]:
