@@ -108,6 +108,8 @@ class TrainConfig(_Section):
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
     checkpoint_seconds: float = Field(180.0, gt=0, description="and at least so often")
     keep: int = Field(2, ge=1, description="checkpoints kept")
+    tensorboard: bool = Field(False, description="write WORKDIR/tensorboard too")
+    wandb: str = Field("", description="Weights & Biases project to report to; empty: none")
 
 
 class MeshConfig(_Section):

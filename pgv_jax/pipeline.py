@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from pgv_jax.data.table import Table, build_table, texts_of
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives import OBJECTIVES
 
@@ -63,16 +64,37 @@ def store_of(config: Config) -> Path:
 
 
 def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
-    """Embed what a dataset's train and val splits need and lay out their tables in ``folder``."""
+    """Embed what a dataset's train and val splits need and lay out their tables in ``folder``.
+
+    Of many processes one does it; the others wait, and then open what it made.
+    """
     if not config.data.dataset:
         raise PgvError("No dataset is named; add data.dataset=FOLDER (made by `pgv import`).")
     info = dataset_info(config.data.dataset)
     encoder = open_encoder(config.data.encoder)
     store = EmbeddingStore(store_of(config), encoder)
+    splits = [split for split in ("train", "val") if split in info["splits"]]
+    if "train" not in splits:
+        raise PgvError(f"Dataset {config.data.dataset} has no training episodes.")
+    with distributed.writer_first():
+        if distributed.is_writer():
+            tables = _tables(config, folder, splits, info["fingerprint"], store, encoder, bar)
+        else:  # what this process reads of the training table, the learner verifies
+            tables = {split: Table.open(folder / split, split != "train") for split in splits}
+    return Prepared(tables["train"], tables.get("val"), encoder, store)
+
+
+def _tables(
+    config: Config,
+    folder: Path,
+    splits: Sequence[str],
+    fingerprint: str,
+    store: EmbeddingStore,
+    encoder: Encoder,
+    bar: Bar,
+) -> dict[str, Table]:
     tables: dict[str, Table] = {}
-    for split in ("train", "val"):
-        if split not in info["splits"]:
-            continue
+    for split in splits:
         episodes = list(read_episodes(config.data.dataset, split))
         texts = texts_of(episodes, config.texts.history)
         missing = len(store.missing(texts))
@@ -87,12 +109,10 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
             shards=_shards(config.mesh.shards, len(episodes)),
             history=config.texts.history,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
-            data_fingerprint=info["fingerprint"],
+            data_fingerprint=fingerprint,
             dtype=config.data.dtype,
         )
-    if "train" not in tables:
-        raise PgvError(f"Dataset {config.data.dataset} has no training episodes.")
-    return Prepared(tables["train"], tables.get("val"), encoder, store)
+    return tables
 
 
 def _first(report: Callable[[int], None]) -> Callable[[int, int], None]:
@@ -109,7 +129,12 @@ def _shards(asked: int, episodes: int) -> int:
 
 
 def fit(
-    config: Config, prepared: Prepared, workdir: Path, bar: Bar = silent, words: str = "training"
+    config: Config,
+    prepared: Prepared,
+    workdir: Path,
+    bar: Bar = silent,
+    words: str = "training",
+    profile: bool = False,
 ) -> Path:
     """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
     keep_compiled()
@@ -120,7 +145,10 @@ def fit(
             prepared.held_out,
             workdir,
             lambda step, metrics: report(step),
+            profile,
         )
+    if not distributed.is_writer():
+        return workdir / "artifact"
     table = prepared.train.manifest
     manifest: dict[str, Any] = {
         "critic": trained.spec.to_json(),

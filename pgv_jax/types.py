@@ -81,7 +81,10 @@ class Episode:
 
 
 class Batch(NamedTuple):
-    """Relabeled steps on the device. Embeddings are [B, D], everything else is [B * G].
+    """Relabeled steps on the device. Embeddings are [B, D], facts are [B * G].
+
+    ``task_ND`` holds distinct tasks and ``task_B`` says which is step i's, so that each is
+    projected once; with ``task_B`` None there is one a step.
 
     With G goals a step, step i meets the goals i .. i + G - 1 of its shard's part of the batch, and
     the facts are in that order; G = 1 is the plain batch.
@@ -93,7 +96,8 @@ class Batch(NamedTuple):
     goal met by a step of unknown outcome), else 1.
     """
 
-    task_BD: jax.Array
+    task_ND: jax.Array
+    task_B: jax.Array | None
     obs_BD: jax.Array
     thought_BD: jax.Array
     next_obs_BD: jax.Array

@@ -1,4 +1,4 @@
-"""``pgv train``: from a dataset to an artifact."""
+"""``pgv train``: from a dataset to an artifact, in one process or many."""
 
 from __future__ import annotations
 
@@ -15,22 +15,65 @@ import click
     type=click.Path(file_okay=False),
     help="Where metrics, checkpoints and the artifact go; a run that it holds is continued.",
 )
-def train(config: str, overrides: tuple[str, ...], workdir: str) -> None:
+@click.option(
+    "--profile", is_flag=True, help="Keep a trace of one call in WORKDIR/profile (XProf)."
+)
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="Of many processes: where number 0 is. Uses the next port too.",
+)
+@click.option("--processes", type=int, help="How many there are; 1: this one alone.")
+@click.option("--process-id", type=int, help="Which one this is, from 0.")
+@click.option(
+    "--worker-timeout",
+    default=100.0,
+    show_default=True,
+    help="Seconds of silence after which a process counts as dead and all others stop.",
+)
+@click.option(
+    "--start-timeout",
+    default=300.0,
+    show_default=True,
+    help="Seconds that all processes may take to come.",
+)
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    workdir: str,
+    profile: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+    worker_timeout: float,
+    start_timeout: float,
+) -> None:
     """Train a critic as CONFIG says; keys are overridden by KEY=VALUE.
 
     \b
     pgv train configs/gc_iql.yaml data.dataset=data/mine --workdir runs/mine
+
+    On several hosts with one file system, run the same command on each. SLURM, Kubernetes and TPU
+    pods tell each process who it is; elsewhere --coordinator, --processes and --process-id do.
     """
     from pathlib import Path
 
     from pgv_jax.cli.console import bar, console
     from pgv_jax.config import load_config
-    from pgv_jax.pipeline import fit, prepare
+    from pgv_jax.learner import distributed
+    from pgv_jax.learner.place import Options
+    from pgv_jax.pipeline import fit, prepare, silent
 
     settings = load_config(config, overrides)
     folder = Path(workdir)
-    prepared = prepare(settings, folder / "tables", bar)
-    if prepared.held_out is None:
-        console.print("The dataset has too few tasks to hold any out: training runs to the end.")
-    artifact = fit(settings, prepared, folder, bar)
-    console.print(f"The critic is in {artifact}. Judge it before you trust it: pgv evaluate.")
+    distributed.initialize(
+        Options(coordinator, processes, process_id, worker_timeout, start_timeout)
+    )
+    with distributed.guarded():
+        shown = bar if distributed.is_writer() else silent
+        prepared = prepare(settings, folder / "tables", shown)
+        told = console.print if distributed.is_writer() else lambda words: None
+        if prepared.held_out is None:
+            told("The dataset has too few tasks to hold any out: training runs to the end.")
+        artifact = fit(settings, prepared, folder, shown, profile=profile)
+        told(f"The critic is in {artifact}. Judge it before you trust it: pgv evaluate.")

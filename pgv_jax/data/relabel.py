@@ -9,6 +9,7 @@ is g). An outcome holds after the last step of an episode that ended so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -84,29 +85,35 @@ class Draw(NamedTuple):
     weight: jax.Array
 
 
-def index_of(shards: tuple[Shard, ...]) -> tuple[Index, int]:
-    """Stack the shards' index arrays, padded: (Index of [S, ...] numpy arrays, longest note).
+def longest_note(shards: Sequence[Shard]) -> int:
+    """The largest number of sentences in a note: ``holds`` needs it."""
+    return max(int(np.diff(shard.sentence_start).max(initial=1)) for shard in shards)
 
-    The second value is the largest number of sentences in a note: ``holds`` needs it.
+
+def index_of(shards: Sequence[Shard], own: Sequence[int] | None = None) -> Index:
+    """Stack the index arrays of the shards ``own`` (all), padded to the lengths that all need.
+
+    Arrays are numpy's, [len(own), ...]; of the other shards only lengths are read.
     """
+    own = range(len(shards)) if own is None else own
 
     def stack(name: str, fill: int) -> np.ndarray:
-        arrays = [np.asarray(getattr(shard, name), np.int32) for shard in shards]
-        width = max(1, max(len(array) for array in arrays))
-        out = np.full((len(arrays), width), fill, np.int32)
-        for row, array in zip(out, arrays, strict=True):
+        width = max(1, max(len(getattr(shard, name)) for shard in shards))
+        out = np.full((len(own), width), fill, np.int32)
+        for row, s in zip(out, own, strict=True):
+            array = getattr(shards[s], name)
             row[: len(array)] = array
         return out
 
-    steps = [np.flatnonzero(np.asarray(shard.row_thought) >= 0) for shard in shards]
-    step_row = np.zeros((len(shards), max(len(rows) for rows in steps)), np.int32)
-    for row, numbers in zip(step_row, steps, strict=True):
-        row[: len(numbers)] = numbers
-    longest = max(int(np.diff(shard.sentence_start).max(initial=1)) for shard in shards)
-    index = Index(
-        shard=np.arange(len(shards), dtype=np.int32),
-        steps=np.asarray([len(rows) for rows in steps], np.int32),
-        rows=np.asarray([len(shard.row_obs) for shard in shards], np.int32),
+    # Every row but an episode's last is a step.
+    counts = [len(shard.row_obs) - len(shard.episode_success) for shard in shards]
+    step_row = np.zeros((len(own), max(counts)), np.int32)
+    for row, s in zip(step_row, own, strict=True):
+        row[: counts[s]] = np.flatnonzero(np.asarray(shards[s].row_thought) >= 0)
+    return Index(
+        shard=np.asarray(own, np.int32),
+        steps=np.asarray([counts[s] for s in own], np.int32),
+        rows=np.asarray([len(shards[s].row_obs) for s in own], np.int32),
         step_row=step_row,
         row_obs=stack("row_obs", 0),
         row_note=stack("row_note", 0),
@@ -119,7 +126,6 @@ def index_of(shards: tuple[Shard, ...]) -> tuple[Index, int]:
         episode_success=stack("episode_success", -1),
         episode_terminal=stack("episode_terminal", 0),
     )
-    return index, longest
 
 
 def holds(index: Index, row: jax.Array, goal: jax.Array, longest: int) -> jax.Array:

@@ -1,8 +1,8 @@
 """The table: memory-mapped arrays, the treaty between the data and the learner.
 
-``TABLE/manifest.json`` and for each logical shard ``TABLE/shard-00000/*.npy``; rows of an episode
-of T steps are its T steps and its final observation. See ``ARRAYS`` for the fields. Opening a
-table needs numpy only.
+``TABLE/manifest.json``, what all shards share (``SHARED``) in ``TABLE/*.npy``, and for each logical
+shard ``TABLE/shard-00000/*.npy``; rows of an episode of T steps are its T steps and its final
+observation. See ``ARRAYS`` for the fields. Opening a table needs numpy only, but for bfloat16.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.data import texts as words
+from pgv_jax.data.standards import field_standards
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 
 FORMAT = "pgv_jax.table"
-VERSION = 1
-DTYPES = ("float32", "float16")
+VERSION = 2
+DTYPES = ("float32", "bfloat16", "float16")
 LOOKUP_TEXTS = 4096
 """Texts looked up at a time, so that a shard's vectors are never in memory as a whole."""
 
+SHARED = (
+    "tasks",  # [N, D] the distinct tasks of the whole table
+    "mean",  # float32 [F, D] of each field's embeddings, in the order of types.FIELDS
+    "scale",  # float32 [F] root mean square of an entry of the centred embeddings
+)
 ARRAYS = (
     "vectors",  # [U, D] distinct texts of the shard; row 0 is SUCCESS, row 1 is FAILURE
     "row_obs",  # int32 [R] text of the observation field (with history)
@@ -38,7 +44,7 @@ ARRAYS = (
     "sentence_start",  # int32 [R + 1] bounds into sentence_ids
     "sentence_ids",  # int32 [M] texts of the own observation's sentences, ascending, distinct
     "episode_start",  # int32 [K + 1] row bounds
-    "episode_task",  # int32 [K] text of the task
+    "episode_task",  # int32 [K] the task's number in ``tasks``
     "episode_success",  # int8 [K] 1, 0, -1 unknown
     "episode_terminal",  # int8 [K]
 )
@@ -65,11 +71,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Table:
-    """An opened table: ``manifest`` (dict) and ``shards`` (one ``Shard`` a logical shard)."""
+    """An opened table: ``manifest``, ``shards`` (one ``Shard`` a logical shard) and ``SHARED``."""
 
     folder: Path
     manifest: dict[str, Any]
     shards: tuple[Shard, ...]
+    tasks: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], verify: bool = True) -> Table:
@@ -77,20 +86,39 @@ class Table:
         folder = Path(folder)
         manifest = _read_manifest(folder)
         if verify:
-            for relative, known in manifest["checksums"].items():
-                path = folder / relative
-                if not path.exists():
-                    raise PgvError(f"{path} is missing from the table; build the table again.")
-                if _sha256(path) != known:
-                    raise PgvError(
-                        f"{path} is damaged: its SHA-256 is not the one in manifest.json. Remove "
-                        f"{folder} and build the table again."
-                    )
+            _verify(folder, manifest["checksums"])
+
+        def mapped(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+            return {name: _map(folder / f"{name}.npy", manifest["dtype"]) for name in names}
+
         shards = tuple(
-            Shard(**{name: _map(folder / _shard_name(s) / f"{name}.npy") for name in ARRAYS})
-            for s in range(manifest["shards"])
+            Shard(**mapped(folder / _shard_name(s), ARRAYS)) for s in range(manifest["shards"])
         )
-        return cls(folder, manifest, shards)
+        return cls(folder, manifest, shards, **mapped(folder, SHARED))
+
+    def verify(self, shards: Iterable[int]) -> None:
+        """Compare the files of some shards, and the shared ones, with the manifest's SHA-256."""
+        own = {_shard_name(s) for s in shards}
+        checksums = self.manifest["checksums"]
+        # ``.npy`` files stand at the top or in a shard's folder.
+        wanted = {
+            path: known
+            for path, known in checksums.items()
+            if "/" not in path or path.partition("/")[0] in own
+        }
+        _verify(self.folder, wanted)
+
+
+def _verify(folder: Path, checksums: Mapping[str, str]) -> None:
+    for relative, known in checksums.items():
+        path = folder / relative
+        if not path.exists():
+            raise PgvError(f"{path} is missing from the table; build the table again.")
+        if _sha256(path) != known:
+            raise PgvError(
+                f"{path} is damaged: its SHA-256 is not the one in manifest.json. Remove "
+                f"{folder} and build the table again."
+            )
 
 
 def _shard_name(number: int) -> str:
@@ -102,15 +130,32 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _map(path: Path) -> np.ndarray:
+def _map(path: Path, dtype: str) -> np.ndarray:
+    """Map a file; embeddings (floating or, for bfloat16, uint16 on disk) are seen as ``dtype``."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array.view(_numpy_dtype(dtype)) if array.dtype == np.uint16 else array
     except FileNotFoundError:
         raise PgvError(f"{path} is missing from the table; build the table again.") from None
     except (OSError, ValueError, EOFError) as error:
         raise PgvError(
             f"{path} is damaged ({error}); remove the table and build it again."
         ) from None
+
+
+def _numpy_dtype(dtype: str) -> np.dtype:
+    if dtype != "bfloat16":
+        return np.dtype(dtype)
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def _new_vectors(path: Path, dtype: str, shape: tuple[int, int]) -> np.ndarray:
+    """A new file of embeddings, mapped. numpy's format has no name for bfloat16: its bits go in."""
+    on_disk = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=on_disk, shape=shape)
+    return array.view(_numpy_dtype(dtype))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -263,10 +308,21 @@ def _write_table(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         all_texts = list(ids)
+        task_number: dict[int, int] = {}
+        for rows in dealt:
+            for row in rows:
+                task_number.setdefault(row.task, len(task_number))
+
+        def write_vectors(path: Path, texts: Sequence[int]) -> None:
+            said = [all_texts[text] for text in texts]
+            _write_vectors(path, said, lookup, manifest["dim"], manifest["dtype"])
+
         for s, rows in enumerate(dealt):
             part = temporary / _shard_name(s)
             part.mkdir(parents=True)
-            _write_shard(part, rows, all_texts, lookup, manifest["dim"], manifest["dtype"])
+            _write_shard(part, rows, task_number, write_vectors)
+        write_vectors(temporary / "tasks.npy", list(task_number))
+        _write_standards(temporary, manifest)
         checksums = {
             str(path.relative_to(temporary)): _sha256(path)
             for path in sorted(temporary.rglob("*.npy"))
@@ -311,26 +367,42 @@ def _vectors(lookup: Lookup, texts: Sequence[str], dim: int | None) -> np.ndarra
     return vectors
 
 
+def _write_vectors(path: Path, texts: Sequence[str], lookup: Lookup, dim: int, dtype: str) -> None:
+    vectors = _new_vectors(path, dtype, (len(texts), dim))
+    for start in range(0, len(texts), LOOKUP_TEXTS):
+        piece = texts[start : start + LOOKUP_TEXTS]
+        vectors[start : start + len(piece)] = _vectors(lookup, piece, dim)
+
+
+def _write_standards(folder: Path, manifest: dict[str, Any]) -> None:
+    """``mean.npy`` and ``scale.npy``, from the arrays that lie in ``folder`` already."""
+    dtype = manifest["dtype"]
+    shards = [
+        {name: _map(folder / _shard_name(s) / f"{name}.npy", dtype) for name in ARRAYS}
+        for s in range(manifest["shards"])
+    ]
+    mean, scale = field_standards(
+        [Shard(**shard) for shard in shards], _map(folder / "tasks.npy", dtype)
+    )
+    np.save(folder / "mean.npy", mean)
+    np.save(folder / "scale.npy", scale)
+
+
 def _write_shard(
-    part: Path, rows: list[_Rows], all_texts: list[str], lookup: Lookup, dim: int, dtype: str
+    part: Path,
+    rows: list[_Rows],
+    task_number: Mapping[int, int],
+    write_vectors: Callable[[Path, Sequence[int]], None],
 ) -> None:
     local: dict[int, int] = {0: 0, 1: 1}
     for row in rows:
-        for text in (row.task, *row.obs, *row.note, *row.thought[:-1], *row.sentence_ids):
+        for text in (*row.obs, *row.note, *row.thought[:-1], *row.sentence_ids):
             local.setdefault(int(text), len(local))
     table_ids = np.fromiter(local, np.int32, len(local))
     new_id = np.full(max(local) + 1, -1, np.int32)
     new_id[table_ids] = np.arange(len(local), dtype=np.int32)
 
-    vectors = np.lib.format.open_memmap(
-        part / "vectors.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(local), dim)
-    )
-    for start in range(0, len(local), LOOKUP_TEXTS):
-        texts = [all_texts[text] for text in table_ids[start : start + LOOKUP_TEXTS]]
-        vectors[start : start + len(texts)] = _vectors(lookup, texts, dim)
-    vectors.flush()
-    del vectors
-
+    write_vectors(part / "vectors.npy", list(local))
     lengths = np.asarray([len(row.obs) for row in rows])
     sentence_rows, starts, offset = [], [np.zeros(1, np.int32)], 0
     for row in rows:
@@ -348,7 +420,7 @@ def _write_shard(
         "sentence_start": np.concatenate(starts),
         "sentence_ids": np.concatenate(sentence_rows),
         "episode_start": np.concatenate([[0], np.cumsum(lengths)]),
-        "episode_task": new_id[[row.task for row in rows]],
+        "episode_task": np.asarray([task_number[row.task] for row in rows]),
     }
     for name, array in arrays.items():
         np.save(part / f"{name}.npy", array.astype(np.int32))

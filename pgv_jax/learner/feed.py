@@ -6,7 +6,8 @@ order, and a resumed run continues at (seed, step) with nothing to replay.
 
 ``ResidentFeed`` keeps the table on the devices and fuses K updates in one call. ``StreamFeed``
 keeps the vectors in memory-mapped files: row numbers are still drawn on the devices, a thread
-gathers the next updates' vectors while the devices compute. Both draw the same rows.
+gathers the next updates' vectors while the devices compute. Both draw the same rows. Of many
+processes, each reads the shards that its devices hold.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config
-from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of
+from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of, longest_note
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
+from pgv_jax.learner.rows import Rows
 from pgv_jax.learner.state import State
 from pgv_jax.learner.step import Metrics, Update
 from pgv_jax.types import Batch
@@ -38,11 +40,18 @@ RESIDENT_SHARE = 0.5
 """Of the devices' memory, what a resident table may take."""
 RESIDENT_BYTES = 2 << 30
 """What a resident table may take where a device does not tell its memory (a CPU)."""
-EMBEDDED = ("task", "obs", "thought", "next_obs", "goal")
+FEW = 0.5
+"""Distinct tasks are few where projecting them costs at most this share of projecting each row."""
+EMBEDDED = ("obs", "thought", "next_obs", "goal")
 
 
 class Feed(Protocol):
-    """Brings a state forward by whole updates."""
+    """Brings a state forward by whole updates.
+
+    ``tasks`` is how many distinct tasks an update projects, or None where it projects one a step.
+    """
+
+    tasks: int | None
 
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
         """Do updates ``step + 1 .. step + length``; metrics are [length], still on the devices."""
@@ -66,7 +75,7 @@ def make_feed(table: Table, mesh: Mesh, config: Config, abstract: State, update:
     """The feed that ``train.feed`` names; ``auto`` chooses by size and says why."""
     asked = config.train.feed
     if asked == "auto":
-        size = sum(shard.vectors.nbytes for shard in table.shards)
+        size = table.tasks.nbytes + sum(shard.vectors.nbytes for shard in table.shards)
         room = _room(mesh)
         asked = "resident" if size <= room else "stream"
         log.info(
@@ -80,16 +89,16 @@ def make_feed(table: Table, mesh: Mesh, config: Config, abstract: State, update:
 def _room(mesh: Mesh) -> int:
     total = 0
     for device in mesh.devices.flat:
-        stats = device.memory_stats() or {}
-        total += int(RESIDENT_SHARE * stats["bytes_limit"]) if "bytes_limit" in stats else 0
-    return total or RESIDENT_BYTES
+        stats = (device.process_index == jax.process_index() and device.memory_stats()) or {}
+        total += int(RESIDENT_SHARE * stats.get("bytes_limit", 0))
+    return total * jax.process_count() or RESIDENT_BYTES
 
 
 class _Sampler:
     """Draws a batch's row and text numbers on the devices, each shard for itself."""
 
     def __init__(self, table: Table, mesh: Mesh, config: Config):
-        shards = table.shards
+        shards, dim = table.shards, table.manifest["dim"]
         meshes.check_batch(config.train.batch, len(shards))
         self._mesh, self._spec, self._seed = mesh, goal_spec(config), config.train.seed
         self._per_shard = config.train.batch // len(shards)
@@ -100,8 +109,14 @@ class _Sampler:
                 f"of {config.train.batch} over {len(shards)} shards has {self._per_shard}; use "
                 f"train.goals={self._per_shard} or train.batch={self._goals * len(shards)}."
             )
-        index, self._longest = index_of(shards)
-        self.index: Index = jax.device_put(index, meshes.split(mesh))
+        self._longest = longest_note(shards)
+        self.index: Index = meshes.place_shards(
+            mesh, len(shards), lambda own: index_of(shards, own)
+        )
+        rows = config.train.batch // mesh.shape[meshes.DATA]
+        # Projecting the distinct tasks and picking rows, in multiplications, against row by row.
+        few = len(table.tasks) * (dim + rows) <= FEW * rows * dim
+        self.tasks = len(table.tasks) if few else None
 
     def draw(self, index: Index, step: jax.Array) -> Draw:
         """One shard's part of the batch of update ``step``."""
@@ -110,20 +125,12 @@ class _Sampler:
         return draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
 
 
-def _batch(vectors: dict[str, jax.Array], drawn: Draw) -> Batch:
-    return Batch(
-        task_BD=vectors["task"],
-        obs_BD=vectors["obs"],
-        thought_BD=vectors["thought"],
-        next_obs_BD=vectors["next_obs"],
-        goal_BD=vectors["goal"],
-        reached_B=drawn.reached,
-        next_reached_B=drawn.next_reached,
-        discount_B=drawn.discount,
-        monte_carlo_B=drawn.monte_carlo,
-        kind_B=drawn.kind,
-        weight_B=drawn.weight,
-    )
+def _batch(task_ND: Any, task_B: Any, vectors: dict[str, jax.Array], drawn: Draw) -> Batch:
+    """Embeddings in float32, whatever type the table has."""
+    taken = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
+    facts = ("reached", "next_reached", "discount", "monte_carlo", "kind", "weight")
+    told = {f"{name}_B": getattr(drawn, name) for name in facts}
+    return Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
 
 
 def _flat(tree: Any) -> Any:
@@ -132,8 +139,9 @@ def _flat(tree: Any) -> Any:
 
 
 class _Resident(NamedTuple):
-    """All of a table on the devices: vectors [S, U, D] (padded) and the index [S, ...]."""
+    """All of a table on the devices: tasks [N, D], vectors [S, U, D] (padded), index [S, ...]."""
 
+    tasks: Any
     vectors: Any
     rows: Index
 
@@ -144,8 +152,14 @@ class ResidentFeed:
     def __init__(self, table: Table, mesh: Mesh, config: Config, abstract: State, update: Update):
         self._sampler = _Sampler(table, mesh, config)
         self._mesh, self._abstract, self._update = mesh, abstract, update
-        vectors = _stack([shard.vectors for shard in table.shards])
-        self._data = _Resident(jax.device_put(vectors, meshes.split(mesh)), self._sampler.index)
+        self.tasks = self._sampler.tasks
+        shards = table.shards
+        longest = max(len(shard.vectors) for shard in shards)
+        vectors = meshes.place_shards(
+            mesh, len(shards), lambda own: _stack([shards[s].vectors for s in own], longest)
+        )
+        tasks = meshes.place_same(mesh, np.asarray(table.tasks))
+        self._data = _Resident(tasks, vectors, self._sampler.index)
         self._calls: dict[int, Any] = {}
 
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
@@ -157,15 +171,18 @@ class ResidentFeed:
     def batch(self, data: _Resident, step: jax.Array) -> Batch:
         """The batch of update ``step``, split over the devices; for use inside jit."""
 
-        def local(step: jax.Array, data: _Resident) -> Batch:
-            def one(vectors_UD: jax.Array, index: Index) -> Batch:
+        def local(step: jax.Array, data: tuple[Any, Index]) -> tuple[dict[str, jax.Array], Draw]:
+            def one(vectors_UD: jax.Array, index: Index) -> tuple[dict[str, jax.Array], Draw]:
                 drawn = self._sampler.draw(index, step)
-                taken = {n: vectors_UD[getattr(drawn, n)].astype(jnp.float32) for n in EMBEDDED}
-                return _batch(taken, drawn)
+                return {name: vectors_UD[getattr(drawn, name)] for name in EMBEDDED}, drawn
 
-            return _flat(jax.vmap(one)(data.vectors, data.rows))
+            return _flat(jax.vmap(one)(*data))
 
-        return meshes.over_shards(self._mesh, local)(step, data)
+        shards = (data.vectors, data.rows)
+        vectors, drawn = meshes.over_shards(self._mesh, local)(step, shards)
+        if self.tasks is not None:
+            return _batch(data.tasks, drawn.task, vectors, drawn)
+        return _batch(data.tasks[drawn.task], None, vectors, drawn)
 
     def _compiled(self, length: int) -> Any:
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
@@ -178,7 +195,7 @@ class ResidentFeed:
         jitted = jax.jit(
             call,
             donate_argnums=0,
-            in_shardings=(shardings, meshes.split(self._mesh)),
+            in_shardings=(shardings, jax.tree.map(lambda leaf: leaf.sharding, self._data)),
             out_shardings=(shardings, meshes.replicated(self._mesh)),
         )
         return jitted.lower(self._abstract, self._data).compile()
@@ -189,10 +206,16 @@ class StreamFeed:
 
     def __init__(self, table: Table, mesh: Mesh, config: Config, abstract: State, update: Update):
         self._sampler = _Sampler(table, mesh, config)
-        self._mesh, self._update = mesh, update
-        self._vectors = [shard.vectors for shard in table.shards]
-        bytes_an_update = config.train.batch * len(EMBEDDED) * table.manifest["dim"] * 4
-        self._most = max(1, STREAM_BYTES // bytes_an_update)
+        self._mesh, self._update, self._shards = mesh, update, table.shards
+        self.tasks = self._sampler.tasks
+        self._rows = Rows()
+        # Few tasks are on the devices, many are read as the other vectors are.
+        self._task_file = table.tasks
+        few = self.tasks is not None
+        self._tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
+        fields = len(EMBEDDED) + (not few)
+        width = table.manifest["dim"] * table.tasks.dtype.itemsize
+        self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
         self._thread = ThreadPoolExecutor(1, "gather")
         self._ahead: tuple[tuple[int, int], Future] | None = None
         shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
@@ -211,7 +234,7 @@ class StreamFeed:
             following = step + size
             ahead = min(self._most, end - following) or min(self._most, length)
             self._prefetch(following, ahead)
-            state, metrics = self._call(state, vectors, drawn)
+            state, metrics = self._call(state, self._tasks, vectors, drawn)
             parts.append(metrics)
             step = following
         return state, jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
@@ -227,13 +250,18 @@ class StreamFeed:
 
         return meshes.over_shards(self._mesh, local)(step, index)
 
-    def _updates(self, state: State, vectors: Any, drawn: Draw) -> tuple[State, Metrics]:
+    def _updates(
+        self, state: State, tasks: Any, vectors: Any, drawn: Draw
+    ) -> tuple[State, Metrics]:
         """Scan over a call's updates: vectors {field: [S, size, b, D]}, drawn [S, size, ...]."""
 
         def body(state: State, part: tuple[Any, Draw]) -> tuple[State, Metrics]:
             taken, numbers = _flat(part)
-            taken = {name: x.astype(jnp.float32) for name, x in taken.items()}
-            return self._update(state, _batch(taken, numbers))
+            if tasks is None:
+                task_ND, task_B = taken.pop("task"), None
+            else:
+                task_ND, task_B = tasks, numbers.task
+            return self._update(state, _batch(task_ND, task_B, taken, numbers))
 
         by_update = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (vectors, drawn))
         return jax.lax.scan(body, state, by_update)
@@ -249,16 +277,22 @@ class StreamFeed:
 
     def _gather(self, step: int, size: int) -> tuple[dict[str, jax.Array], Draw]:
         drawn = self._numbers(self._sampler.index, jnp.int32(step), size)
-        numbers = jax.device_get({name: getattr(drawn, name) for name in EMBEDDED})
+        fields = {name: [shard.vectors for shard in self._shards] for name in EMBEDDED}
+        if self._tasks is None:
+            fields["task"] = [self._task_file] * len(self._shards)
         taken = {
-            name: np.stack([v[ids[s]] for s, v in enumerate(self._vectors)])
-            for name, ids in numbers.items()
+            name: self._placed(meshes.own_shards(getattr(drawn, name)), files)
+            for name, files in fields.items()
         }
-        return jax.device_put(taken, meshes.split(self._mesh)), drawn
+        return taken, drawn
+
+    def _placed(self, numbers: dict[int, np.ndarray], files: list[np.ndarray]) -> jax.Array:
+        """Read the rows of each shard of this process: [S, size, b, D] over the devices."""
+        read = lambda own: np.stack([self._rows.read(files[s], numbers[s]) for s in own])  # noqa: E731
+        return meshes.place_shards(self._mesh, len(files), read)
 
 
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    longest = max(len(array) for array in arrays)
+def _stack(arrays: Sequence[np.ndarray], longest: int) -> np.ndarray:
     out = np.zeros((len(arrays), longest, arrays[0].shape[1]), arrays[0].dtype)
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array

@@ -1,7 +1,12 @@
-"""The training loop: dispatch a chunk, then write the metrics of the one before it."""
+"""The training loop: dispatch a chunk, then write the metrics of the one before it.
+
+Of many processes all run it alike. What only one of them can know (a clock, a signal) is agreed on
+between chunks.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -19,13 +24,15 @@ from pgv_jax.config import Config
 from pgv_jax.critic import CriticSpec
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
+from pgv_jax.learner import distributed
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import goal_spec, make_feed
-from pgv_jax.learner.metrics import MetricsFile
+from pgv_jax.learner.metrics import Recorder
+from pgv_jax.learner.speed import Speed
 from pgv_jax.learner.standardize import folded, standards_of
 from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
-from pgv_jax.learner.step import make_update
+from pgv_jax.learner.step import make_update, quantiles
 from pgv_jax.learner.validate import Validation
 
 CALL_SECONDS = 1.0
@@ -75,14 +82,18 @@ def train(
     held_out: Table | None,
     workdir: Path,
     progress: Progress = lambda step, metrics: None,
+    profile: bool = False,
 ) -> Trained:
     """Train a critic to ``config.train.steps``, or continue the run that ``workdir`` holds.
 
-    ``progress(step, metrics)`` is told each log point. Raises PgvError for a batch, mesh or
-    checkpoint that does not fit and for a loss that is not finite, KeyboardInterrupt after saving
-    on SIGINT or SIGTERM.
+    ``progress(step, metrics)`` is told each log point; ``profile`` keeps a trace of one call in
+    ``workdir/profile``. In a run of many processes all call this alike, on one file system, and
+    get the same. Raises PgvError for a batch, mesh or checkpoint that does not fit and for a loss
+    that is not finite, KeyboardInterrupt after saving on SIGINT or SIGTERM.
     """
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
+    if not distributed.is_writer():
+        table.verify(meshes.own_numbers(mesh, len(table.shards)))
     spec = critic_spec(config, table.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
@@ -100,18 +111,19 @@ def train(
             run.pop("identity")
         loop = _Loop(config, table, held_out, mesh, abstract, optimizer, spec)
         with Interrupts() as interrupts:
-            metrics = MetricsFile(workdir / "metrics.jsonl", int(state.step))
+            recorder = Recorder(workdir, config, int(state.step), distributed.is_writer())
+            trace = workdir / "profile" if profile and distributed.is_writer() else None
             try:
-                state = loop.run(state, run, checkpoints, metrics, progress, interrupts)
+                state = loop.run(state, run, checkpoints, recorder, progress, interrupts, trace)
             finally:
-                metrics.close()
+                recorder.close()
         if interrupts.asked:
             raise KeyboardInterrupt
     finally:
         checkpoints.close()
     chosen = state.best if run["best_score"] is not None else state.params
     step = run["best_step"] if run["best_score"] is not None else int(state.step)
-    return Trained(jax.device_get(folded(chosen, loop.standards)), spec, step, run["best_metrics"])
+    return Trained(loop.published(chosen), spec, step, run["best_metrics"])
 
 
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
@@ -145,10 +157,11 @@ class _Loop:
         optimizer: optax.GradientTransformation,
         spec: CriticSpec,
     ):
-        self._train = config.train
-        self.standards = standards_of(table)
-        update = make_update(spec, config, optimizer, len(table.shards), self.standards)
+        self._train, self._mesh = config.train, mesh
+        self._standards = standards_of(table)
+        update = make_update(spec, config, optimizer, len(table.shards), self._standards)
         self._feed = make_feed(table, mesh, config, abstract, update)
+        self._speed = Speed(spec, config.train, mesh.size, self._feed.tasks)
         self._validate = None
         if held_out is not None and config.train.early_stop:
             self._validate = Validation(held_out, spec, goal_spec(config))
@@ -164,11 +177,12 @@ class _Loop:
         state: State,
         run: dict[str, Any],
         checkpoints: Checkpoints,
-        metrics: MetricsFile,
+        recorder: Recorder,
         progress: Progress,
         interrupts: Interrupts,
+        trace: Path | None,
     ) -> State:
-        """Run chunks until the last step, patience's end or an interrupt."""
+        """Run chunks until the last step, patience's end or an interrupt; ``trace`` the second."""
         train = self._train
         window = train.scan or train.log_every
         step, pending, saved = int(state.step), None, int(state.step)
@@ -177,25 +191,34 @@ class _Loop:
         while step < train.steps and not stop:
             length = min(self._to_boundary(step, window), train.steps - step)
             begin = time.perf_counter()
-            state, device_metrics = self._feed.advance(state, step, length)
+            traced = trace is not None and step > first
+            with jax.profiler.trace(str(trace)) if traced else contextlib.nullcontext():
+                state, device_metrics = self._feed.advance(state, step, length)
+                if traced:
+                    jax.block_until_ready(device_metrics)
+                    trace = None
             step += length
             if pending is not None:
-                self._write(pending, metrics, progress)
+                self._write(pending, recorder, progress)
             pending = (step, device_metrics)
             if timing and step > first + length:  # the first call was compiled
                 jax.block_until_ready(device_metrics)
-                window, timing = self._longer(window, time.perf_counter() - begin), False
+                seconds = distributed.from_writer(time.perf_counter() - begin)
+                window, timing = self._longer(window, seconds), False
             at_evaluation = step % train.eval_every == 0 or step == train.steps
             if at_evaluation and self._validate is not None:
-                state, stop = self._select(state, step, run, metrics)
-            due = step - saved >= train.checkpoint_every
-            due |= time.monotonic() - saved_at >= train.checkpoint_seconds
-            if due or stop or interrupts.asked or step == train.steps:
-                self._write(pending, metrics, progress)  # and so refuses to save what is not finite
+                state, stop = self._select(state, step, run, recorder)
+            overdue = time.monotonic() - saved_at >= train.checkpoint_seconds
+            (due,) = distributed.any_process(step - saved >= train.checkpoint_every or overdue)
+            asked = distributed.agree_to_stop(interrupts.asked)
+            if due or stop or asked or step == train.steps:
+                # Refuses what is not finite, and so it is not saved.
+                self._write(pending, recorder, progress)
                 pending = None
                 checkpoints.save(state, run)
                 saved, saved_at = step, time.monotonic()
-            if interrupts.asked:
+            if asked:
+                interrupts.asked = True
                 break
         return state
 
@@ -215,7 +238,11 @@ class _Loop:
         ]
         return max([window, *fits])
 
-    def _write(self, pending: tuple[int, Any], metrics: MetricsFile, progress: Progress) -> None:
+    def published(self, params: Any) -> Any:
+        """Parameters for raw embeddings, on the host."""
+        return jax.device_get(folded(meshes.to_host(self._mesh, params), self._standards))
+
+    def _write(self, pending: tuple[int, Any], recorder: Recorder, progress: Progress) -> None:
         """Write means over ``log_every`` updates; a value that is not finite ends the run."""
         last, arrays = pending
         host = {name: np.asarray(values) for name, values in jax.device_get(arrays).items()}
@@ -229,20 +256,25 @@ class _Loop:
                 )
         unit = min(self._train.log_every, length)
         for begin in range(0, length, unit):
-            part = {name: float(v[begin : begin + unit].mean()) for name, v in host.items()}
+            means = {name: v[begin : begin + unit].mean(0) for name, v in host.items()}
+            spread: dict[str, float] = {}
+            for head in ("q", "v"):
+                spread |= quantiles(head, means.pop(f"{head}_below"))
+            part = {name: float(v) for name, v in means.items()} | spread
             step = last - length + min(begin + unit, length)
-            metrics.write({"step": step, **part})
+            recorder.metrics({"step": step, **part})
             progress(step, part)
+        recorder.speed({"step": last, **self._speed(length)})
 
     def _select(
-        self, state: State, step: int, run: dict[str, Any], metrics: MetricsFile
+        self, state: State, step: int, run: dict[str, Any], recorder: Recorder
     ) -> tuple[State, bool]:
         """Judge on held-out tasks, keep the best, and say whether patience has run out."""
         assert self._validate is not None
-        scores = self._validate(folded(state.params, self.standards))
+        scores = distributed.from_writer(self._validate(self.published(state.params)))
         if not scores:
             return state, False
-        metrics.write({"step": step, **scores})
+        recorder.metrics({"step": step, **scores})
         if run["best_score"] is None or scores["val_score"] > run["best_score"]:
             run.update(best_score=scores["val_score"], best_step=step, best_metrics=scores)
             best = jax.tree.map(lambda x: x.copy(), state.params)

@@ -71,6 +71,58 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def place_shards(mesh: Mesh, shards: int, build: Callable[[range], Any]) -> Any:
+    """Arrays [S, ...] over the devices; ``build(own)`` gives numpy's [len(own), ...] of a part.
+
+    Each process builds what its devices hold, a part once.
+    """
+    placement = split(mesh)
+    parts = {
+        device: range(*index[0].indices(shards))
+        for device, index in placement.addressable_devices_indices_map((shards,)).items()
+        if index is not None
+    }
+    built = {part: build(part) for part in dict.fromkeys(parts.values())}
+
+    def whole(*pieces: Any) -> jax.Array:
+        held = dict(zip(built, pieces, strict=True))
+        local = [jax.device_put(held[part], device) for device, part in parts.items()]
+        shape = (shards, *pieces[0].shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, placement, local)
+
+    return jax.tree.map(whole, *built.values())
+
+
+def own_shards(array: jax.Array) -> dict[int, Any]:
+    """The rows of an array [S, ...] that this process holds, as numpy's, by their numbers."""
+    rows: dict[int, Any] = {}
+    for part in array.addressable_shards:
+        own = range(*part.index[0].indices(array.shape[0]))
+        if own[0] not in rows:
+            rows.update(zip(own, jax.device_get(part.data), strict=True))
+    return rows
+
+
+def place_same(mesh: Mesh, tree: Any) -> Any:
+    """The same numpy arrays on every device; every process gives them."""
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, replicated(mesh), lambda index: x[index]),
+        tree,
+    )
+
+
+def to_host(mesh: Mesh, tree: Any) -> Any:
+    """Arrays that may be spread over devices and processes, as numpy's; every process calls it."""
+    same = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
+    return jax.device_get(same(tree))
+
+
+def own_numbers(mesh: Mesh, shards: int) -> list[int]:
+    """The logical shards that this process's devices hold."""
+    held = split(mesh).addressable_devices_indices_map((shards,)).values()
+    return sorted({s for index in held if index for s in range(*index[0].indices(shards))})
+
+
 def parameter_shardings(mesh: Mesh, tree: Any) -> Any:
     """A sharding for each leaf of a tree of parameters or optimizer moments, by ``RULES``."""
     ways = mesh.shape[MODEL]

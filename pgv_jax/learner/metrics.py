@@ -1,14 +1,35 @@
-"""``metrics.jsonl``: one JSON object a log point, kept consistent over interruptions."""
+"""What a run writes while it learns.
+
+``metrics.jsonl``  one JSON object a log point: a function of the data and the configuration alone
+``speed.jsonl``    one JSON object a device call: how fast this machine was
+
+Both stay consistent over interruptions. TensorBoard and Weights & Biases are told the same.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from pgv_jax.config import Config
+from pgv_jax.errors import PgvError
 
 
-class MetricsFile:
+class Sink(Protocol):
+    """Takes named numbers at a step."""
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Write ``values``, of which one is ``step``."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+class JsonLines:
     """Append-only lines with a ``step``; opening for a resumed run drops what lies after it."""
 
     def __init__(self, path: Path, after: int):
@@ -34,3 +55,93 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class TensorBoard:
+    """Scalars for TensorBoard, in ``folder``."""
+
+    def __init__(self, folder: Path, after: int):
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError:
+            raise PgvError(
+                'train.tensorboard needs tensorboardX; pip install "pgv_jax[tensorboard]", or '
+                "leave it out: metrics.jsonl is always written."
+            ) from None
+        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add each number as a curve of its name."""
+        for name, value in values.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, values["step"])
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class WandB:
+    """A Weights & Biases run; its account and mode come from that library's own environment."""
+
+    def __init__(self, project: str, folder: Path, config: Config):
+        try:
+            import wandb
+        except ModuleNotFoundError:
+            raise PgvError(
+                'train.wandb needs wandb; pip install "pgv_jax[wandb]", or leave it out: '
+                "metrics.jsonl is always written."
+            ) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = folder / "wandb-run-id"
+        # The same run goes on after an interruption.
+        if not marker.exists():
+            marker.write_text(wandb.util.generate_id(), "utf-8")
+        self._run = wandb.init(
+            project=project,
+            id=marker.read_text("utf-8"),
+            resume="allow",
+            dir=str(folder),
+            config=config.model_dump(mode="json", exclude={"data": {"dataset", "store"}}),
+        )
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Log the numbers at their step."""
+        named = {name: value for name, value in values.items() if name != "step"}
+        self._run.log(named, step=values["step"])
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+class Recorder:
+    """All that a run's writer keeps; nothing in the other processes."""
+
+    def __init__(self, workdir: Path, config: Config, after: int, writes: bool):
+        self._metrics: list[Sink] = []
+        self._speed: list[Sink] = []
+        if not writes:
+            return
+        both: list[Sink] = []
+        if config.train.tensorboard:
+            both.append(TensorBoard(workdir / "tensorboard", after))
+        if config.train.wandb:
+            both.append(WandB(config.train.wandb, workdir, config))
+        self._metrics = [JsonLines(workdir / "metrics.jsonl", after), *both]
+        self._speed = [JsonLines(workdir / "speed.jsonl", after), *both]
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """Record what was learned up to ``values["step"]``."""
+        for sink in self._metrics:
+            sink.write(values)
+
+    def speed(self, values: dict[str, Any]) -> None:
+        """Record how fast the last call was."""
+        for sink in self._speed:
+            sink.write(values)
+
+    def close(self) -> None:
+        """Close everything that was opened."""
+        for sink in {id(sink): sink for sink in (*self._metrics, *self._speed)}.values():
+            sink.close()

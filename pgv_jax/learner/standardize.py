@@ -14,12 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgv_jax.data.table import Shard, Table
+from pgv_jax.data.table import Table
 from pgv_jax.types import FIELDS, Batch
-
-LEAST_SHARE = 0.01
-"""A field whose texts differ less than this, of their mean square, is centred and not blown up."""
-CHUNK = 65536
 
 
 class Standard(NamedTuple):
@@ -33,35 +29,11 @@ Standards = dict[str, Standard]
 
 
 def standards_of(table: Table) -> Standards:
-    """Mean and scale of each field over its distinct texts, shard by shard, in float64."""
-    return {field: _standard(table, field) for field in FIELDS}
-
-
-def _standard(table: Table, field: str) -> Standard:
-    dim = table.manifest["dim"]
-    total, squares, count = np.zeros(dim), 0.0, 0
-    for shard in table.shards:
-        ids = _texts(shard, field)
-        for start in range(0, len(ids), CHUNK):
-            vectors = np.asarray(shard.vectors[ids[start : start + CHUNK]], np.float64)
-            total += vectors.sum(0)
-            squares += float(np.square(vectors).sum())
-            count += len(vectors)
-    mean = total / count
-    mean_square = squares / count
-    variance = max(mean_square - float(mean @ mean), LEAST_SHARE * mean_square) / dim
-    return Standard(mean.astype(np.float32), np.float32(np.sqrt(variance)))
-
-
-def _texts(shard: Shard, field: str) -> np.ndarray:
-    """The distinct texts of a shard that stand in a field, ascending."""
-    if field == "task":
-        return np.unique(shard.episode_task)
-    if field == "observation":
-        return np.unique(shard.row_obs)
-    if field == "thought":
-        return np.unique(shard.row_thought[np.asarray(shard.row_thought) >= 0])
-    return np.unique(np.concatenate([[0, 1], shard.sentence_ids, shard.row_note]))
+    """Mean and scale of each field, as the table tells them."""
+    return {
+        field: Standard(np.asarray(mean), scale)
+        for field, mean, scale in zip(FIELDS, table.mean, np.asarray(table.scale), strict=True)
+    }
 
 
 def standardized(batch: Batch, standards: Standards) -> Batch:
@@ -72,7 +44,7 @@ def standardized(batch: Batch, standards: Standards) -> Batch:
         return (x_BD - mean[None]) / scale
 
     return batch._replace(
-        task_BD=of(batch.task_BD, "task"),
+        task_ND=of(batch.task_ND, "task"),
         obs_BD=of(batch.obs_BD, "observation"),
         thought_BD=of(batch.thought_BD, "thought"),
         next_obs_BD=of(batch.next_obs_BD, "observation"),

@@ -16,7 +16,10 @@ from pgv_jax.learner import mesh as meshes
 
 
 class State(NamedTuple):
-    """A pytree of arrays. ``best`` are the parameters that were best on held-out tasks."""
+    """A pytree of arrays. ``target`` is Q's slow copy, {"q": ...}.
+
+    ``best`` are the parameters that were best on held-out tasks.
+    """
 
     params: Any
     target: Any
@@ -79,6 +82,6 @@ def init_state(
 
 def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
     params = nnx.to_pure_dict(nnx.state(Critic(spec, key)))
-    copy = jax.tree.map(jnp.copy, params)
+    target = jax.tree.map(jnp.copy, {"q": params["q"]})
     best = jax.tree.map(jnp.copy, params)
-    return State(params, copy, best, optimizer.init(params), jnp.zeros((), jnp.int32))
+    return State(params, target, best, optimizer.init(params), jnp.zeros((), jnp.int32))

@@ -7,46 +7,65 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 from pgv_jax.config import Config
-from pgv_jax.critic import Critic, CriticSpec, Head
+from pgv_jax.critic import Critic, CriticSpec, Head, link
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
-from pgv_jax.types import Batch, Predictions
+from pgv_jax.types import GOAL_KINDS, Batch, Predictions
+
+EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))
+"""Values between which predictions are counted; denser where rare goals' values lie."""
+QUANTILES = (0.1, 0.5, 0.9)
 
 Metrics = dict[str, jax.Array]
 Update = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def predict(critic: Critic, slow: Critic, batch: Batch, shards: int) -> Predictions:
+def predict(critic: Critic, slow_q: Head, batch: Batch, shards: int) -> Predictions:
     """One forward: the critic itself, the slow copy's Q of (s, thought), and V of s'.
 
     V bootstraps from the critic itself, as in the authors' IQL: a slow V as well would double the
-    lag of every backup. Task and goal are projected once for V(s) and V(s').
+    lag of every backup. Tasks and goals are projected once for V(s) and V(s').
     """
     goals = batch.reached_B.shape[0] // batch.goal_BD.shape[0]
 
-    def meet(head: Head, own: dict[str, jax.Array], goal_BEH: jax.Array) -> jax.Array:
-        h_BEH = head.project(own)
+    def meet(head: Head, h_BEH: jax.Array, goal_BEH: jax.Array) -> jax.Array:
         if goals == 1:
             return head.finish(h_BEH + goal_BEH)
         h_BGEH = h_BEH[:, None] + neighbours(goal_BEH, goals, shards)
         return head.finish(h_BGEH).reshape(h_BEH.shape[1], -1)
 
+    def task(head: Head) -> jax.Array:
+        h_NEH = head.project({"task": batch.task_ND})
+        return h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B)
+
     goal = {"goal": batch.goal_BD}
-    now = {"task": batch.task_BD, "observation": batch.obs_BD}
-    acted = {**now, "thought": batch.thought_BD}
-    after = {"task": batch.task_BD, "observation": batch.next_obs_BD}
-    v_goal_BEH = critic.v.project(goal)
+    acted = {"observation": batch.obs_BD, "thought": batch.thought_BD}
+    v_task_BEH, v_goal_BEH = task(critic.v), critic.v.project(goal)
+
+    def q(head: Head) -> jax.Array:
+        return meet(head, task(head) + head.project(acted), head.project(goal))
+
+    def v(obs_BD: jax.Array) -> jax.Array:
+        return meet(critic.v, v_task_BEH + critic.v.project({"observation": obs_BD}), v_goal_BEH)[0]
+
     return Predictions(
-        q_EB=meet(critic.q, acted, critic.q.project(goal)),
-        v_B=meet(critic.v, now, v_goal_BEH)[0],
-        q_target_EB=meet(slow.q, acted, slow.q.project(goal)),
-        next_v_B=meet(critic.v, after, v_goal_BEH)[0],
+        q_EB=q(critic.q), v_B=v(batch.obs_BD), q_target_EB=q(slow_q), next_v_B=v(batch.next_obs_BD)
     )
+
+
+def _picked(h_NEH: jax.Array, number_B: jax.Array) -> jax.Array:
+    """Rows of ``h_NEH``, [B, E, H], exactly.
+
+    A product, since the gradient of a gather is a scatter-add, whose order a GPU does not keep.
+    """
+    chosen_BN = jax.nn.one_hot(number_B, h_NEH.shape[0])
+    return jnp.einsum("bn,neh->beh", chosen_BN, h_NEH, precision=jax.lax.Precision.HIGHEST)
 
 
 def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
@@ -57,6 +76,29 @@ def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
     by_shard = goal_BEH.reshape(shards, -1, *goal_BEH.shape[1:])
     rolled = jnp.stack([jnp.roll(by_shard, -j, axis=1) for j in range(goals)], axis=2)
     return rolled.reshape(-1, goals, *goal_BEH.shape[1:])
+
+
+def _observed(predictions: Predictions, batch: Batch, head: str) -> Metrics:
+    """What a batch asked and what was answered: shares of goal kinds, and of values below EDGES.
+
+    Counts add up over devices where a sort would gather the batch; see ``quantiles``.
+    """
+    q_B, v_B = link(predictions.q_EB, head).mean(0), link(predictions.v_B, head)
+    shares = {f"{kind}_share": (batch.kind_B == i).mean() for i, kind in enumerate(GOAL_KINDS)}
+    below = {
+        name: (x_B[:, None] < EDGES[None]).mean(0)
+        for name, x_B in (("q_below", q_B), ("v_below", v_B))
+    }
+    return shares | below
+
+
+def quantiles(name: str, below: np.ndarray) -> dict[str, float]:
+    """``q_p10``, ``q_p50``, ``q_p90`` from the mean shares below ``EDGES``, by interpolation.
+
+    Values outside of [0, 1] (linear heads) count as 0 and 1.
+    """
+    at = np.interp(QUANTILES, below, EDGES)
+    return {f"{name}_p{100 * q:.0f}": float(x) for q, x in zip(QUANTILES, at, strict=True)}
 
 
 def make_update(
@@ -76,9 +118,10 @@ def make_update(
     graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
-        critic, slow = _merge(graph, params), _merge(graph, target)
-        predictions = predict(critic, slow, batch, shards)
-        return objective.loss(predictions, batch, **options)
+        critic, slow = _merge(graph, params), _merge(graph, {**params, **target})
+        predictions = predict(critic, slow.q, batch, shards)
+        value, metrics = objective.loss(predictions, batch, **options)
+        return value, metrics | _observed(predictions, batch, spec.head)
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
         batch = standardized(batch, standards)
@@ -86,7 +129,8 @@ def make_update(
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         params = optax.apply_updates(state.params, updates)
         # The slow copy follows the parameters *after* the update.
-        target = optax.incremental_update(params, state.target, config.objective.polyak)
+        followed = {name: params[name] for name in state.target}
+        target = optax.incremental_update(followed, state.target, config.objective.polyak)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         metrics["update_norm"] = optax.tree.norm(updates)
         return State(params, target, state.best, moments, state.step + 1), metrics

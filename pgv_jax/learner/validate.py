@@ -17,7 +17,16 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax.critic import CriticSpec, link
-from pgv_jax.data.relabel import OUTCOME, SUCCESS_ID, Draw, GoalSpec, chance, index_of, relabel
+from pgv_jax.data.relabel import (
+    OUTCOME,
+    SUCCESS_ID,
+    Draw,
+    GoalSpec,
+    chance,
+    index_of,
+    longest_note,
+    relabel,
+)
 from pgv_jax.data.table import Shard, Table
 from pgv_jax.learner.state import graph_of
 
@@ -34,7 +43,7 @@ class Validation:
         self._graph = graph_of(spec)
         self._head = spec.head
         self._states = sum(goals.shares[:OUTCOME]) > 0
-        index, longest = index_of(table.shards)
+        index, longest = index_of(table.shards), longest_note(table.shards)
         half = GoalSpec((0.0, 0.5, 0.5, 0.0), goals.gamma, goals.form, "uniform")
         limit = STEPS // len(table.shards)
         bits = chance(jax.random.key(0), limit)
@@ -44,7 +53,7 @@ class Validation:
             steps = index.step_row[i, : index.steps[i]]
             rows = np.asarray(steps[np.linspace(0, len(steps) - 1, limit).astype(int)])
             drawn = jax.device_get(draw(jax.tree.map(lambda x, i=i: x[i], index), rows))
-            asked.append(_questions(shard, rows, drawn))
+            asked.append(_questions(shard, table.tasks, rows, drawn))
         asked_for = {name: np.concatenate([a[name] for a in asked]) for name in asked[0]}
         self._later, self._counts = asked_for.pop("later"), asked_for.pop("counts")
         self._time, self._success = asked_for.pop("time"), asked_for.pop("success")
@@ -100,12 +109,14 @@ def stratified_auc(score: np.ndarray, label: np.ndarray, stratum: np.ndarray) ->
     return right / pairs
 
 
-def _questions(shard: Shard, rows: np.ndarray, drawn: Draw) -> dict[str, np.ndarray]:
+def _questions(
+    shard: Shard, tasks: np.ndarray, rows: np.ndarray, drawn: Draw
+) -> dict[str, np.ndarray]:
     """Turn a shard's draw into vectors, labels and strata. A short shard repeats its steps."""
     vectors = shard.vectors
     episode = np.asarray(shard.row_episode)[rows]
     return {
-        "task": vectors[drawn.task],
+        "task": tasks[drawn.task],
         "observation": vectors[drawn.obs],
         "thought": vectors[drawn.thought],
         "goal": vectors[drawn.goal],

@@ -28,6 +28,7 @@ from pgv_jax.data.relabel import (
     facts,
     holds,
     index_of,
+    longest_note,
 )
 from pgv_jax.data.table import Shard
 from pgv_jax.objectives.iql import td_target
@@ -80,8 +81,7 @@ def shard_of(walks: Sequence[Walk]) -> Shard:
 
 def index_and_longest(*shards: Shard):
     """The first shard's index; the others only pad it."""
-    index, longest = index_of(shards)
-    return jax.tree.map(lambda x: x[0], index), longest
+    return jax.tree.map(lambda x: x[0], index_of(shards)), longest_note(shards)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))

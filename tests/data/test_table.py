@@ -87,7 +87,7 @@ def test_every_row_says_what_the_episode_says(tmp_path: Path, history: int, shar
         for k, episode in enumerate(episodes()[m] for m in members):
             start, end = shard.episode_start[k : k + 2]
             assert end - start == len(episode.steps) + 1
-            assert said[shard.episode_task[k]] == episode.task
+            assert book.text(table.tasks[shard.episode_task[k]]) == episode.task
             assert shard.episode_success[k] == {True: 1, False: 0, None: -1}[episode.success]
             assert shard.episode_terminal[k] == episode.is_terminal
             assert (shard.row_episode[start:end] == k).all()

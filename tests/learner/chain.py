@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.config import Config, load_config
+from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.table import Table, build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.types import Episode, Step
@@ -81,6 +82,15 @@ def table(
         data_fingerprint=data,
         dtype=dtype,
     )
+
+
+def dataset(folder: Path) -> Path:
+    """Sixteen walks to learn from and eight, of known outcome, to choose by."""
+    judged = [
+        walk(100 + i, 4, 8, success=i % 2 == 0, split="val", task_id="judged") for i in range(8)
+    ]
+    write_dataset(folder, [*walks(16, split="train"), *judged])
+    return folder
 
 
 def config(*overrides: str) -> Config:

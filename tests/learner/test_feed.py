@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from pgv_jax.learner import feed as feeds
 from pgv_jax.learner.loop import train
 
 from . import chain
@@ -36,9 +38,10 @@ def test_a_streamed_table_trains_the_same_critic(table, resident, tmp_path):
     np.testing.assert_allclose(curve(tmp_path), resident, rtol=1e-5)
 
 
-def test_a_table_in_half_precision_is_nearly_the_same(resident, tmp_path):
-    half = chain.table(tmp_path / "t", chain.walks(16), dtype="float16")
-    train(chain.config(STEPS, "train.feed=resident"), half, None, tmp_path)
+@pytest.mark.parametrize(("dtype", "feed"), [("float16", "resident"), ("bfloat16", "stream")])
+def test_a_table_in_half_precision_is_nearly_the_same(resident, tmp_path, dtype, feed):
+    half = chain.table(tmp_path / "t", chain.walks(16), dtype=dtype)
+    train(chain.config(STEPS, f"train.feed={feed}"), half, None, tmp_path)
     np.testing.assert_allclose(curve(tmp_path), resident, rtol=1e-2)
     assert (curve(tmp_path) != resident).any()
 
@@ -48,3 +51,17 @@ def test_the_log_says_which_feed_was_chosen_and_why(table, tmp_path, caplog):
         train(chain.config("train.steps=5"), table, None, tmp_path)
     (said,) = caplog.messages
     assert said.startswith("feed resident:") and "GB" in said
+
+
+@pytest.mark.parametrize("feed", ["resident", "stream"])
+def test_few_tasks_are_projected_once_and_many_row_by_row_alike(tmp_path, monkeypatch, feed):
+    walks = [replace(walk, task=f"Walk to {i % 5}.") for i, walk in enumerate(chain.walks(16))]
+    told = {}
+    for share in (0, 1000):
+        monkeypatch.setattr(feeds, "FEW", share)
+        workdir = tmp_path / str(share)
+        table = chain.table(workdir / "t", walks)
+        assert len(table.tasks) == 5
+        train(chain.config(STEPS, f"train.feed={feed}"), table, None, workdir)
+        told[share] = curve(workdir)
+    np.testing.assert_allclose(told[0], told[1000], rtol=1e-5)

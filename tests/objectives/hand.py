@@ -20,7 +20,8 @@ def batch(
     rows = len(reached)
     nothing = np.zeros((rows, 0))
     return Batch(
-        task_BD=nothing,
+        task_ND=nothing,
+        task_B=None,
         obs_BD=nothing,
         thought_BD=nothing,
         next_obs_BD=nothing,

@@ -1,0 +1,125 @@
+"""One run in several processes, through the command line: the same run, and it ends as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from . import chain
+from .test_distributed import free_ports
+
+STEPS = 200
+OPTIONS = (
+    *chain.TINY,
+    "data.encoder=hash:16",
+    "train.scan=20",
+    "train.log_every=10",
+    "train.eval_every=100",
+    "train.checkpoint_every=40",
+)
+PGV = [sys.executable, "-m", "pgv_jax.cli.main", "train"]
+
+
+def begin(folder: Path, workdir: str, devices: int, *extra: str) -> subprocess.Popen[str]:
+    """Start ``pgv train`` on forced host devices."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [*PGV, "empty.yaml", *OPTIONS, *extra, "--workdir", workdir],
+        cwd=folder,
+        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": search},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def begin_two(folder: Path, workdir: str, *extra: str) -> list[subprocess.Popen[str]]:
+    port = free_ports()
+    place = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process-id"]
+    return [begin(folder, workdir, 4, *extra, *place, str(index)) for index in (0, 1)]
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, said = process.communicate()
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("processes")
+    chain.dataset(folder / "data")
+    (folder / "empty.yaml").write_text("data: {dataset: data}\n")
+    return folder
+
+
+def curve(workdir: Path) -> np.ndarray:
+    told = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in told if "loss" in line] == list(range(10, STEPS + 1, 10))
+    return np.asarray([line["loss"] for line in told if "loss" in line])
+
+
+@pytest.fixture(scope="module")
+def eight(folder) -> np.ndarray:
+    """The run of one process with eight devices."""
+    status, said = end(begin(folder, "eight", 8, f"train.steps={STEPS}"))
+    assert status == 0, said
+    return curve(folder / "eight")
+
+
+@pytest.mark.parametrize("feed", ["resident", "stream"])
+def test_two_processes_draw_the_same_learning_curve_as_one(folder, eight, feed):
+    both = begin_two(folder, feed, f"train.steps={STEPS}", f"train.feed={feed}")
+    (status, said), (other, silent) = map(end, both)
+    assert (status, other) == (0, 0), said + silent
+    np.testing.assert_allclose(curve(folder / feed), eight, rtol=1e-4)
+    assert "pgv evaluate" in said and "pgv evaluate" not in silent
+    assert (folder / feed / "artifact" / "manifest.json").exists()
+    # Only one of them writes.
+    speeds = (folder / feed / "speed.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in speeds][-1] == STEPS
+
+
+def test_a_killed_process_ends_the_other_and_one_alone_goes_on(folder, eight):
+    """Another topology continues from the last checkpoint; nothing of the curve changes."""
+    both = begin_two(folder, "killed", f"train.steps={STEPS}", "--worker-timeout", "30")
+    checkpoints = folder / "killed" / "checkpoints"
+    while not (checkpoints.exists() and any(p.name.isdigit() for p in checkpoints.iterdir())):
+        assert all(process.poll() is None for process in both), [end(p) for p in both]
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGKILL)
+    status, said = end(both[0])
+    end(both[1])
+    if status == 0:
+        pytest.skip("the run was over before the process was killed")
+    assert status == 3, said
+    (error,) = [line for line in said.splitlines() if line.startswith("Error:")]
+    assert (
+        error.startswith("Error: Process 1 of 2") and "continue from the last checkpoint" in error
+    )
+    assert not (folder / "killed" / "artifact").exists()
+    status, said = end(begin(folder, "killed", 2, f"train.steps={STEPS}"))
+    assert status == 0, said
+    np.testing.assert_allclose(curve(folder / "killed"), eight, rtol=1e-4)
+
+
+def test_one_that_is_interrupted_stops_both_after_saving(folder, eight):
+    both = begin_two(folder, "stopped", "train.steps=100000")
+    metrics = folder / "stopped" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert all(process.poll() is None for process in both), [end(p) for p in both]
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGTERM)
+    ended = [end(process) for process in both]
+    assert [status for status, _ in ended] == [130, 130], ended
+    assert all("Run the same command again" in said for _, said in ended)
+    last = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert str(last) in os.listdir(folder / "stopped" / "checkpoints")
