@@ -58,6 +58,17 @@ def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) 
     return folder
 
 
+def annotate(folder: str | os.PathLike[str], key: str, value: Any) -> None:
+    """Set one key of a published manifest, atomically; ``value`` None removes it."""
+    path = Path(folder) / "manifest.json"
+    manifest = {**load(folder).manifest, key: value}
+    if value is None:
+        del manifest[key]
+    partial = path.with_name(".manifest.json.partial")
+    partial.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", "utf-8")
+    os.replace(partial, path)
+
+
 def load(folder: str | os.PathLike[str]) -> Artifact:
     """Open an artifact; anything that is not one is a PgvError that says why."""
     folder = Path(folder)

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax import artifact as artifacts
+from pgv_jax.calibration import likelihoods
 from pgv_jax.critic import ACTIVATIONS, Critic, CriticSpec, Head, link
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
@@ -143,6 +144,10 @@ class ValueFunction:
     ) -> np.ndarray:
         """V of aligned lists: float32 [B]."""
         return self._aligned("v", {"task": tasks, "observation": observations, "goal": goals})
+
+    def likelihoods(self, scores_NG: np.ndarray, goals: Sequence[str]) -> np.ndarray:
+        """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""
+        return likelihoods(self.manifest, scores_NG, goals)
 
     def embed(self, texts: Iterable[str]) -> None:
         """Make texts known: from memory, else from the store, else by the encoder.

@@ -157,3 +157,12 @@ def test_truncated_parameters_are_damaged(saved, keep):
 def test_a_copy_elsewhere_is_the_same_artifact(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "copy")
     assert artifacts.load(tmp_path / "copy").manifest == artifacts.load(saved).manifest
+
+
+def test_a_key_is_added_replaced_and_removed_and_the_rest_stays(saved):
+    artifacts.annotate(saved, "calibration", {"states": {"kind": "constant", "rate": 0.5}})
+    artifacts.annotate(saved, "calibration", {"states": {"kind": "constant", "rate": 0.25}})
+    manifest = artifacts.load(saved).manifest
+    assert manifest.pop("calibration")["states"]["rate"] == 0.25
+    artifacts.annotate(saved, "calibration", None)
+    assert artifacts.load(saved).manifest == manifest
