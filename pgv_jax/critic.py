@@ -3,12 +3,17 @@
 The first layer is additive over the fields, W [task; obs; thought; goal] = sum_f W_f x_f. That is
 exactly the first layer on their concatenation, and it lets N thoughts meet G goals for the price
 of N + G projections.
+
+The outcome goals (success and failure) may have an expert of their own: members that are linear in
+the task, observation and thought, each with or without a small network beside it. A goal whose
+embedding is that of an outcome sentence is answered by the expert, every other one by the head.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -20,12 +25,18 @@ V_FIELDS = ("task", "observation", "goal")
 NORM_EPSILON = 1e-6
 BIAS_AT_START = -2.0
 """Logit of the bounded heads at initialisation: a value of about 0.12."""
+SAME_GOAL = 1e-4
+"""A goal g is the outcome c where |g - c|^2 <= SAME_GOAL |c|^2: rounding, and no paraphrase."""
 ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh}
 
 
 @dataclass(frozen=True)
 class CriticSpec:
-    """All that fixes the shape of a critic's parameters and its forward pass."""
+    """All that fixes the shape of a critic's parameters and its forward pass.
+
+    ``outcome_members`` M > 0 adds the experts for outcome goals; ``outcome_hidden`` are the widths
+    of the network beside each linear member, empty where there is none.
+    """
 
     dim: int
     hidden: tuple[int, ...]
@@ -33,15 +44,19 @@ class CriticSpec:
     layer_norm: bool
     activation: str
     head: str
+    outcome_members: int = 0
+    outcome_hidden: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest's form."""
-        return {**asdict(self), "hidden": list(self.hidden)}
+        lists = {"hidden": list(self.hidden), "outcome_hidden": list(self.outcome_hidden)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> CriticSpec:
         """Read the manifest's form."""
-        return cls(**{**tree, "hidden": tuple(tree["hidden"])})
+        lists = {name: tuple(tree.get(name, ())) for name in ("hidden", "outcome_hidden")}
+        return cls(**{**tree, **lists})
 
 
 Compute = Any
@@ -114,6 +129,17 @@ class Projection(nnx.Module):
         return _einsum("...d,edh->...eh", x, self.kernel[...], self.compute)
 
 
+def _projected(
+    head: nnx.Module, fields: tuple[str, ...], inputs: Mapping[str, jax.Array]
+) -> jax.Array:
+    """The sum of the given fields' projections, broadcasting."""
+    parts = [getattr(head, name)(inputs[name]) for name in fields if name in inputs]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
 class Head(nnx.Module):
     """E copies of an MLP on the sum of the fields' projections."""
 
@@ -149,11 +175,7 @@ class Head(nnx.Module):
 
     def project(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
         """Sum the projections of some fields: {field: [..., D]} -> [..., E, H], broadcasting."""
-        parts = [getattr(self, name)(inputs[name]) for name in self.fields if name in inputs]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        return _projected(self, self.fields, inputs)
 
     def finish(self, h: jax.Array) -> jax.Array:
         """Continue from the summed projections: [..., E, H] -> [E, ...] logits (or values)."""
@@ -174,8 +196,96 @@ class Head(nnx.Module):
         return self.finish(self.project(inputs))
 
 
+class OutcomeHead(nnx.Module):
+    """M members for the chance of success: linear in the fields, and a network beside each or none.
+
+    ``goals`` [2, D] are the embeddings of the sentences for success and failure.
+    """
+
+    def __init__(self, key: jax.Array, fields: tuple[str, ...], spec: CriticSpec):
+        self.fields, self.members = fields, spec.outcome_members
+        self.width = 1 + (spec.outcome_hidden[0] if spec.outcome_hidden else 0)
+        for name in fields:
+            fan_in = len(fields) * spec.dim
+            setattr(self, name, Projection(key, self.members, spec.dim, 1, fan_in))
+        self.bias = nnx.Param(jnp.zeros((self.members, 1)))
+        self.goals = nnx.Param(jnp.zeros((2, spec.dim)))
+        if spec.outcome_hidden:
+            own = replace(spec, hidden=spec.outcome_hidden)
+            self.residual = Head(jax.random.fold_in(key, 1), fields, self.members, own)
+
+    def project(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        """[..., M, W]: the linear part, then the network's first layer where there is one."""
+        linear = _projected(self, self.fields, inputs)
+        if self.width == 1:
+            return linear
+        return jnp.concatenate([linear, self.residual.project(inputs)], -1)
+
+    def finish(self, h: jax.Array) -> jax.Array:
+        """[..., M, W] -> [M, ...] logits of success."""
+        linear = jnp.moveaxis(h[..., 0], -1, 0)
+        logit = linear + self.bias[...].reshape(-1, *[1] * (linear.ndim - 1))
+        return logit if self.width == 1 else logit + self.residual.finish(h[..., 1:])
+
+    def sign(self, goal: jax.Array) -> jax.Array:
+        """[..., D] -> [...]: 1 where the goal is success, -1 where it is failure, 0 elsewhere."""
+        goals_2D = self.goals[...].reshape(*[1] * (goal.ndim - 1), 2, -1)
+        distance_2 = jnp.square(goal[..., None, :] - goals_2D).sum(-1)
+        same_2 = distance_2 <= SAME_GOAL * jnp.square(goals_2D).sum(-1)
+        return same_2[..., 0].astype(jnp.float32) - same_2[..., 1]
+
+
+class RoutedHead(Head):
+    """A head whose outcome goals are answered by an ``OutcomeHead``.
+
+    With L(x) the expert's logit of success and s(g) its sign of the goal, the logit is s(g) L(x)
+    for the outcome goals and the head's own elsewhere. The members of either side are repeated up
+    to the least common multiple of their numbers, which leaves each mean as it is.
+    """
+
+    def __init__(
+        self,
+        key: jax.Array,
+        fields: tuple[str, ...],
+        ensemble: int,
+        spec: CriticSpec,
+        compute: Compute = None,
+    ):
+        super().__init__(key, fields, ensemble, spec, compute)
+        self.shape = (ensemble, spec.hidden[0])
+        own = tuple(name for name in fields if name != "goal")
+        self.outcome = OutcomeHead(jax.random.fold_in(key, 1), own, spec)
+
+    def project(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
+        """{field: [..., D]} -> [..., 1, W]: the projections of both sides and s(g), end to end."""
+        own = super().project(inputs)
+        rows = own.shape[:-2]
+        outcome = jnp.zeros((*rows, self.outcome.members, self.outcome.width))
+        sign = jnp.zeros(rows)
+        if any(name in inputs for name in self.outcome.fields):
+            outcome = outcome + self.outcome.project(inputs)
+        if "goal" in inputs:
+            sign = sign + self.outcome.sign(inputs["goal"])
+        parts = (part.reshape(*rows, 1, -1) for part in (own, outcome, sign))
+        return jnp.concatenate(list(parts), -1)
+
+    def finish(self, h: jax.Array) -> jax.Array:
+        """[..., 1, W] -> [E', ...] logits, E' the least common multiple of E and M."""
+        (ensemble, width), members = self.shape, self.outcome.members
+        rows, split = h.shape[:-2], ensemble * width
+        own = super().finish(h[..., :split].reshape(*rows, ensemble, width))
+        outcome = self.outcome.finish(h[..., split:-1].reshape(*rows, members, -1))
+        both = math.lcm(ensemble, members)
+        own = jnp.repeat(own, both // ensemble, axis=0)
+        outcome = jnp.repeat(outcome, both // members, axis=0)
+        sign = h[..., 0, -1][None]
+        return jnp.where(sign == 0, own, sign * outcome)
+
+
 class Critic(nnx.Module):
     """Q(observation, thought, goal), E copies, and V(observation, goal), each given the task.
+
+    With ``spec.outcome_members`` the outcome goals have an expert, see ``RoutedHead``.
 
     ``q`` and ``v`` return logits where ``spec.head`` is "sigmoid" and values where it is "linear";
     ``link`` maps them to values. ``compute`` bfloat16 multiplies matrices in that type and adds up
@@ -185,8 +295,9 @@ class Critic(nnx.Module):
     def __init__(self, spec: CriticSpec, key: jax.Array, compute: Compute = None):
         q_key, v_key = jax.random.split(key)
         self.spec = spec
-        self.q = Head(q_key, Q_FIELDS, spec.ensemble, spec, compute)
-        self.v = Head(v_key, V_FIELDS, 1, spec, compute)
+        head = RoutedHead if spec.outcome_members else Head
+        self.q = head(q_key, Q_FIELDS, spec.ensemble, spec, compute)
+        self.v = head(v_key, V_FIELDS, 1, spec, compute)
 
 
 def link(raw: jax.Array, head: str) -> jax.Array:

@@ -6,6 +6,7 @@ and either copy loads them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ ACTIVATIONS = {
 }
 LAYER_NORM_EPSILON = 1e-6
 """Flax's default, not PyTorch's 1e-5."""
+SAME_GOAL = 1e-4
+"""A goal g is the outcome c where |g - c|^2 <= SAME_GOAL |c|^2."""
 
 
 class Head(nn.Module):
@@ -90,6 +93,65 @@ class Head(nn.Module):
         return torch.einsum("e...h,ehk->e...k", h, layer["kernel"]) + _member(layer["bias"], h.ndim)
 
 
+class OutcomeHead(nn.Module):
+    """M members for the chance of success: linear in the fields, and a network beside each or none.
+
+    ``goals`` [2, D] are the embeddings of the sentences for success and failure.
+    """
+
+    def __init__(self, fields: Sequence[str], dim: int, members: int, residual: Head | None = None):
+        super().__init__()
+        self.fields = tuple(fields)
+        for field in self.fields:
+            kernel = nn.Parameter(torch.empty(members, dim, 1))
+            self.add_module(field, nn.ParameterDict({"kernel": kernel}))
+        self.bias = nn.Parameter(torch.empty(members, 1))
+        self.goals = nn.Parameter(torch.empty(2, dim))
+        self.residual = residual
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One embedding [..., D] a field -> logits of success [M, ...]; leading axes broadcast."""
+        projected = [
+            torch.einsum(
+                "...d,ed->e...", inputs[field], self.get_submodule(field)["kernel"][..., 0]
+            )
+            for field in self.fields
+        ]
+        rank = max(x.ndim for x in projected)
+        logit = self.bias.reshape((-1,) + (1,) * (rank - 1))
+        for x in projected:
+            logit = logit + x.reshape(x.shape[:1] + (1,) * (rank - x.ndim) + x.shape[1:])
+        return logit if self.residual is None else logit + self.residual(inputs)
+
+    def sign(self, goal: Tensor) -> Tensor:
+        """[..., D] -> [...]: 1 where the goal is success, -1 where it is failure, 0 elsewhere."""
+        distance = (goal.unsqueeze(-2) - self.goals).square().sum(-1)
+        same = (distance <= SAME_GOAL * self.goals.square().sum(-1)).to(goal.dtype)
+        return same[..., 0] - same[..., 1]
+
+
+class RoutedHead(Head):
+    """A head whose outcome goals are answered by an ``OutcomeHead``: s(g) L(x) in its place.
+
+    The members of either side are repeated up to the least common multiple of their numbers.
+    """
+
+    def __init__(self, *shape: Any, outcome: OutcomeHead):
+        super().__init__(*shape)
+        self.outcome = outcome
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One embedding [..., D] a field -> logits [E', ...]; leading axes broadcast."""
+        own, outcome = super().forward(inputs), self.outcome(inputs)
+        both = math.lcm(len(own), len(outcome))
+        own = own.repeat_interleave(both // len(own), 0)
+        outcome = outcome.repeat_interleave(both // len(outcome), 0)
+        missing = (1,) * (own.ndim - outcome.ndim)
+        outcome = outcome.reshape(outcome.shape[:1] + missing + outcome.shape[1:])
+        sign = self.outcome.sign(inputs["goal"])
+        return torch.where(sign == 0, own, sign * outcome)
+
+
 def _member(parameter_EH: Tensor, rank: int) -> Tensor:
     """[E, H] -> [E, 1, ..., 1, H] with ``rank`` axes."""
     e, h = parameter_EH.shape
@@ -121,6 +183,8 @@ class PgvCritic(
         fields: Sequence[str] = ("task", "observation", "thought", "goal"),
         encoder: Mapping[str, Any] | None = None,
         texts: Mapping[str, Any] | None = None,
+        outcome_members: int = 0,
+        outcome_hidden: Sequence[int] = (),
     ):
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -132,12 +196,21 @@ class PgvCritic(
         self.heads = tuple(heads)
         self.encoder = dict(encoder or {})
         self.texts = dict(texts or {})
-        shape = (dim, hidden)
+
+        def make(fields: Sequence[str], ensemble: int) -> Head:
+            shape = (fields, dim, hidden, ensemble, layer_norm, activation)
+            if not outcome_members:
+                return Head(*shape)
+            rest, residual = [field for field in fields if field != "goal"], None
+            if outcome_hidden:
+                own = (dim, outcome_hidden, outcome_members, layer_norm, activation)
+                residual = Head(rest, *own)
+            return RoutedHead(*shape, outcome=OutcomeHead(rest, dim, outcome_members, residual))
+
         if "q" in heads:
-            self.q_head = Head(fields, *shape, ensemble, layer_norm, activation)
+            self.q_head = make(fields, ensemble)
         if "v" in heads:
-            state_fields = [field for field in fields if field != "thought"]
-            self.v_head = Head(state_fields, *shape, 1, layer_norm, activation)
+            self.v_head = make([field for field in fields if field != "thought"], 1)
 
     def forward(self, task: Tensor, observation: Tensor, thought: Tensor, goal: Tensor) -> Tensor:
         """The same as ``q``."""
@@ -156,7 +229,11 @@ class PgvCritic(
 
     def v(self, task: Tensor, observation: Tensor, goal: Tensor) -> Tensor:
         """V, embeddings [..., D] -> [...]."""
-        return self._values("v", {"task": task, "observation": observation, "goal": goal})[0]
+        return self.v_ensemble(task, observation, goal).mean(0)
+
+    def v_ensemble(self, task: Tensor, observation: Tensor, goal: Tensor) -> Tensor:
+        """V by each member, embeddings [..., D] -> [E, ...]; E is 1 without an outcome expert."""
+        return self._values("v", {"task": task, "observation": observation, "goal": goal})
 
     def _values(self, head: str, inputs: Mapping[str, Tensor]) -> Tensor:
         if head not in self.heads:

@@ -39,7 +39,25 @@ def random_head(generator, fields, members, critic) -> dict[str, np.ndarray]:
             own[f"norm_{i}/bias"] = normal(width, fan_in=4)
     own["out/kernel"] = normal(hidden[-1], 1, fan_in=hidden[-1])
     own["out/bias"] = normal(1, fan_in=1)
+    if critic.get("outcome_members"):
+        own |= random_outcome(generator, [f for f in fields if f != "goal"], critic)
     return artifact.unflatten(own)
+
+
+def random_outcome(generator, fields, critic) -> dict[str, np.ndarray]:
+    """Parameters of the expert for outcome goals."""
+    members, dim, hidden = critic["outcome_members"], critic["dim"], critic["outcome_hidden"]
+
+    def normal(*shape: int) -> np.ndarray:
+        return generator.standard_normal(shape).astype(np.float32)
+
+    own = {f"outcome/{f}/kernel": normal(members, dim, 1) for f in fields}
+    own |= {"outcome/bias": normal(members, 1), "outcome/goals": normal(2, dim)}
+    if hidden:
+        plain = {**critic, "hidden": hidden, "outcome_members": 0}
+        beside = artifact.flatten(random_head(generator, fields, members, plain))
+        own |= {f"outcome/residual/{name}": value for name, value in beside.items()}
+    return own
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ from pgv_jax.types import FIELDS  # noqa: E402
         {"ensemble": 1, "hidden": [9]},
         {"ensemble": 5, "hidden": [16, 3, 8]},
         {"dim": 384, "hidden": [512, 512, 512]},
+        {"outcome_members": 5, "outcome_hidden": []},
+        {"outcome_members": 3, "outcome_hidden": [6, 4]},
+        {"outcome_members": 4, "outcome_hidden": [5], "layer_norm": False, "ensemble": 1},
     ],
     ids=lambda variant: "-".join(map(str, variant.values())) or "default",
 )
