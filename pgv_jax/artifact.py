@@ -5,6 +5,7 @@ The treaty between the learner and everyone who scores. Kernels are [E, in, out]
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from pgv_jax.errors import PgvError
 
@@ -49,7 +51,8 @@ def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) 
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(flatten(params), temporary / "params.safetensors")
+    # Not save_file, which leaves a file that its owner alone can read.
+    (temporary / "params.safetensors").write_bytes(serialize(flatten(params)))
     text = json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=2, sort_keys=True)
     (temporary / "manifest.json").write_text(text + "\n", "utf-8")
     if folder.exists():
@@ -111,6 +114,15 @@ def _missing(manifest: dict[str, Any]) -> Iterator[str]:
             yield f"{key}.{below[0]}"
         else:
             yield from (f"{key}.{name}" for name in below if name not in manifest[key])
+
+
+def fingerprint(params: Any) -> str:
+    """sha256 hex over the names, shapes and float32 values of parameters, whatever their order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(flatten(params).items()):
+        digest.update(f"{name} {value.shape} ".encode())
+        digest.update(value.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:

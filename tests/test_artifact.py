@@ -78,6 +78,25 @@ def test_what_is_saved_is_loaded(saved):
         assert flat[name].dtype == array.dtype
 
 
+def test_its_files_are_as_readable_as_any(saved):
+    (saved / "plain").write_text("")
+    modes = {path.name: path.stat().st_mode for path in saved.iterdir()}
+    assert set(modes.values()) == {modes["plain"]}
+
+
+def test_a_fingerprint_is_of_names_shapes_and_values():
+    same = artifacts.fingerprint({"v": {"b": np.ones(3)}, "q": {"a": np.zeros((1, 2))}})
+    assert same == artifacts.fingerprint(
+        {"q": {"a": np.zeros((1, 2), "f4")}, "v": {"b": [1, 1, 1]}}
+    )
+    for other in (
+        {"q": {"a": np.zeros((2, 1))}, "v": {"b": np.ones(3)}},
+        {"q": {"a": np.zeros((1, 2))}, "v": {"c": np.ones(3)}},
+        {"q": {"a": np.zeros((1, 2))}, "v": {"b": np.full(3, 1.5)}},
+    ):
+        assert artifacts.fingerprint(other) != same
+
+
 def test_an_array_that_is_a_view_is_saved_as_it_looks(tmp_path):
     transposed = {"q": {"kernel": np.arange(6.0).reshape(2, 3).T}}
     back = artifacts.load(artifacts.save(tmp_path / "a", transposed, MANIFEST))
