@@ -24,6 +24,7 @@ from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.data.texts import SUCCESS
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from pgv_jax.export.inputs import logged
 from pgv_jax.export.write import export_torch
 from pgv_jax.pipeline import Bar, fit, prepare, silent
 from pgv_jax.report.baselines import fit_baselines
@@ -165,14 +166,15 @@ def quickstart(
         arms = {share: guide(run, critics, share) for share in run.size.shares}
         goals = pursue_goals(run, critics)
     with clock("export"):
-        parity = export_torch(out / "critic" / "artifact", out / "torch")
+        steps = logged(critics["critic"], read_episodes(out / "dataset", "val"))
+        parity = export_torch(out / "critic" / "artifact", out / "torch", logged=steps)
     headline, *others = run.size.shares
     return build_report(
         {
             "arms": arms_summary(arms[headline]),
             "goals": goals_summary(goals),
             "offline": offline,
-            "torch_parity": parity,
+            "torch_parity": None if parity is None else max(parity.values()),
             "seconds": clock.seconds,
             "versions": _versions(),
             "settings": {

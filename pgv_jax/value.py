@@ -169,6 +169,11 @@ class ValueFunction:
         if len(self._unsaved) >= UNSAVED:
             self.flush()
 
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """The embeddings of texts, as the critic meets them: float32 [len(texts), D]."""
+        self.embed(texts)
+        return np.stack([self._known[text] for text in texts])
+
     def flush(self) -> None:
         """Write the vectors that the store lacks."""
         if self._store is not None and self._unsaved:

@@ -1,33 +1,117 @@
-"""``pgv export``: write a critic for use outside of JAX."""
+"""``pgv export``: write a critic for use outside of this package; ``pgv import-critic``: back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
+OUT = click.argument("out", type=click.Path(path_type=Path))
+DATASET = click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="A dataset, to check parity on embeddings of its texts as well as on random ones.",
+)
 
 
 @click.group()
 def export() -> None:
-    """Write a critic for use outside of JAX."""
+    """Write a critic for use outside of JAX or of this package.
+
+    Whatever is written is read back first and compared with the JAX critic and with the formula in
+    float64. Above a difference of 1e-5 nothing is written.
+    """
 
 
 @export.command("torch")
-@click.argument("artifact", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-def torch_(artifact: Path, out: Path) -> None:
-    """Write ARTIFACT as a PyTorch model folder, and prove that both give the same values.
+@ARTIFACT
+@OUT
+@DATASET
+@click.option("--torch-export", is_flag=True, help="Add q.pt2 and v.pt2, made by torch.export.")
+def torch_(artifact: Path, out: Path, dataset: Path | None, torch_export: bool) -> None:
+    """Write ARTIFACT as a PyTorch model folder.
 
     OUT holds config.json, model.safetensors, the module that loads them without JAX, and a model
     card; it can be uploaded to the Hugging Face Hub as it is.
     """
-    from pgv_jax.export.write import PARITY_LIMIT, export_torch
+    from pgv_jax.export.write import export_torch
 
-    parity = export_torch(artifact, out)
+    parity = export_torch(artifact, out, logged=_logged(artifact, dataset), programs=torch_export)
     if parity is None:
         click.echo(
             f"Wrote {out}. Parity is unchecked because PyTorch is not installed; to check it, "
             "install the extra torch (pip install torch==2.13.0) and export again."
         )
     else:
-        click.echo(f"Wrote {out}. Largest difference {parity:.1e} (limit {PARITY_LIMIT:.0e}).")
+        _say(out, parity)
+
+
+@export.command("onnx")
+@ARTIFACT
+@OUT
+@DATASET
+def onnx_(artifact: Path, out: Path, dataset: Path | None) -> None:
+    """Write ARTIFACT as ONNX models, q.onnx and v.onnx; needs the extras torch and onnx."""
+    _write("onnx", artifact, out, dataset)
+
+
+@export.command("jax")
+@ARTIFACT
+@OUT
+@DATASET
+def jax_(artifact: Path, out: Path, dataset: Path | None) -> None:
+    """Write ARTIFACT as StableHLO programs, q.jaxexport and v.jaxexport; jax alone runs them."""
+    _write("jax", artifact, out, dataset)
+
+
+@click.command("import-critic")
+@click.argument("folder", type=click.Path(path_type=Path))
+@OUT
+def import_critic(folder: Path, out: Path) -> None:
+    """Turn FOLDER, a PyTorch critic, into the artifact OUT, for instance after fine-tuning it.
+
+    FOLDER is what `pgv export torch` or save_pretrained wrote. Where its parameters are no longer
+    the exported ones, metrics and calibration are left out: judge the critic anew.
+    """
+    from pgv_jax.export.read import import_torch
+
+    parity = import_torch(folder, out)
+    if parity is None:
+        click.echo(f"Wrote {out}. Parity is unchecked because PyTorch is not installed.")
+    else:
+        _say(out, parity)
+
+
+def _write(form: str, artifact: Path, out: Path, dataset: Path | None) -> None:
+    from pgv_jax.export.onnx import export_onnx
+    from pgv_jax.export.stablehlo import export_jax
+
+    writers: dict[str, Callable[..., dict[str, float]]] = {"onnx": export_onnx, "jax": export_jax}
+    _say(out, writers[form](artifact, out, logged=_logged(artifact, dataset)))
+
+
+def _say(out: Path, parity: Mapping[str, float]) -> None:
+    from pgv_jax.export.parity import PARITY_LIMIT, in_words
+
+    click.echo(f"Wrote {out}. Largest difference {in_words(parity)} (limit {PARITY_LIMIT:.0e}).")
+
+
+def _logged(artifact: Path, dataset: Path | None) -> dict[str, np.ndarray] | None:
+    """Embeddings of the dataset's texts, of held-out tasks where it has some."""
+    if dataset is None:
+        return None
+    from pgv_jax.data.episodes import dataset_info, read_episodes
+    from pgv_jax.export.inputs import logged
+    from pgv_jax.value import ValueFunction
+
+    splits: Any = dataset_info(dataset)["splits"]
+    split = next((name for name in ("test", "val") if name in splits), "train")
+    store = dataset / "embeddings"
+    value = ValueFunction.load(artifact, store=store if store.is_dir() else None)
+    return logged(value, read_episodes(dataset, split))

@@ -42,7 +42,12 @@ COMMANDS = {
     "compare": Command(
         "pgv_jax.cli.compare:compare", "Put rollouts side by side, with intervals and paired tests."
     ),
-    "export": Command("pgv_jax.cli.export:export", "Write a critic for use outside of JAX."),
+    "export": Command(
+        "pgv_jax.cli.export:export", "Write a critic for PyTorch, ONNX or plain JAX."
+    ),
+    "import-critic": Command(
+        "pgv_jax.cli.export:import_critic", "Turn a PyTorch critic back into an artifact."
+    ),
 }
 """In the order of the story, which is also the order of the help."""
 

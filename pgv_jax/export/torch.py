@@ -1,14 +1,15 @@
 """The critic as a PyTorch module: needs torch, safetensors and huggingface_hub, never JAX.
 
-This file imports nothing of its own package: an export carries a copy of it beside the weights,
-and either copy loads them.
+This file needs nothing of its own package: an export carries a copy of it beside the weights, and
+either copy loads them. Texts are embedded by ``torch_texts.py``, which an export carries as well.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,10 @@ LAYER_NORM_EPSILON = 1e-6
 """Flax's default, not PyTorch's 1e-5."""
 SAME_GOAL = 1e-4
 """A goal g is the outcome c where |g - c|^2 <= SAME_GOAL |c|^2."""
+Embed = Callable[[list[str]], Any]
+"""n texts -> embeddings [n, D], a tensor or what makes one."""
+CALIBRATION_EDGE = 1e-6
+"""Values are kept so far from 0 and 1 before their logit is taken."""
 
 
 class Head(nn.Module):
@@ -164,11 +169,15 @@ class PgvCritic(
     library_name="pgv_jax",
     tags=["value-function", "reinforcement-learning"],
 ):
-    """Q(task, observation, thought, goal) and V(task, observation, goal), on embeddings.
+    """Q(task, observation, thought, goal) and V(task, observation, goal).
 
-    ``PgvCritic.from_pretrained(folder_or_hub_id)`` opens an export. Inputs are float32 embeddings
-    [..., D] of the encoder that ``encoder`` names; their leading axes broadcast, so thoughts
-    [N, 1, D] and goals [G, D] give values [N, G]. Bounded ("sigmoid") heads answer in [0, 1].
+    ``PgvCritic.from_pretrained(folder_or_hub_id)`` opens an export. ``score`` judges thoughts at
+    one step, from texts or embeddings. ``q`` and ``v`` read float32 embeddings [..., D] of the
+    encoder that ``encoder`` names; their leading axes broadcast, so thoughts [N, 1, D] and goals
+    [G, D] give values [N, G]. Bounded ("sigmoid") heads answer in [0, 1].
+
+    ``artifact`` is what the artifact's manifest says beside the other arguments (objective, data,
+    metrics, ...): it travels along, so that the critic can become an artifact again.
     """
 
     def __init__(
@@ -185,6 +194,8 @@ class PgvCritic(
         texts: Mapping[str, Any] | None = None,
         outcome_members: int = 0,
         outcome_hidden: Sequence[int] = (),
+        calibration: Mapping[str, Any] | None = None,
+        artifact: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -196,6 +207,9 @@ class PgvCritic(
         self.heads = tuple(heads)
         self.encoder = dict(encoder or {})
         self.texts = dict(texts or {})
+        self.calibration = dict(calibration or {})
+        self.artifact = dict(artifact or {})
+        self._embed: Embed | None = None
 
         def make(fields: Sequence[str], ensemble: int) -> Head:
             shape = (fields, dim, hidden, ensemble, layer_norm, activation)
@@ -246,6 +260,64 @@ class PgvCritic(
         logits = self.get_submodule(f"{head}_head")(inputs)
         return torch.sigmoid(logits) if self.bounded else logits
 
+    @torch.no_grad()
+    def score(
+        self,
+        observation: str | Tensor,
+        thoughts: Sequence[str] | Tensor,
+        goals: Sequence[str] | Tensor,
+        task: str | Tensor | None = None,
+        *,
+        calibrated: bool = False,
+    ) -> Tensor:
+        """Q of every thought for every goal at one step: float32 [N, G], without gradients.
+
+        Each argument is text or embeddings: observation and task one text or [D], thoughts [N, D],
+        goals [G, D]. A task that is left out is the empty text, where the observation is a text.
+        ``calibrated`` asks for ``likelihoods`` instead; the goals must be texts then.
+        Raises ValueError where the task's embedding, the encoder or the calibration is lacking.
+        """
+        if task is None:
+            if not isinstance(observation, str):
+                raise ValueError("the observation is an embedding, so task must be given as one")
+            task = ""
+        if calibrated and isinstance(goals, Tensor):
+            raise ValueError("a calibration belongs to a goal's text, so pass the goals as texts")
+        task_D = self._vectors([task] if isinstance(task, str) else task)
+        seen_D = self._vectors([observation] if isinstance(observation, str) else observation)
+        thought_ND, goal_GD = self._vectors(thoughts), self._vectors(goals)
+        values_NG = self.q(task_D, seen_D, thought_ND[:, None], goal_GD)
+        return self.likelihoods(values_NG, list(goals)) if calibrated else values_NG
+
+    def likelihoods(self, values: Tensor, goals: Sequence[str]) -> Tensor:
+        """Values [..., G] of the goals' texts, calibrated on held-out tasks: [..., G].
+
+        A goal that the export has no calibration for is a ValueError.
+        """
+        columns = []
+        for g, goal in enumerate(goals):
+            outcomes = self.calibration.get("outcomes", {})
+            calibrator = outcomes.get(goal) or self.calibration.get("states")
+            if calibrator is None:
+                raise ValueError(f"this critic carries no calibration for the goal '{goal}'")
+            columns.append(calibrate(values[..., g], calibrator))
+        return torch.stack(columns, -1)
+
+    def use_encoder(self, embed: Embed) -> None:
+        """Embed texts by ``embed``: a list of n texts -> [n, D]; it must be the encoder named."""
+        self._embed = embed
+
+    def _vectors(self, given: Sequence[str] | Tensor) -> Tensor:
+        """Texts or embeddings -> float32 embeddings on the critic's device."""
+        parameter = next(self.parameters())
+        if not isinstance(given, Tensor) and any(isinstance(text, str) for text in given):
+            if self._embed is None:
+                # Beside this file, in the package as in an export.
+                beside = f"{__package__}.torch_texts" if __package__ else "torch_texts"
+                self._embed = importlib.import_module(beside).open_encoder(self.encoder)
+            given = self._embed(list(given))
+        return torch.as_tensor(given, dtype=parameter.dtype, device=parameter.device)
+
     @classmethod
     def _from_pretrained(
         cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any
@@ -260,3 +332,34 @@ class PgvCritic(
         weights = os.path.join(model_id, "model.safetensors")
         critic.load_state_dict(load_file(weights, device=map_location), strict=strict)
         return critic.eval()
+
+
+def calibrate(values: Tensor, calibrator: Mapping[str, Any]) -> Tensor:
+    """Likelihoods of values by one calibrator, as the artifact's manifest describes them.
+
+    temperature: logistic(logit(q) / T) (Guo et al. 2017); platt: logistic(slope logit(q) + offset)
+    (Platt 1999); isotonic: linear between the points (x, y); constant: the rate alone.
+    """
+    kind = calibrator["kind"]
+    if kind == "constant":
+        return torch.full_like(values, calibrator["rate"])
+    if kind == "isotonic":
+        return _interpolate(values, values.new_tensor([calibrator["x"], calibrator["y"]]))
+    logit = torch.logit(values.double(), eps=CALIBRATION_EDGE)
+    if kind == "temperature":
+        return torch.sigmoid(logit / calibrator["temperature"]).to(values.dtype)
+    if kind == "platt":
+        shifted = calibrator["slope"] * logit + calibrator["offset"]
+        return torch.sigmoid(shifted).to(values.dtype)
+    raise ValueError(f"calibration '{kind}' is none of temperature, platt, isotonic, constant")
+
+
+def _interpolate(values: Tensor, points: Tensor) -> Tensor:
+    """Linear between ``points`` [2, P], level outside of them: numpy's interp."""
+    x, y = points
+    if len(x) == 1:
+        return torch.full_like(values, y[0].item())
+    right = torch.searchsorted(x, values.contiguous(), right=True).clamp(1, len(x) - 1)
+    left = right - 1
+    share = ((values - x[left]) / (x[right] - x[left])).nan_to_num(1.0).clamp(0, 1)
+    return y[left] + share * (y[right] - y[left])

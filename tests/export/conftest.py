@@ -18,6 +18,8 @@ CRITIC = {
     "layer_norm": True,
     "activation": "gelu",
     "head": "sigmoid",
+    "outcome_members": 0,
+    "outcome_hidden": [],
 }
 
 

@@ -9,10 +9,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pgv_jax.errors import PgvError
-from pgv_jax.export import write
-from pgv_jax.export.write import PARITY_LIMIT, difference, export_torch, probes
+from pgv_jax.export import parity, write
+from pgv_jax.export.inputs import probes
+from pgv_jax.export.parity import PARITY_LIMIT, difference
+from pgv_jax.export.write import export_torch
 
-FILES = {"config.json", "model.safetensors", "pgv_critic.py", "README.md"}
+FILES = {"config.json", "model.safetensors", "pgv_critic.py", "torch_texts.py", "README.md"}
 
 
 @pytest.fixture
@@ -84,8 +86,8 @@ def test_probes_are_fixed_unit_vectors():
 @pytest.mark.parametrize("forward", ["head_values", "_jax_values"])
 def test_above_the_limit_nothing_is_written(make_artifact, tmp_path, monkeypatch, forward):
     pytest.importorskip("torch", reason="PyTorch is not installed: parity is not tested")
-    right, out = getattr(write, forward), tmp_path / "out"
-    monkeypatch.setattr(write, forward, lambda *args: right(*args) + 2 * PARITY_LIMIT)
+    right, out = getattr(parity, forward), tmp_path / "out"
+    monkeypatch.setattr(parity, forward, lambda *args: right(*args) + 2 * PARITY_LIMIT)
     with pytest.raises(PgvError, match="nothing was written"):
         export_torch(make_artifact(), out)
     assert {path.name for path in tmp_path.iterdir()} == {"artifact"}
