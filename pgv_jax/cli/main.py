@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import shlex
 import sys
@@ -17,6 +18,8 @@ from pgv_jax.errors import PgvError
 
 INTERRUPTED = 130
 """128 + SIGINT, the shells' convention."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk, a quota or a limit says that is used up."""
 
 
 class Command(NamedTuple):
@@ -114,6 +117,14 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # The reader of a pipe (`pgv ... | head`) has what it wanted; also spare the last flush.
         sys.stdout = None
+        return 1
+    except OSError as error:
+        if error.errno not in FULL:
+            return _unexpected(error, arguments)
+        _say(
+            f"Error: {error.filename or 'A file'} could not be written: {error.strerror}. What was "
+            "complete before is kept; make room and run the same command again."
+        )
         return 1
     except Exception as error:
         return _unexpected(error, arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 import json
 import os
 import shutil
@@ -155,6 +156,9 @@ def _new_vectors(path: Path, dtype: str, shape: tuple[int, int]) -> np.ndarray:
     """A new file of embeddings, mapped. numpy's format has no name for bfloat16: its bits go in."""
     on_disk = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=on_disk, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and no crash at a page later
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array.view(_numpy_dtype(dtype))
 
 
@@ -384,8 +388,15 @@ def _write_standards(folder: Path, manifest: dict[str, Any]) -> None:
     mean, scale = field_standards(
         [Shard(**shard) for shard in shards], _map(folder / "tasks.npy", dtype)
     )
-    np.save(folder / "mean.npy", mean)
-    np.save(folder / "scale.npy", scale)
+    _save(folder / "mean.npy", mean)
+    _save(folder / "scale.npy", scale)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """As np.save, which does not say that a disk is full."""
+    content = io.BytesIO()
+    np.save(content, array)
+    path.write_bytes(content.getbuffer())
 
 
 def _write_shard(
@@ -423,6 +434,6 @@ def _write_shard(
         "episode_task": np.asarray([task_number[row.task] for row in rows]),
     }
     for name, array in arrays.items():
-        np.save(part / f"{name}.npy", array.astype(np.int32))
-    np.save(part / "episode_success.npy", np.asarray([row.success for row in rows], np.int8))
-    np.save(part / "episode_terminal.npy", np.asarray([row.terminal for row in rows], np.int8))
+        _save(part / f"{name}.npy", array.astype(np.int32))
+    _save(part / "episode_success.npy", np.asarray([row.success for row in rows], np.int8))
+    _save(part / "episode_terminal.npy", np.asarray([row.terminal for row in rows], np.int8))

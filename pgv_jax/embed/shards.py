@@ -7,6 +7,7 @@ only once the store's manifest names it with both checksums.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -70,14 +71,10 @@ def write_shard(folder: Path, name: str, keys: np.ndarray, vectors: np.ndarray) 
     entry = ShardEntry(name, len(keys), "", "")
     sums = []
     for path, array in zip(entry.paths(folder), (keys, vectors), strict=True):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".tmp-")
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        sums.append(sha256_file(Path(temporary)))
-        os.replace(temporary, path)
+        content = io.BytesIO()  # numpy's own writing to a file does not say that a disk is full
+        np.save(content, array)
+        write_atomic(path, content.getvalue())
+        sums.append(sha256_file(path))
     return ShardEntry(name, len(keys), *sums)
 
 

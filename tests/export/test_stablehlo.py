@@ -64,7 +64,9 @@ def test_it_is_for_every_platform_at_full_precision(make_artifact, tmp_path):
     assert not (tmp_path / "out" / "v.jaxexport").exists()
     program = jax.export.deserialize(bytearray((tmp_path / "out" / "q.jaxexport").read_bytes()))
     assert set(program.platforms) == set(PLATFORMS)
-    products = [line for line in program.mlir_module().splitlines() if "stablehlo.dot_general" in line]
+    products = [
+        line for line in program.mlir_module().splitlines() if "stablehlo.dot_general" in line
+    ]
     assert products and all("HIGHEST" in line for line in products)
 
 
