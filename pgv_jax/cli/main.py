@@ -37,6 +37,7 @@ COMMANDS = {
     "collect": Command("pgv_jax.cli.collect:collect", "Play a task often; keep the episodes."),
     "import": Command("pgv_jax.cli.importing:import_", "Turn agent logs into a dataset."),
     "describe": Command("pgv_jax.cli.describe:describe", "Say what is in a dataset or a log."),
+    "show": Command("pgv_jax.cli.show:show", "Show one episode step by step, as a page."),
     "embed": Command("pgv_jax.cli.embed:embed", "Embed each distinct text of a dataset once."),
     "train": Command("pgv_jax.cli.train:train", "Train a critic as a config says; resumes."),
     "score": Command("pgv_jax.cli.score:score", "Add a critic's values to a file of pairs."),

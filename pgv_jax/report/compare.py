@@ -47,7 +47,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> Runs:
     runs: Runs = {}
     for path in map(Path, paths):
         by_arm: dict[str, list[Episode]] = {}
-        for episode in _merged(path):
+        for episode in read_run(path):
             by_arm.setdefault(str(episode.metadata.get("arm", "")), []).append(episode)
         name = path.name if path.is_dir() else path.stem
         for arm, episodes in by_arm.items():
@@ -187,7 +187,8 @@ def _score(result: Mapping[str, Any]) -> str:
     return f"{number(result['score'])} {interval(result['score_ci95'])}"
 
 
-def _merged(path: Path) -> list[Episode]:
+def read_run(path: Path) -> list[Episode]:
+    """The episodes of one run, Episodes JSONL or a folder whose ``*.jsonl`` are its shards."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not files or not path.exists():
         raise PgvError(f"{path} is no run: neither Episodes JSONL nor a folder of *.jsonl files.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pgv_jax.report.wording import label
 
@@ -256,6 +258,38 @@ def auc_by_step(scorers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup | 
         ax.set_xticks(list(places.values()), [str(step) for step in places])
         ax.set(xlabel="step of the episode", ylabel="AUC of eventual success")
         _legend_below(ax, columns=2)
+    return done[0]
+
+
+def value_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Markup | None:
+    """A value along an episode, one line a goal: points (step from 1, value)."""
+    if not any(curves.values()):
+        return None
+    height = 2.7 + 0.2 * len(curves)
+    with (
+        warnings.catch_warnings(),
+        _figure("values", "Value along the episode", height) as (figure, done),
+    ):
+        # The browser draws the words, in fonts of its own.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        ax = figure.subplots()
+        for i, (goal, points) in enumerate(curves.items()):
+            words = "".join(c if c.isprintable() else " " for c in goal)
+            words = words if len(words) <= 52 else f"{words[:50]}\u2026"
+            ax.plot(
+                *zip(*points, strict=True),
+                color=OTHER[i % len(OTHER)],
+                label=words.replace("$", r"\$"),
+                marker=MARKERS[i % len(MARKERS)] if len(points) <= 40 else None,
+                markersize=4,
+                linestyle=("-", "--", "-.", ":")[i % 4],
+            )
+        values = [value for points in curves.values() for _, value in points]
+        if min(values) >= 0 and max(values) <= 1:
+            ax.set_ylim(-0.02, 1.02 if max(values) > 0.5 else 1.15 * max(values) + 0.02)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(xlabel="step", ylabel="value")
+        _legend_below(ax, columns=1)
     return done[0]
 
 

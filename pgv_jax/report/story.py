@@ -59,8 +59,7 @@ def tell(episode: Episode) -> Story:
         for candidate in step.candidates
         if (value := score_for(candidate, goal)) is not None
     ]
-    largest = max(values, default=1.0)
-    scale = 1.0 if largest > 0.5 or largest <= 0 else largest
+    scale = bar_scale(values)
     return Story(
         task=episode.task,
         game=str(episode.metadata.get("game", episode.task_id)),
@@ -102,15 +101,18 @@ def score_for(candidate: Candidate, goal: str) -> float | None:
     return float(next(iter(scores.values()))) if len(scores) == 1 else None
 
 
-def _scene(number: int, step: Step, goal: str, scale: float) -> Scene:
-    chosen = _chosen(step)
-    options = tuple(
-        _option(c, score_for(c, goal), scale, i == chosen) for i, c in enumerate(step.candidates)
-    )
-    return Scene(number, step.observation, step.thought, step.action, options)
+def bar_scale(values: Sequence[float]) -> float:
+    """The value of a full bar: the largest one, or 1 if that is above 1/2 (or not above 0)."""
+    largest = max(values, default=1.0)
+    return 1.0 if largest > 0.5 or largest <= 0 else largest
 
 
-def _chosen(step: Step) -> int | None:
+def bar_share(value: float, scale: float) -> float:
+    """The share of a bar's full width, in [0, 1]."""
+    return min(max(value / scale, 0.0), 1.0)
+
+
+def chosen_place(step: Step) -> int | None:
     """The place of the candidate that became the step: by thought and action, else by action."""
     for i, c in enumerate(step.candidates):
         if (c.thought, c.action) == (step.thought, step.action):
@@ -121,6 +123,14 @@ def _chosen(step: Step) -> int | None:
     return None
 
 
+def _scene(number: int, step: Step, goal: str, scale: float) -> Scene:
+    chosen = chosen_place(step)
+    options = tuple(
+        _option(c, score_for(c, goal), scale, i == chosen) for i, c in enumerate(step.candidates)
+    )
+    return Scene(number, step.observation, step.thought, step.action, options)
+
+
 def _option(candidate: Candidate, value: float | None, scale: float, chosen: bool) -> Option:
-    share = None if value is None else min(max(value / scale, 0.0), 1.0)
+    share = None if value is None else bar_share(value, scale)
     return Option(candidate.thought, candidate.action, value, share, chosen, candidate.correct)
