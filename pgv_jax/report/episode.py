@@ -31,6 +31,8 @@ GROUP = 25
 """Steps between two places that the page's own links lead to."""
 ALIKE = 0.5
 """Two thoughts that share less are told as one that went and one that came."""
+HEADING = 80
+"""Characters of an action that a heading holds."""
 REPEATED = 0.5
 """An observation is told by what is new where more of its sentences than this stood before."""
 
@@ -79,13 +81,17 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A step, numbered from 1. ``fresh`` is what is new in the observation; "" tells it whole."""
+    """A step, numbered from 1. ``fresh`` is what is new in the observation; "" tells it whole.
+
+    ``in_heading``: the action is short and not the thought itself, so it stands in the heading.
+    """
 
     number: int
     observation: str
     fresh: str
     thought: str
     action: str
+    in_heading: bool
     proposals: tuple[Proposal, ...]
     rounds: tuple[Round, ...]
     refined: str
@@ -183,6 +189,7 @@ def _scene(episode: Episode, t: int, values: Values, scale: float, limit: int) -
         fresh=cut(_fresh(before, step.observation), limit),
         thought=cut(step.thought, limit),
         action=cut(step.action, limit),
+        in_heading=len(step.action) <= HEADING and step.action != step.thought,
         proposals=proposals,
         rounds=rounds,
         refined=refined,

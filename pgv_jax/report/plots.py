@@ -282,6 +282,7 @@ def value_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Markup | 
                 label=words.replace("$", r"\$"),
                 marker=MARKERS[i % len(MARKERS)] if len(points) <= 40 else None,
                 markersize=4,
+                linewidth=1.8 if len(points) <= 150 else 1.1,
                 linestyle=("-", "--", "-.", ":")[i % 4],
             )
         values = [value for points in curves.values() for _, value in points]

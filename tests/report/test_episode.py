@@ -162,6 +162,17 @@ def test_where_most_is_as_before_the_new_is_told_first():
     assert after in page
 
 
+def test_an_action_is_in_the_heading_unless_it_is_long_or_the_thought_itself():
+    long = "call(" + "x, " * 40 + ")"
+    page = page_of(
+        tell(Step("o", "t", "look"), Step("o", "Hello.", "Hello."), Step("o", "t", long))
+    )
+    check_page(page)
+    assert "Step 1 <code>look</code></h3>" in page
+    assert "Step 2</h3>" in page and page.count("Hello.") == 1
+    assert "Step 3</h3>" in page and f"<pre>{long}</pre>" in page
+
+
 def test_an_episode_without_values_has_no_curve_and_no_bars():
     page = page_of(tell(Step("o", "", "look"), success=None, final_observation=""))
     found = check_page(page)
