@@ -118,10 +118,9 @@ def test_a_dry_run_calls_nothing(tmp_path: Path, script: str):
 
 def test_gpu_takes_the_place_of_its_shell(tmp_path: Path):
     """What is printed is what runs, and a signal to the script is one to pgv."""
-    say = 'printf "%s\\n" "$CUDA_VISIBLE_DEVICES $JAX_PLATFORMS" "$@"'
-    path = stand_in(
-        tmp_path, pgv=f'{say}; echo "pid $$"; trap "exit 130" TERM; kill -TERM $PPID $$'
-    )
+    say = 'printf "%s\\n" "$CUDA_VISIBLE_DEVICES $JAX_PLATFORMS" "$@"; echo "pid $$"'
+    wait = "while :; do read -rt 1 <> <(:) || :; done"
+    path = stand_in(tmp_path, pgv=f'trap "echo saved; exit 130" TERM; {say}; {wait}')
     options = ["--gpus", "0,2", "--log", "logs/a b.log"]
     shell = subprocess.Popen(
         [str(LAUNCH / "gpu.sh"), *options, "--", *PGV],
@@ -132,11 +131,12 @@ def test_gpu_takes_the_place_of_its_shell(tmp_path: Path):
         start_new_session=True,
     )
     assert shell.stdout is not None
-    said = shell.stdout.read().splitlines()  # ends when tee has written all
-    assert said[:-1] == ["0,2 cuda", *PGV]
-    assert said[-1] == f"pid {shell.pid}"
+    said = [next(shell.stdout).rstrip("\n") for _ in range(len(PGV) + 2)]
+    shell.terminate()
+    said += shell.communicate()[0].splitlines()  # ends when tee has written all
+    assert said == ["0,2 cuda", *PGV, f"pid {shell.pid}", "saved"]
     assert (tmp_path / "logs" / "a b.log").read_text().splitlines() == said
-    assert shell.wait() == 130
+    assert shell.returncode == 130
     printed = run("gpu.sh", *options, "--dry-run", "--", *PGV).stdout
     assert shlex.split(printed)[:3] == ["env", "JAX_PLATFORMS=cuda", "CUDA_VISIBLE_DEVICES=0,2"]
     assert shlex.split(printed)[3 : 4 + len(PGV)] == ["pgv", *PGV]
