@@ -34,6 +34,7 @@ TASKS = {
     "alfworld": "pgv_jax.tasks.alfworld:AlfworldEnv",
     "avalon": "pgv_jax.tasks.avalon:AvalonEnv",
     "game24": "pgv_jax.tasks.game24:Game24Env",
+    "persuasion": "pgv_jax.tasks.persuasion:PersuasionEnv",
     "textworld": "pgv_jax.tasks.textworld:TextWorldEnv",
     "webshop": "pgv_jax.tasks.webshop:WebShopEnv",
 }
