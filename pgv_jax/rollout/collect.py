@@ -2,8 +2,9 @@
 
 Episodes are dealt into parts of a fixed size, each a JSONL file of its own in ``.NAME.parts``
 beside the dataset; a part is played by one process and continued where it ends. The dataset is
-written when all parts are whole, in the order of the plan and without what a clock measured: its
-bytes depend on the plan alone, not on the number of processes or on interruptions.
+written when all parts are whole, in the order of the plan and without what tells how they were
+played (times, samples from the cache): its bytes depend on the plan and the model's answers alone,
+not on the number of processes or on interruptions.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Agent
 from pgv_jax.rollout.plan import Plan, Policy
 from pgv_jax.rollout.runner import EpisodeSpec, MakeAgent, run_episodes
+from pgv_jax.rollout.stopping import terminable
 from pgv_jax.rollout.studies import behaviour_agents
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.types import Episode
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 PART = 25
 """Episodes of a part: what the bar moves by."""
+OF_A_RUN = ("seconds", "cached")
+"""Metadata that differ where the same episodes are played again."""
 Report = Callable[[int], None]
 Bar = Callable[[str, int], AbstractContextManager[Report]]
 
@@ -65,7 +69,7 @@ def collect(
 
     Raises:
         PgvError: ``out`` or its parts are of another plan, or episodes could not be played.
-        KeyboardInterrupt: Ctrl-C; what is played is kept.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what is played is kept.
     """
     # Here: workers import this module too, and tfds costs them seconds that they never use.
     from pgv_jax.data.episodes import dataset_info, is_dataset, write_dataset
@@ -125,8 +129,13 @@ def _claim(plan: Plan, parts: Path) -> None:
                     f"{parts} holds unfinished episodes with {key} = {known.get(key)!r}, and this "
                     f"call has {value!r}; repeat the earlier call, or remove that folder."
                 )
-    parts.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise PgvError(
+            f"{parts.parent} cannot be written to ({error.strerror}); choose another --out."
+        ) from None
 
 
 Parts = dict[Path, list[EpisodeSpec]]
@@ -149,11 +158,11 @@ def _whole(path: Path, specs: Sequence[EpisodeSpec]) -> bool:
 
 
 def _collected(dealt: Parts) -> Iterator[Episode]:
-    """The episodes of all parts in the plan's order, without measured times."""
+    """The episodes of all parts in the plan's order, without what differs from run to run."""
     for path, specs in dealt.items():
         found = {episode.episode_id: episode for episode in read_jsonl(path)}
         for spec in specs:
-            yield _timeless(found[spec.episode_id])
+            yield _repeatable(found[spec.episode_id])
 
 
 def _counted(episodes: Iterator[Episode], report: Report) -> Iterator[Episode]:
@@ -162,9 +171,9 @@ def _counted(episodes: Iterator[Episode], report: Report) -> Iterator[Episode]:
         report(number)
 
 
-def _timeless(episode: Episode) -> Episode:
+def _repeatable(episode: Episode) -> Episode:
     def without(metadata: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in metadata.items() if key != "seconds"}
+        return {key: value for key, value in metadata.items() if key not in OF_A_RUN}
 
     steps = tuple(replace(step, metadata=without(step.metadata)) for step in episode.steps)
     return replace(episode, steps=steps, metadata=without(episode.metadata))
@@ -219,10 +228,11 @@ def _play_beside(
         min(workers, len(todo)), context, initializer=_begin_worker, initargs=(stop,)
     )
     try:
-        futures = [pool.submit(_work, plan, path, specs) for path, specs in todo.items()]
-        for future in as_completed(futures):
-            done += future.result()
-            report(done)
+        with terminable():
+            futures = [pool.submit(_work, plan, path, specs) for path, specs in todo.items()]
+            for future in as_completed(futures):
+                done += future.result()
+                report(done)
     except KeyboardInterrupt:
         if say is not None:
             say("Stopping when the episodes under way have ended; again to stop at once.")

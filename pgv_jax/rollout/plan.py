@@ -97,7 +97,7 @@ class Plan:
         except TypeError as error:
             told = str(error).partition(") ")[2] or str(error)
             raise PgvError(
-                f"The arguments {dict(self.args)} do not fit the task '{self.task}': it {told}. "
+                f"The arguments {dict(self.args)} do not fit the task '{self.task}': {told}. "
                 "Give arguments with --task-arg NAME=VALUE."
             ) from None
 

@@ -1,6 +1,9 @@
 """``pgv collect``: the same bytes however it was played, and every wrong word a sentence."""
 
 import json
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -152,12 +155,26 @@ def test_a_plan_s_episodes_are_fixed_and_its_splits_kept():
     assert len(skills) == 250  # a task that comes again is played with another skill
 
 
-def test_a_model_behind_an_api_collects(tmp_path):
-    def policy(request, index):
-        action = next(line[2:] for line in str(request.messages).split("\\n") if line[:2] == "- ")
-        return f"Thought: I take the first.\nAction: {action}"
+def test_sigterm_ends_as_ctrl_c_does(tmp_path):
+    words = ["game24", "--episodes", "5000", "--workers", "2", "--out", str(tmp_path / "d")]
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "pgv_jax.cli.main", "collect", *words]
+    running = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not list((tmp_path / ".d.parts").glob("*.jsonl")):
+        time.sleep(0.05)
+    running.terminate()
+    said = running.communicate()[1]
+    assert running.returncode == 130 and not (tmp_path / "d").exists(), said
+    assert "Run the same command again to continue." in said and "leaked" not in said
 
-    with ScriptedServer(policy) as server:
+
+def first_offered(request, index):
+    action = next(line[2:] for line in str(request.messages).split("\\n") if line[:2] == "- ")
+    return f"Thought: I take the first.\nAction: {action}"
+
+
+def test_a_model_behind_an_api_collects(tmp_path):
+    with ScriptedServer(first_offered) as server:
         words = ("--model", "openai:scripted", "--base-url", f"{server.url}/v1", "--key-env", "")
         said = call("game24", *words, "--episodes", 6, "--out", tmp_path / "d")
     assert said.exit_code == 0, said.output
@@ -167,6 +184,29 @@ def test_a_model_behind_an_api_collects(tmp_path):
         assert episode.metadata["model"] == "openai:scripted" and len(episode.steps) == 3
         assert all(step.thought == "I take the first." for step in episode.steps)
         assert all(step.metadata["prompt_tokens"] for step in episode.steps)
+
+
+def test_a_model_s_interrupted_collection_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    append, played = module.run_episodes.__globals__["EpisodeFile"].append, []
+
+    def interrupted(self, episode):
+        if len(played) == 2:
+            raise KeyboardInterrupt
+        append(self, episode)
+        played.append(episode.episode_id)
+
+    with ScriptedServer(first_offered) as server:
+        words = ["game24", "--model", "openai:scripted", "--base-url", f"{server.url}/v1"]
+        words += ["--key-env", "none", "--episodes", "6", "--concurrency", "6"]
+        call(*words, "--out", tmp_path / "whole")
+        asked = len(server.calls)
+        with monkeypatch.context() as patch:
+            patch.setattr("pgv_jax.rollout.runner.EpisodeFile.append", interrupted)
+            assert call(*words, "--out", tmp_path / "d").exit_code != 0
+        assert len(played) == 2 and not (tmp_path / "d").exists()
+        call(*words, "--out", tmp_path / "d")
+        assert len(server.calls) == 2 * asked  # what was answered is not asked again
+    assert content(tmp_path / "d") == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +227,12 @@ def test_what_does_not_fit_is_a_sentence(tmp_path, words, sentence):
     with pytest.raises(PgvError, match=sentence):
         call(*words, "--out", tmp_path / "d", "--episodes", 2, "--workers", 1)
     assert not (tmp_path / "d").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PgvError, match=r"file cannot be written to \(.*choose another --out"):
+        call("game24", "--episodes", 2, "--workers", 1, "--out", tmp_path / "file" / "d")
 
 
 def test_policies_are_read():
