@@ -8,9 +8,12 @@ import pytest
 
 from pgv_jax.config import Config, load_config
 from pgv_jax.errors import PgvError
+from pgv_jax.rollout.config import RolloutConfig
+from pgv_jax.tasks.base import TASKS
 
-ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(p for p in ROOT.glob("configs/*.yaml") if not p.stem.startswith("rollout"))
+ROOT = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
+ROLLOUTS = [name for name in CONFIGS if Path(name).stem.startswith("rollout")]
 
 KEYS = """
 data.dataset data.encoder texts.history
@@ -166,6 +169,22 @@ def test_keys_of_yaml_may_be_anything(yaml):
     assert "2" in refusal(yaml("train: {2: 3}\n"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_configurations_that_come_along_are_valid(path):
-    load_config(path, ["data.dataset=anywhere"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ROLLOUTS])
+def test_the_experiments_that_come_along_are_valid(name):
+    config = load_config(ROOT / name, ["train.seed=1"])
+    if "/" in name:
+        assert config.data.dataset == f"data/{Path(name).parent}"
+
+
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_the_rollouts_that_come_along_are_valid(name):
+    config = load_config(ROOT / name, ["task.seed=1"], RolloutConfig)
+    assert config.task.name in TASKS
+    if "/" in name:
+        assert config.task.name == Path(name).parent.name
+
+
+def test_every_task_has_an_experiment_and_a_rollout():
+    assert {f"{task}/{kind}.yaml" for task in TASKS for kind in ("gc_iql", "rollout")} <= set(
+        CONFIGS
+    )

@@ -1,6 +1,8 @@
 """``pgv collect``: the same bytes however it was played, and every wrong word a sentence."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -186,26 +188,25 @@ def test_a_model_behind_an_api_collects(tmp_path):
         assert all(step.metadata["prompt_tokens"] for step in episode.steps)
 
 
-def test_a_model_s_interrupted_collection_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
-    append, played = module.run_episodes.__globals__["EpisodeFile"].append, []
+def test_a_model_s_interrupted_collection_goes_on_to_the_same_bytes(tmp_path):
+    asked = []
 
-    def interrupted(self, episode):
-        if len(played) == 2:
-            raise KeyboardInterrupt
-        append(self, episode)
-        played.append(episode.episode_id)
+    def interrupting(request, index):
+        asked.append(request)
+        if len(asked) == 8:  # the first answers of all six games are there, and no game is over
+            os.kill(os.getpid(), signal.SIGINT)
+        return first_offered(request, index)
+
+    def play(server, out):
+        reached = ["--base-url", f"{server.url}/v1", "--key-env", "none", "--concurrency", 6]
+        return call("game24", "--model", "openai:scripted", "--episodes", 6, *reached, "--out", out)
 
     with ScriptedServer(first_offered) as server:
-        words = ["game24", "--model", "openai:scripted", "--base-url", f"{server.url}/v1"]
-        words += ["--key-env", "none", "--episodes", "6", "--concurrency", "6"]
-        call(*words, "--out", tmp_path / "whole")
-        asked = len(server.calls)
-        with monkeypatch.context() as patch:
-            patch.setattr("pgv_jax.rollout.runner.EpisodeFile.append", interrupted)
-            assert call(*words, "--out", tmp_path / "d").exit_code != 0
-        assert len(played) == 2 and not (tmp_path / "d").exists()
-        call(*words, "--out", tmp_path / "d")
-        assert len(server.calls) == 2 * asked  # what was answered is not asked again
+        assert play(server, tmp_path / "whole").exit_code == 0
+    with ScriptedServer(interrupting) as server:
+        assert play(server, tmp_path / "d").exit_code != 0 and not (tmp_path / "d").exists()
+        assert play(server, tmp_path / "d").exit_code == 0
+    assert len(asked) == 18  # what was answered is not asked again
     assert content(tmp_path / "d") == content(tmp_path / "whole")
 
 
