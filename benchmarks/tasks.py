@@ -5,7 +5,9 @@
 
 One JSON line a case. A step is ``env.step`` with what it returns: observation, admissible actions,
 reward; resets are counted in the time and not as steps. ``expert`` asks for the expert's action
-before each step, as a scripted policy does.
+before each step, as a scripted policy does. ``per_cpu_s`` is by the processor time of one core,
+which says more than ``per_s`` where others use the machine. Avalon is also played without words:
+the table and its scripted players alone, in games.
 """
 
 from __future__ import annotations
@@ -26,13 +28,13 @@ NEEDED = {"textworld": {"train": 4, "test": 0}}
 """Arguments without which a task does not start, or starts slowly."""
 
 
-def measure(env: TextEnv, seconds: float, seed: int, expert: bool) -> tuple[int, int, float]:
-    """Steps, episodes and seconds of play; games that are loaded once are loaded before."""
+def measure(env: TextEnv, seconds: float, seed: int, expert: bool) -> tuple[float, ...]:
+    """Steps, episodes, seconds and CPU seconds of play; games are loaded before."""
     rng = random.Random(seed)
     for task in env.task_ids()[:4]:
         env.reset(options={"task": task})
     steps = episodes = 0
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     while (spent := time.perf_counter() - begin) < seconds:
         _, info = env.reset(seed=seed + episodes)
         episodes, ended = episodes + 1, False
@@ -42,7 +44,24 @@ def measure(env: TextEnv, seconds: float, seed: int, expert: bool) -> tuple[int,
             actions = info["admissible_actions"] or ["wait"]
             _, _, terminated, truncated, info = env.step(rng.choice(actions))
             steps, ended = steps + 1, terminated or truncated
-    return steps, episodes, spent
+    return steps, episodes, spent, time.process_time() - cpu
+
+
+def silent_games(players: int, talk: bool, seconds: float) -> None:
+    """Play Avalon without words and print games a second."""
+    from pgv_jax.tasks.avalon_players import Player
+    from pgv_jax.tasks.avalon_rules import Setup
+    from pgv_jax.tasks.avalon_table import new_table, play_out
+
+    rng, games = random.Random(0), 0
+    player = Player(0.8, rng)
+    begin, cpu = time.perf_counter(), time.process_time()
+    while (spent := time.perf_counter() - begin) < seconds:
+        play_out(new_table(Setup(players), rng, talk), player)
+        games += 1
+    case = {"case": "avalon, silent games", "players": players, "talk": talk}
+    rates = {"per_s": games / spent, "per_cpu_s": games / (time.process_time() - cpu)}
+    print(json.dumps({**case, **{k: round(v) for k, v in rates.items()}}), flush=True)
 
 
 def worker(name: str, args: dict[str, Any], seconds: float, seed: int, expert: bool) -> Any:
@@ -67,9 +86,10 @@ def run(name: str, args: dict[str, Any], seconds: float, processes: int, expert:
     except (PgvError, TypeError, ImportError) as error:
         print(json.dumps({**case, "skipped": str(error)}), flush=True)
         return
-    opened, tasks, steps, episodes, spent = zip(*parts, strict=True)
+    opened, tasks, steps, episodes, spent, cpu = zip(*parts, strict=True)
     case |= {
         "steps_per_s": round(sum(n / s for n, s in zip(steps, spent, strict=True))),
+        "steps_per_cpu_s": round(sum(steps) / sum(cpu)),
         "episodes_per_s": round(sum(n / s for n, s in zip(episodes, spent, strict=True)), 1),
         "open_s": round(max(opened), 2),
         "tasks": tasks[0],
@@ -104,6 +124,9 @@ def main(
             for case in cases:
                 for expert in (False, True):
                     run(name, case, seconds, processes, expert)
+            if name == "avalon":
+                for players, talk in ((5, False), (5, True), (10, False), (10, True)):
+                    silent_games(players, talk, seconds)
 
 
 if __name__ == "__main__":
