@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from pgv_jax.errors import PgvError
@@ -45,10 +46,11 @@ class Role(StrEnum):
     MORGANA = "Morgana"
     MINION = "Minion"
 
-    @property
-    def evil(self) -> bool:
-        """Whether the role is on the side of evil."""
-        return self in (Role.ASSASSIN, Role.MORGANA, Role.MINION)
+    evil: bool
+    """Whether the role is on the side of evil."""
+
+    def __init__(self, word: str):
+        self.evil = word in ("Assassin", "Morgana", "Minion")
 
 
 class Phase(StrEnum):
@@ -130,6 +132,11 @@ def knowledge(roles: Sequence[Role], seat: int) -> Knowledge:
 
     Percival sees Merlin and Morgana without telling them apart.
     """
+    return _knowledge(tuple(roles), seat)
+
+
+@lru_cache(maxsize=4096)
+def _knowledge(roles: tuple[Role, ...], seat: int) -> Knowledge:
     mine = roles[seat]
     if mine is Role.MERLIN or mine.evil:
         return Knowledge(evil=tuple(i for i, r in enumerate(roles) if r.evil and i != seat))
