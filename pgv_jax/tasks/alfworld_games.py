@@ -115,6 +115,7 @@ def packages() -> SimpleNamespace:
     os.environ["ALFWORLD_DATA"] = given or tempfile.gettempdir()
     try:
         downward = importlib.import_module("fast_downward")
+        importlib.import_module("pgv_jax.tasks.textworld_package")  # spares alfworld jericho
         misc = importlib.import_module("alfworld.agents.utils.misc")
     except ImportError as error:
         raise PgvError(

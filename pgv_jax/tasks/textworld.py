@@ -15,13 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textworld.generator.game import GameProgression
-from textworld.generator.inform7 import Inform7Game
-
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv
 from pgv_jax.tasks.textworld_games import GameSpec, game_specs, load_game
 from pgv_jax.tasks.textworld_goals import Goal, errand_for, game_goals
+from pgv_jax.tasks.textworld_package import GameProgression, Inform7Game
 from pgv_jax.tasks.textworld_planner import (
     Errand,
     best_command,

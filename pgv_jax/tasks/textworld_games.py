@@ -14,11 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import textworld
-from textworld import GameMaker, GameOptions
-from textworld.challenges.tw_cooking import cooking
-
 from pgv_jax.errors import PgvError
+from pgv_jax.tasks.textworld_package import Game, GameMaker, GameOptions, cooking
 
 SHAPES = ((1, 1), (2, 1), (2, 2))
 """(ingredients in the recipe, ingredients that are not held at the start), used in turn."""
@@ -119,12 +116,12 @@ def ensure_games(
     return len(missing)
 
 
-def load_game(folder: Path | str, spec: GameSpec) -> textworld.Game:
+def load_game(folder: Path | str, spec: GameSpec) -> Game:
     """Read a game of the folder, generating it first if need be."""
     path = Path(folder) / f"{spec.game_id}.json"
     ensure_games(folder, [spec])
     try:
-        return textworld.Game.load(str(path))
+        return Game.load(str(path))
     except (ValueError, KeyError) as error:
         raise PgvError(
             f"Game file {path} cannot be read ({error}); delete it and it is generated again."

@@ -221,6 +221,20 @@ def test_offered_commands_change_the_note_and_thoughts_are_one_sentence(env):
                 env.restore(here)
 
 
+def test_games_are_played_without_jericho(games):
+    code = """
+import sys
+sys.modules["jericho"] = None  # as if it were not installed
+from pgv_jax.tasks.base import make_env
+print(make_env("alfworld", folder=sys.argv[1]).reset(seed=0)[1]["score"])
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(games)], cwd=root, capture_output=True, text=True
+    )
+    assert done.stdout == "0.0\n", done.stderr
+
+
 def test_the_packages_are_asked_for_by_name_only_when_a_game_is_played(games):
     code = """
 import sys

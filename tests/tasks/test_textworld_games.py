@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +67,21 @@ def test_a_damaged_game_file_is_named(tmp_path):
     path.write_text('{"version": 1, "wor')
     with pytest.raises(PgvError, match=rf"{path} cannot be read .* delete it"):
         load_game(tmp_path, spec)
+
+
+def test_games_are_made_and_played_without_jericho(tmp_path):
+    code = """
+import sys
+sys.modules["jericho"] = None  # as if it were not installed
+from pgv_jax.tasks.base import make_env
+env = make_env("textworld", folder=sys.argv[1], train=1, test=0)
+_, info = env.reset(seed=0)
+while (action := env.expert_action()) is not None:
+    info = env.step(action)[-1]
+print(info["success"])
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True
+    )
+    assert done.stdout == "True\n", done.stderr
