@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -35,7 +35,9 @@ class DataConfig(_Section):
 class TextsConfig(_Section):
     """How a step is put into words."""
 
-    history: int = Field(3, ge=0, description="past turns in the observation field; 0: none")
+    history: Annotated[int, Field(ge=0)] | Literal["episode"] = Field(
+        3, description="past turns in the observation field, 0: none; episode: all, read once"
+    )
 
 
 class ObjectiveConfig(_Section):

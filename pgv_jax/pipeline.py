@@ -20,6 +20,7 @@ from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.data.table import Table, build_table, texts_of
+from pgv_jax.data.texts import EPISODE, History
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
@@ -72,6 +73,7 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
         raise PgvError("No dataset is named; add data.dataset=FOLDER (made by `pgv import`).")
     info = dataset_info(config.data.dataset)
     encoder = open_encoder(config.data.encoder)
+    _check_mode(encoder, config.texts.history)
     store = EmbeddingStore(store_of(config), encoder)
     splits = [split for split in ("train", "val") if split in info["splits"]]
     if "train" not in splits:
@@ -113,6 +115,21 @@ def _tables(
             dtype=config.data.dtype,
         )
     return tables
+
+
+def _check_mode(encoder: Encoder, history: History) -> None:
+    """Whole episodes go to an encoder of episodes, other texts to one of texts."""
+    episodic = encoder.describe().get("mode") == "episode"
+    if episodic and history != EPISODE:
+        raise PgvError(
+            f"Encoder '{encoder.name}' reads whole episodes, but texts.history is {history}; add "
+            "texts.history=episode, or leave mode=episode out of data.encoder."
+        )
+    if history == EPISODE and not episodic:
+        raise PgvError(
+            f"texts.history=episode needs a causal model in episode mode, and encoder "
+            f"'{encoder.name}' is none; write data.encoder='hf:ID_OR_DIR?mode=episode'."
+        )
 
 
 def _first(report: Callable[[int], None]) -> Callable[[int, int], None]:

@@ -7,7 +7,7 @@ given. Shapes are padded to powers of two, so that a decision meets a shape that
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from flax import nnx
 from pgv_jax import artifact as artifacts
 from pgv_jax.calibration import likelihoods
 from pgv_jax.critic import ACTIVATIONS, Critic, CriticSpec, Head, link
+from pgv_jax.data.texts import EPISODE, History, thought_text
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
@@ -52,9 +53,10 @@ class ValueFunction:
                 f"({encoder.fingerprint[:12]}); use the same encoder, or train again."
             )
         self.manifest = artifact.manifest
-        self.history: int = artifact.manifest["texts"]["history"]
+        self.history: History = artifact.manifest["texts"]["history"]
         self._spec = _spec_of(artifact)
         self._encoder, self._store = encoder, store
+        self._live = _live(encoder) if self.history == EPISODE else encoder.encode
         self._known: dict[str, np.ndarray] = {}
         self._unsaved: list[str] = []
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
@@ -109,11 +111,15 @@ class ValueFunction:
     def q(
         self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]
     ) -> np.ndarray:
-        """Q of every thought for every goal: float32 [N, G]."""
+        """Q of every thought for every goal: float32 [N, G].
+
+        ``observation`` is the field's text, ``data.texts.observation_text(.., history)``.
+        """
         self._trained("q")
+        thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
         if not thoughts or not goals:
             return np.zeros((len(thoughts), len(goals)), np.float32)
-        self.embed([task, observation, *thoughts, *goals])
+        self.embed([task, observation, *thoughts, *goals], live=True)
         thought_ND, goal_GD = self._padded(thoughts), self._padded(goals)
         task_D, obs_D = self._known[task], self._known[observation]
         scores = self._q(self._params, task_D, obs_D, thought_ND, goal_GD)
@@ -124,7 +130,7 @@ class ValueFunction:
         self._trained("v")
         if not goals:
             return np.zeros(0, np.float32)
-        self.embed([task, observation, *goals])
+        self.embed([task, observation, *goals], live=True)
         task_D, obs_D = self._known[task], self._known[observation]
         return np.asarray(self._v(self._params, task_D, obs_D, self._padded(goals)))[: len(goals)]
 
@@ -136,6 +142,9 @@ class ValueFunction:
         goals: Sequence[str],
     ) -> np.ndarray:
         """Q of aligned lists: float32 [B]."""
+        if len(observations) == len(thoughts):
+            said = zip(observations, thoughts, strict=True)
+            thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
         fields = {"task": tasks, "observation": observations, "thought": thoughts, "goal": goals}
         return self._aligned("q", fields)
 
@@ -149,8 +158,10 @@ class ValueFunction:
         """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""
         return likelihoods(self.manifest, scores_NG, goals)
 
-    def embed(self, texts: Iterable[str]) -> None:
+    def embed(self, texts: Iterable[str], *, live: bool = False) -> None:
         """Make texts known: from memory, else from the store, else by the encoder.
+
+        ``live``: they belong to a decision, so of an episode only what is new is read.
 
         What the encoder had to do goes to the store too, ``UNSAVED`` texts at a time: a decision
         does not wait for the disk. ``flush`` writes the rest.
@@ -164,7 +175,8 @@ class ValueFunction:
             self._known.update(zip(stored, self._store.lookup(stored), strict=True))
             new = [text for text in new if text in missing]
         if new:
-            self._known.update(zip(new, self._encoder.encode(new), strict=True))
+            encode = self._live if live else self._encoder.encode
+            self._known.update(zip(new, encode(new), strict=True))
             self._unsaved += new
         if len(self._unsaved) >= UNSAVED:
             self.flush()
@@ -209,6 +221,18 @@ class ValueFunction:
                 f"The critic's head '{name}' was not trained (objective "
                 f"{self.manifest['objective']['name']} trains {', '.join(heads)})."
             )
+
+
+def _live(encoder: Encoder) -> Callable[[Sequence[str]], np.ndarray]:
+    """What reads an episode as it happens, for a critic that was trained on whole episodes."""
+    from pgv_jax.embed.episode_mode import EpisodeEncoder
+
+    if not isinstance(encoder, EpisodeEncoder):
+        raise PgvError(
+            f"A critic of texts.history=episode needs an encoder in episode mode; "
+            f"'{encoder.name}' is none. Train again."
+        )
+    return encoder.reader().encode
 
 
 def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgv_jax.errors import PgvError
+
 if TYPE_CHECKING:
     from pgv_jax.embed.encoder import Encoder
     from pgv_jax.embed.store import AddReport
-    from pgv_jax.types import Episode
 
 
 @click.command()
@@ -40,13 +41,22 @@ if TYPE_CHECKING:
 def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str) -> None:
     """Embed each distinct text of DATASET once; an interrupted run goes on where it stopped."""
     from pgv_jax.data.episodes import read_episodes
+    from pgv_jax.data.table import texts_of
+    from pgv_jax.data.texts import EPISODE
     from pgv_jax.embed.encoder import open_encoder
     from pgv_jax.embed.store import EmbeddingStore
 
     episodes = list(read_episodes(dataset))
     encoder = open_encoder(_with_mode(spec, mode))
     episodic = encoder.describe().get("mode") == "episode"
-    texts = _texts(episodes, history, episodic)
+    if episodic and history:
+        raise PgvError(
+            f"--history {history} and --mode episode exclude each other: an episode's vectors know "
+            "all of its past. Leave --history out."
+        )
+    # Episode by episode, so that the closing line can say how much is repeated.
+    known = EPISODE if episodic else history
+    texts = [text for episode in episodes for text in texts_of([episode], known)]
     opened = EmbeddingStore(store or dataset / "embeddings", encoder)
     report = _add(opened, texts)
     click.echo(_closing(report, encoder, episodic))
@@ -56,28 +66,12 @@ def _with_mode(spec: str, mode: str) -> str:
     """The mode is a part of the encoder: the spec that a manifest keeps must open the same one."""
     if mode == "text" or "mode=" in spec:
         return spec
-    from pgv_jax.errors import PgvError
-
     if not spec.startswith("hf:"):
         raise PgvError(
             f"--mode episode reads episodes with a causal model, '{spec}' is none; use "
             "--encoder hf:ID_OR_DIR with a Qwen or Llama model."
         )
     return f"{spec}{'&' if '?' in spec else '?'}mode={mode}"
-
-
-def _texts(episodes: list[Episode], history: int, episodic: bool) -> list[str]:
-    from pgv_jax.data.table import texts_of
-
-    # Episode by episode, so that the closing line can say how much is repeated.
-    texts = [text for episode in episodes for text in texts_of([episode], history)]
-    if episodic:
-        from pgv_jax.embed.segments import prefixes_of
-
-        for episode in episodes:
-            observations, thoughts = prefixes_of(episode)
-            texts += [*observations, *thoughts]
-    return texts
 
 
 def _add(store: Any, texts: list[str]) -> AddReport:

@@ -11,6 +11,7 @@ import click
 from pgv_jax.errors import PgvError
 
 if TYPE_CHECKING:
+    from pgv_jax.data.texts import History
     from pgv_jax.embed.store import EmbeddingStore
     from pgv_jax.types import Episode
 
@@ -53,10 +54,10 @@ def evaluate(
     from pgv_jax.data.episodes import dataset_info, read_episodes
 
     opened = artifacts.load(artifact)
-    manifest, history = opened.manifest, int(opened.manifest["texts"]["history"])
+    manifest, history = opened.manifest, opened.manifest["texts"]["history"]
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():
-        _require_history(name, int(other.manifest["texts"]["history"]), history)
+        _require_history(name, other.manifest["texts"]["history"], history)
     splits = dataset_info(dataset)["splits"]
     judged = list(read_episodes(dataset, split))
     _require_outcomes(judged, dataset, split)
@@ -112,7 +113,7 @@ def _named(beside: Iterable[str]) -> Iterator[tuple[str, Path]]:
         yield name, Path(path)
 
 
-def _require_history(name: str, other: int, history: int) -> None:
+def _require_history(name: str, other: History, history: History) -> None:
     if other != history:
         raise PgvError(
             f"--beside {name} was trained with texts.history {other}, the artifact with {history}; "
@@ -132,12 +133,12 @@ def _require_outcomes(episodes: Sequence[Episode], dataset: Path, split: str) ->
 
 
 def _store(
-    folder: Path, manifest: dict[str, Any], episodes: Sequence[Episode], history: int
+    folder: Path, manifest: dict[str, Any], episodes: Sequence[Episode], history: History
 ) -> EmbeddingStore:
     """The embedding store, with every text that will be asked for."""
     from rich.progress import Progress
 
-    from pgv_jax.data.texts import FAILURE, SUCCESS, observation_text
+    from pgv_jax.data.texts import FAILURE, SUCCESS, observation_text, thought_text
     from pgv_jax.embed.encoder import open_encoder
     from pgv_jax.embed.store import EmbeddingStore
 
@@ -146,8 +147,9 @@ def _store(
     for episode in episodes:
         texts.append(episode.task)
         for t, step in enumerate(episode.steps):
-            texts += [observation_text(episode, t, history), step.thought]
-            texts += [candidate.thought for candidate in step.candidates]
+            observed = observation_text(episode, t, history)
+            thoughts = [step.thought, *(candidate.thought for candidate in step.candidates)]
+            texts += [observed, *(thought_text(observed, said, history) for said in thoughts)]
     if store.missing(texts):
         with Progress(transient=True) as bars:
             bar = bars.add_task("Embedding", total=None)

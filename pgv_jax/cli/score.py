@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgv_jax.errors import PgvError
+
 if TYPE_CHECKING:
     from pgv_jax.value import ValueFunction
 
@@ -29,7 +31,6 @@ def score(artifact: str, source: str, target: str, store: str | None) -> None:
     from pathlib import Path
 
     from pgv_jax.cli.console import console
-    from pgv_jax.errors import PgvError
     from pgv_jax.value import ValueFunction
 
     if not Path(source).is_file():
@@ -59,7 +60,6 @@ def _parts(source: str) -> Iterator[list[dict[str, Any]]]:
     from pathlib import Path
 
     from pgv_jax.data.jsonl import FieldError, numbered_lines, parse_json
-    from pgv_jax.errors import PgvError
 
     part: list[dict[str, Any]] = []
     for number, line in numbered_lines(Path(source)):
@@ -82,9 +82,17 @@ def _parts(source: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def _scored(value: ValueFunction, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from pgv_jax.data.texts import EPISODE
+    from pgv_jax.segments import SEPARATOR
+
     tasks, observations, thoughts, goals = (
         [pair[field] for pair in pairs] for field in ("task", "observation", "thought", "goal")
     )
+    if value.history == EPISODE and not all(SEPARATOR in seen for seen in observations):
+        raise PgvError(
+            "The critic was trained on whole episodes, so an observation alone says too little; "
+            "give what pgv_jax.data.texts.observation_text(episode, t, 'episode') returns."
+        )
     columns = {}
     if "q" in value.manifest["heads"]:
         columns["q"] = value.q_pairs(tasks, observations, thoughts, goals)

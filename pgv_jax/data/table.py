@@ -180,7 +180,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def texts_of(episodes: Iterable[Episode], history: int, *, candidates: bool = False) -> list[str]:
+def texts_of(
+    episodes: Iterable[Episode], history: words.History, *, candidates: bool = False
+) -> list[str]:
     """Return the distinct texts that a table of ``episodes`` needs, in first-seen order.
 
     SUCCESS, FAILURE, tasks, observation fields, own observations, their sentences and thoughts;
@@ -191,15 +193,16 @@ def texts_of(episodes: Iterable[Episode], history: int, *, candidates: bool = Fa
         seen[episode.task] = None
         for t in range(len(episode.steps) + 1):
             note = words.own_observation(episode, t)
-            seen[words.observation_text(episode, t, history)] = None
+            observed = words.observation_text(episode, t, history)
+            seen[observed] = None
             seen[note] = None
             for sentence in words.sentences(note):
                 seen[sentence] = None
             if t < len(episode.steps):
-                seen[episode.steps[t].thought] = None
-                if candidates:
-                    for candidate in episode.steps[t].candidates:
-                        seen[candidate.thought] = None
+                step = episode.steps[t]
+                offered = [c.thought for c in step.candidates] if candidates else []
+                for thought in (step.thought, *offered):
+                    seen[words.thought_text(observed, thought, history)] = None
     return list(seen)
 
 
@@ -217,16 +220,20 @@ class _Rows:
     terminal: int
 
 
-def _rows(episode: Episode, history: int, ids: dict[str, int]) -> _Rows:
+def _rows(episode: Episode, history: words.History, ids: dict[str, int]) -> _Rows:
     def number(text: str) -> int:
         return ids.setdefault(text, len(ids))
 
     count = len(episode.steps)
     notes = [words.own_observation(episode, t) for t in range(count + 1)]
     task = number(episode.task)
-    obs = [number(words.observation_text(episode, t, history)) for t in range(count + 1)]
+    observed = [words.observation_text(episode, t, history) for t in range(count + 1)]
+    obs = [number(text) for text in observed]
     note = [number(text) for text in notes]
-    thought = [number(step.thought) for step in episode.steps] + [-1]
+    thought = [
+        number(words.thought_text(text, step.thought, history))
+        for text, step in zip(observed, episode.steps, strict=False)
+    ] + [-1]
     held = [sorted({number(sentence) for sentence in words.sentences(text)}) for text in notes]
     return _Rows(
         task,
@@ -258,7 +265,7 @@ def build_table(
     *,
     split: str,
     shards: int,
-    history: int,
+    history: words.History,
     encoder: Mapping[str, Any],
     data_fingerprint: str,
     dtype: str = "float32",

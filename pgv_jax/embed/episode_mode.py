@@ -1,6 +1,6 @@
 """One forward pass an episode: causal models give the vector of every prefix at its end.
 
-An encoder of *prefix texts* (see ``embed.segments``). Segments are tokenized one by one, so that
+An encoder of *prefix texts* (see ``pgv_jax.segments``). Segments are tokenized one by one, so that
 a prefix always has the same tokens, and its vector is the hidden state of its last token. Longer
 chains are cut into overlapping windows by a rule that depends on positions only: reading a chain
 at once, reading each prefix alone, and reading it piece by piece with a cache give equal vectors.
@@ -24,11 +24,11 @@ from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
 from pgv_jax.embed.pooling import finish
 from pgv_jax.embed.runner import Runner, pad_ids
-from pgv_jax.embed.segments import chains, split
-from pgv_jax.embed.session import EpisodeSession, Programs
+from pgv_jax.embed.session import EpisodeReader, EpisodeSession, Programs
 from pgv_jax.embed.text_mode import describe
 from pgv_jax.embed.tokens import TextTokenizer
 from pgv_jax.errors import PgvError
+from pgv_jax.segments import chains, split
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,14 @@ class EpisodeEncoder:
     def session(self, max_chunk: int = 256) -> EpisodeSession:
         """Read one episode as it happens, with a cache."""
         return EpisodeSession(self, max_chunk)
+
+    def reader(self) -> EpisodeReader:
+        """Embed prefixes of several episodes as they happen."""
+        return EpisodeReader(self)
+
+    def warm_up(self, n_texts: int | None = None) -> None:
+        """Compile what reading an episode as it happens needs, whatever ``n_texts`` is."""
+        self.session().warm_up()
 
     def programs(self, capacity: int) -> Programs:
         """The compiled cache steps for caches of this capacity."""

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from pgv_jax.data.texts import History, thought_text
 from pgv_jax.report.rows import Rows, Scorer, q_success, step_rows
 from pgv_jax.types import Episode
 
@@ -82,8 +83,16 @@ class LogisticProbe:
 
     name = "logistic_regression"
 
-    def __init__(self, train: Rows, embed: Embed, *, max_rows: int = 8000, seed: int = 0):
-        self._embed = embed
+    def __init__(
+        self,
+        train: Rows,
+        embed: Embed,
+        *,
+        history: History = 0,
+        max_rows: int = 8000,
+        seed: int = 0,
+    ):
+        self._embed, self._history = embed, history
         if len(train) > max_rows:
             rng = np.random.default_rng(seed)
             train = train.take(np.sort(rng.choice(len(train), max_rows, replace=False)))
@@ -111,7 +120,9 @@ class LogisticProbe:
         return _probability(self._model, self._features(rows))
 
     def _features(self, rows: Rows) -> np.ndarray:
-        columns = (rows.tasks, rows.observations, rows.thoughts)
+        said = zip(rows.observations, rows.thoughts, strict=True)
+        thoughts = [thought_text(seen, thought, self._history) for seen, thought in said]
+        columns = (rows.tasks, rows.observations, thoughts)
         texts = list(dict.fromkeys(text for column in columns for text in column))
         place = {text: i for i, text in enumerate(texts)}
         vectors = np.asarray(self._embed(texts), np.float32)
@@ -133,7 +144,7 @@ class Critic:
 
 
 def fit_baselines(
-    train: Iterable[Episode], embed: Embed, *, history: int = 0, seed: int = 0
+    train: Iterable[Episode], embed: Embed, *, history: History = 0, seed: int = 0
 ) -> tuple[list[Baseline], list[str]]:
     """Fit the constant, the clock and the probe on training episodes.
 
@@ -147,7 +158,7 @@ def fit_baselines(
         which = "succeed" if rows.success_B.all() else "fail"
         why = f"only the constant could be fitted: all training episodes {which}"
         return fitted, [why]
-    fitted += [StepIndex(rows), LogisticProbe(rows, embed, seed=seed)]
+    fitted += [StepIndex(rows), LogisticProbe(rows, embed, history=history, seed=seed)]
     return fitted, []
 
 

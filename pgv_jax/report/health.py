@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.data.texts import FAILURE, SUCCESS
+from pgv_jax.data.texts import FAILURE, SUCCESS, History
 from pgv_jax.errors import PgvError
 from pgv_jax.report.baselines import Baseline, Constant, Critic
 from pgv_jax.report.calibration import calibration
@@ -57,7 +57,7 @@ def judge(
     *,
     baselines: Sequence[Baseline] = (),
     critics: Mapping[str, Scorer] | None = None,
-    history: int = 0,
+    history: History = 0,
     gamma: float | None = None,
     v_head: bool = False,
     split: str = "test",
@@ -103,7 +103,7 @@ def judge(
     return {"verdict": verdict(report), **report}
 
 
-def _data(episodes: list[Episode], rows: Rows, split: str, history: int) -> dict[str, Any]:
+def _data(episodes: list[Episode], rows: Rows, split: str, history: History) -> dict[str, Any]:
     known = [e for e in episodes if e.success is not None]
     return {
         "split": split,

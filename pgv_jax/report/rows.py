@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pgv_jax.data.texts import SUCCESS, observation_text
+from pgv_jax.data.texts import SUCCESS, History, observation_text
 from pgv_jax.types import Candidate, Episode
 
 
@@ -81,7 +81,7 @@ class Decisions:
         return len(self.task_ids)
 
 
-def step_rows(episodes: Iterable[Episode], history: int = 0) -> Rows:
+def step_rows(episodes: Iterable[Episode], history: History = 0) -> Rows:
     """Every logged step of the episodes whose outcome is known."""
     known = (e for e in episodes if e.success is not None)
     return _rows(
@@ -91,7 +91,7 @@ def step_rows(episodes: Iterable[Episode], history: int = 0) -> Rows:
     )
 
 
-def decisions(episodes: Iterable[Episode], history: int = 0) -> Decisions:
+def decisions(episodes: Iterable[Episode], history: History = 0) -> Decisions:
     """Every step with at least one correct and one incorrect candidate."""
     found, sizes, correct, task_ids = [], [], [], []
     for episode in episodes:

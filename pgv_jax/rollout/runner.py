@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.data.jsonl import episode_to_json, read_jsonl
-from pgv_jax.data.texts import observation_text, sentences
+from pgv_jax.data.texts import History, observation_text, sentences
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Decider, Decision, View
 from pgv_jax.rollout.client import ClientError
@@ -71,7 +71,7 @@ async def play(
     spec: EpisodeSpec,
     *,
     max_steps: int = 0,
-    critic_history: int = 0,
+    critic_history: History = 0,
     model_history: int = 0,
     on_decision: OnDecision | None = None,
     stop: Stop | None = None,
@@ -216,7 +216,7 @@ def run_episodes(
     *,
     concurrency: int = 1,
     max_steps: int = 0,
-    critic_history: int = 0,
+    critic_history: History = 0,
     model_history: int = 0,
     progress: Progress | None = None,
     on_decision: OnDecision | None = None,

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pgv_jax.data import texts
 from pgv_jax.errors import PgvError
+from pgv_jax.segments import split
 from pgv_jax.types import Episode, Step
 
 
@@ -51,6 +52,18 @@ def test_observation_with_history_is_a_window() -> None:
         "Observation: o1\nAction: a1\nObservation: o2\nAction: a2\nObservation: o3"
     )
     assert texts.observation_text(episode(), 3, 3) == texts.observation_text(episode(), 3, 99)
+
+
+def test_an_episode_is_a_chain_of_segments() -> None:
+    seen = texts.observation_text(episode(), 1, texts.EPISODE)
+    assert split(seen) == (
+        "Task: task", "\nObservation: o0", "\nThought: h0", "\nAction: a0", "\nObservation: o1",
+    )  # fmt: skip
+    thought = texts.thought_text(seen, "h1", texts.EPISODE)
+    assert split(thought) == (*split(seen), "\nThought: h1")
+    end = texts.observation_text(episode(), 3, texts.EPISODE)
+    assert end.startswith(thought) and split(end)[-1] == "\nObservation: o3"
+    assert texts.thought_text("o1", "h1", 3) == "h1"
 
 
 @pytest.mark.parametrize(("t", "history"), [(4, 0), (-1, 0), (0, -1)])

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from pgv_jax.cli.embed import embed
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.table import texts_of
+from pgv_jax.data.texts import EPISODE
 from pgv_jax.embed.encoder import HashEncoder, open_encoder
-from pgv_jax.embed.segments import prefixes_of
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
@@ -55,8 +55,12 @@ def test_episode_mode_fills_the_store_with_prefixes(dataset: Path, qwen3: Path) 
     assert "beyond one window" in line
     store = EmbeddingStore(folder, open_encoder(f"{spec}&mode=episode"))
     assert store.manifest()["encoder"]["describe"]["window_overlap"] == 32
-    observations, thoughts = prefixes_of(EPISODES[0])
-    assert store.lookup([*observations, *thoughts, *texts_of(EPISODES, 0)]).shape[1] == 32
+    assert store.lookup(texts_of(EPISODES, EPISODE)).shape[1] == 32
+
+
+def test_an_episode_has_no_window_of_past_turns(dataset: Path, qwen3: Path) -> None:
+    with pytest.raises(PgvError, match="--history 2 and --mode episode exclude each other"):
+        run(dataset, "--encoder", f"hf:{qwen3}", "--mode", "episode", "--history", 2)
 
 
 def test_errors_reach_the_user(dataset: Path) -> None:

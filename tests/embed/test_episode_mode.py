@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgv_jax.data.texts import EPISODE, observation_text, thought_text
 from pgv_jax.embed.episode_mode import EpisodeEncoder, Windows
 from pgv_jax.embed.local import open_folder
-from pgv_jax.embed.segments import chains, join, prefixes_of, split
+from pgv_jax.embed.session import EpisodeReader
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from pgv_jax.segments import chains, join, split
 from pgv_jax.types import Episode, Step
 from tests.embed import folders
 
@@ -64,6 +66,45 @@ def test_with_a_cache_equals_all_at_once_beyond_the_window(encoder: EpisodeEncod
     np.testing.assert_allclose(again.append(SEGMENTS[0]), found[0], atol=1e-6)
 
 
+def test_a_session_rewinds_to_what_two_prefixes_share(encoder: EpisodeEncoder) -> None:
+    session = encoder.session(max_chunk=16)
+    # Forward, another last segment, back over the window's edge, and the same prefix again.
+    for segments in (
+        SEGMENTS[:4], [*SEGMENTS[:3], "\nThought: no"], SEGMENTS, SEGMENTS[:5], SEGMENTS[:5],
+        SEGMENTS[:1], SEGMENTS[:14], [*SEGMENTS[:10], "x" * 90, "y"],
+    ):  # fmt: skip
+        expected = encoder.encode([join(segments)])[0]
+        segments = list(split(join(segments)))
+        np.testing.assert_allclose(session.read(segments), expected, atol=1e-4)
+        assert session.segments == segments
+
+
+def test_a_reader_follows_several_episodes_and_reads_only_what_is_new(
+    encoder: EpisodeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    tokenize = encoder.segment_ids
+    monkeypatch.setattr(encoder, "segment_ids", lambda s: (read.extend(s), tokenize(s))[1])
+    reader = EpisodeReader(encoder, sessions=2)
+
+    def new(*texts: str) -> list[str]:
+        read.clear()
+        found = reader.encode(texts)
+        segments = list(read)
+        np.testing.assert_allclose(found, encoder.encode(texts), atol=1e-4)
+        return segments
+
+    first, second = join(["Task: a", "\nObs: 1"]), join(["Task: a", "\nObs: 2", "x", "y"])
+    assert new(first, join([*split(first), "t"])) == ["Task: a", "\nObs: 1", "t"]
+    assert new(second) == list(split(second))
+    assert new(join([*split(first), "u"])) == ["u"]
+    assert new(join([*split(second), "z"])) == ["z"]
+    other = join(["Task: b", "o"])
+    assert new(other) == ["Task: b", "o"]  # in the place of the episode not asked for longest
+    assert new(first) == ["\nObs: 1"]  # the session in its place had read the same task
+    assert new("The task is done.", other) == ["The task is done.", "o"]
+
+
 @pytest.mark.parametrize("config", [folders.LLAMA, folders.QWEN2], ids=["llama", "qwen2-sliding"])
 def test_other_families_with_head_token_and_sliding_window(
     tmp_path: Path, config: dict[str, object]
@@ -110,12 +151,9 @@ def test_chains_hold_every_prefix_once_and_only_extensions(parts: list[tuple[str
 
 def test_an_episode_fills_the_store_in_one_pass(encoder: EpisodeEncoder, tmp_path: Path) -> None:
     steps = tuple(Step(f"o{i}", f"t{i}", f"a{i}") for i in range(3))
-    observations, thoughts = prefixes_of(Episode("e", "k", "task", steps, "end"))
-    assert (len(observations), len(thoughts)) == (4, 3)
-    assert split(observations[1]) == (
-        "Task: task", "\nObservation: o0", "\nThought: t0", "\nAction: a0", "\nObservation: o1",
-    )  # fmt: skip
-    assert split(thoughts[0])[-1] == "\nThought: t0"
+    episode = Episode("e", "k", "task", steps, "end")
+    observations = [observation_text(episode, t, EPISODE) for t in range(4)]
+    thoughts = [thought_text(observations[t], steps[t].thought, EPISODE) for t in range(3)]
     store = EmbeddingStore(tmp_path, encoder)
     tokens = encoder.stats.tokens
     store.add([*observations, *thoughts, "The task is done."])

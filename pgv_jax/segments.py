@@ -1,19 +1,20 @@
-"""An episode as a chain of segments, and a prefix of that chain as one text.
+"""Texts in parts: a prefix of an episode as a chain of segments, a window as its turns.
 
 In episode mode a vector belongs to a *prefix*: the segments read so far, joined by ``SEPARATOR``.
 That joined text is the key under which the embedding store keeps the vector, so the store, the
-table and the artifact need not know about modes.
+table and the artifact need not know about modes. ``data.texts`` says what the segments are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-
-from pgv_jax.types import Episode
 
 SEPARATOR = "\x1e"
 """ASCII record separator; it is taken out of the texts themselves."""
-TASK, OBSERVATION, THOUGHT, ACTION = "Task: ", "\nObservation: ", "\nThought: ", "\nAction: "
+OBSERVATION, ACTION = "Observation: ", "Action: "
+"""What begins the parts of a window, each at the start of a line."""
+_MARK = re.compile(rf"^(?:{OBSERVATION}|{ACTION})", re.MULTILINE)
 
 
 def join(segments: Iterable[str]) -> str:
@@ -26,22 +27,10 @@ def split(prefix: str) -> tuple[str, ...]:
     return tuple(prefix.split(SEPARATOR))
 
 
-def segments_of(episode: Episode) -> list[str]:
-    """Task, then observation, thought and action of every step, then the final observation."""
-    found = [TASK + episode.task]
-    for step in episode.steps:
-        found += [OBSERVATION + step.observation, THOUGHT + step.thought, ACTION + step.action]
-    found.append(OBSERVATION + episode.final_observation)
-    return found
-
-
-def prefixes_of(episode: Episode) -> tuple[list[str], list[str]]:
-    """Prefix texts of the observations (steps + 1 of them) and of the thoughts (steps)."""
-    segments = segments_of(episode)
-    count = len(episode.steps)
-    observations = [join(segments[: 2 + 3 * t]) for t in range(count + 1)]
-    thoughts = [join(segments[: 3 + 3 * t]) for t in range(count)]
-    return observations, thoughts
+def turns(window: str) -> list[str]:
+    """The observations and actions of a window, without their marks; another text as it is."""
+    first, *parts = _MARK.split(window)
+    return [part.removesuffix("\n") for part in parts] if parts and not first else [window]
 
 
 def chains(prefixes: Sequence[str]) -> list[list[str]]:
