@@ -100,15 +100,16 @@ class HashEncoder:
 
 
 def open_encoder(spec: str) -> Encoder:
-    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` | ``sentences:SPEC`` -> Encoder.
+    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` -> Encoder.
 
+    Before one of them, ``sentences:`` or ``turns:`` pools the vectors of a text's parts.
     Options follow a question mark: ``hf:Qwen/Qwen3-Embedding-0.6B?dim=256&dtype=bfloat16``.
     """
     kind, _, rest = spec.partition(":")
-    if kind == "sentences" and rest:
-        from pgv_jax.embed.sentences import SentenceEncoder
+    if kind in ("sentences", "turns") and rest:
+        from pgv_jax.embed.pooled import PooledEncoder
 
-        return SentenceEncoder(open_encoder(rest))
+        return PooledEncoder(kind, open_encoder(rest))
     base, _, options = spec.partition("?")
     kind, _, rest = base.partition(":")
     if kind == "hash":
@@ -129,5 +130,5 @@ def open_encoder(spec: str) -> Encoder:
         return open_api(rest, options)
     raise PgvError(
         f"Encoder '{spec}' is unknown; use minilm, hash:D (for example hash:256), "
-        "hf:ID_OR_DIR or api:MODEL, or sentences: before one of them to pool sentences."
+        "hf:ID_OR_DIR or api:MODEL, or sentences: or turns: before one of them to pool parts."
     )

@@ -1,7 +1,8 @@
-"""Notes as the mean of their sentences: far fewer texts, and no limit on a note's length.
+"""A text as the mean of its parts: far fewer texts, and no limit on a text's length.
 
-A progress note is a set of facts that mostly recur. Each distinct sentence is embedded once and
-a text is the normalised mean of its sentences' vectors; one sentence is its own vector.
+``sentences:BASE``: a progress note is a set of facts that mostly recur. ``turns:BASE``: windows of
+one log repeat each observation and action as often as they are wide. Each distinct part is
+embedded once, and a text is the normalised mean of its parts' vectors; one part is its own vector.
 """
 
 from __future__ import annotations
@@ -12,39 +13,42 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.embed.encoder import Encoder, fingerprint_of
+from pgv_jax.segments import turns
 from pgv_jax.sentences import sentences
 
+PARTS: dict[str, tuple[Callable[[str], list[str]], dict[str, Any]]] = {
+    "sentences": (sentences, {"pooling_of_sentences": "mean", "segmenter": "sentencex:en"}),
+    "turns": (turns, {"pooling_of_turns": "mean"}),
+}
+"""What a text is cut into, and what manifests say of it."""
 
-class SentenceEncoder:
-    """``sentences:BASE``: pools what ``BASE`` says of each sentence; keeps those in memory."""
 
-    def __init__(self, base: Encoder):
-        self.name = f"sentences:{base.name}"
+class PooledEncoder:
+    """``KIND:BASE``: pools what ``BASE`` says of each part of a text; keeps those in memory."""
+
+    def __init__(self, kind: str, base: Encoder):
+        self.name = f"{kind}:{base.name}"
         self.dim = base.dim
+        self._parts, self._facts = PARTS[kind]
         self._base = base
         self._known: dict[str, np.ndarray] = {}
         self.fingerprint = fingerprint_of(self.describe())
 
     def describe(self) -> dict[str, Any]:
         """The base's facts and how its vectors are pooled."""
-        return {
-            "pooling_of_sentences": "mean",
-            "normalize": True,
-            "segmenter": "sentencex:en",
-            "base": self._base.describe(),
-        }
+        return {**self._facts, "normalize": True, "base": self._base.describe()}
 
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """Embed ``texts`` in order: float32 [len(texts), dim], unit vectors."""
-        parts = [sentences(text) or [text] for text in texts]
-        new = [s for s in dict.fromkeys(s for part in parts for s in part) if s not in self._known]
+        cut = [self._parts(text) or [text] for text in texts]
+        new = [part for part in dict.fromkeys(p for c in cut for p in c) if part not in self._known]
         if new:
             self._known.update(zip(new, self._base.encode(new), strict=True))
         out = np.empty((len(texts), self.dim), np.float32)
-        for row, part in zip(out, parts, strict=True):
-            mean = np.mean([self._known[sentence] for sentence in part], axis=0)
+        for row, parts in zip(out, cut, strict=True):
+            mean = np.mean([self._known[part] for part in parts], axis=0)
             row[:] = mean / max(float(np.linalg.norm(mean)), 1e-12)
         if progress is not None:
             progress(len(texts))

@@ -1,4 +1,4 @@
-"""Notes as the mean of their sentences: few texts are embedded, each once."""
+"""Texts as the mean of their sentences or turns: few texts are embedded, each once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgv_jax.data.texts import observation_text
 from pgv_jax.embed.encoder import HashEncoder, open_encoder
-from pgv_jax.embed.sentences import SentenceEncoder
+from pgv_jax.embed.pooled import PooledEncoder
 from pgv_jax.sentences import sentences
+from pgv_jax.types import Episode, Step
 
 FACTS = ["You are in the hall.", "The door is open.", "You have the key.", "It is dark."]
 
@@ -27,7 +29,7 @@ class Counting(HashEncoder):
 
 
 def test_a_note_is_the_normalised_mean_of_its_sentences():
-    encoder, base = SentenceEncoder(HashEncoder(8)), HashEncoder(8)
+    encoder, base = PooledEncoder("sentences", HashEncoder(8)), HashEncoder(8)
     got = encoder.encode([" ".join(FACTS[:3]), FACTS[0]])
     mean = base.encode(FACTS[:3]).mean(0)
     np.testing.assert_allclose(got[0], mean / np.linalg.norm(mean), atol=1e-6)
@@ -38,14 +40,16 @@ def test_a_note_is_the_normalised_mean_of_its_sentences():
 @given(st.lists(st.sampled_from(FACTS), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_order_does_not_matter_and_length_is_one(facts, random):
     shuffled = random.sample(facts, len(facts))
-    one, other = SentenceEncoder(HashEncoder(8)).encode(["\n".join(facts), " ".join(shuffled)])
+    one, other = PooledEncoder("sentences", HashEncoder(8)).encode(
+        ["\n".join(facts), " ".join(shuffled)]
+    )
     np.testing.assert_allclose(one, other, atol=1e-6)
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-6)
 
 
 def test_each_distinct_sentence_is_embedded_once():
     base = Counting()
-    encoder = SentenceEncoder(base)
+    encoder = PooledEncoder("sentences", base)
     first = encoder.encode([" ".join(FACTS[:2]), " ".join(FACTS[1:]), FACTS[0]])
     again = encoder.encode([" ".join(FACTS[:2]), FACTS[3]])
     assert sorted(base.asked) == sorted(FACTS)
@@ -53,7 +57,7 @@ def test_each_distinct_sentence_is_embedded_once():
 
 
 def test_a_text_without_sentences_is_itself():
-    encoder, base = SentenceEncoder(HashEncoder(8)), HashEncoder(8)
+    encoder, base = PooledEncoder("sentences", HashEncoder(8)), HashEncoder(8)
     np.testing.assert_allclose(encoder.encode(["", " \n"]), base.encode(["", " \n"]), atol=1e-6)
     assert encoder.encode([]).shape == (0, 8)
 
@@ -64,7 +68,7 @@ def test_sentences_that_cancel_out_are_no_error():
             up = np.eye(1, 8, dtype=np.float32)[0]
             return np.stack([up if "open" in text else -up for text in texts])
 
-    got = SentenceEncoder(Opposite(8)).encode(["The door is open. It is dark."])
+    got = PooledEncoder("sentences", Opposite(8)).encode(["The door is open. It is dark."])
     assert np.isfinite(got).all() and not got.any()
 
 
@@ -73,13 +77,31 @@ def test_a_spec_names_it_and_the_fingerprint_is_its_own():
     assert (encoder.name, encoder.dim) == ("sentences:hash:8", 8)
     others = {open_encoder(spec).fingerprint for spec in ("hash:8", "sentences:hash:9")}
     assert encoder.fingerprint not in others
-    assert encoder.fingerprint == SentenceEncoder(HashEncoder(8)).fingerprint
+    assert encoder.fingerprint == PooledEncoder("sentences", HashEncoder(8)).fingerprint
     assert encoder.describe()["base"] == HashEncoder(8).describe()
+
+
+def test_a_window_is_the_mean_of_its_turns_and_other_texts_are_whole():
+    steps = (Step("A door.\nIt is shut.", "h", "open door"), Step("A hall.", "h", "go"))
+    episode = Episode("e", "t", "task", steps, "A door.\nIt is shut.")
+    base = Counting()
+    encoder = PooledEncoder("turns", base)
+    windows = [observation_text(episode, t, 2) for t in range(3)]
+    got = encoder.encode([*windows, "A hall.", "Then\nAction: go"])
+    parts = ["A door.\nIt is shut.", "open door", "A hall.", "go"]
+    assert base.asked == [*parts, "Then\nAction: go"]
+    mean = HashEncoder(8).encode([*parts, parts[0]]).mean(0)
+    np.testing.assert_allclose(got[2], mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_allclose(got[0], HashEncoder(8).encode(parts[:1])[0], atol=1e-6)
+    np.testing.assert_allclose(got[3], HashEncoder(8).encode(["A hall."])[0], atol=1e-6)
+    pooled = open_encoder("turns:hash:8")
+    assert pooled.name == "turns:hash:8" and pooled.fingerprint == encoder.fingerprint
+    assert pooled.fingerprint != open_encoder("sentences:hash:8").fingerprint
 
 
 def test_progress_counts_texts():
     done: list[int] = []
-    SentenceEncoder(HashEncoder(8)).encode([" ".join(FACTS), FACTS[0]], done.append)
+    PooledEncoder("sentences", HashEncoder(8)).encode([" ".join(FACTS), FACTS[0]], done.append)
     assert sum(done) == 2
 
 
