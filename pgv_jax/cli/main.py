@@ -38,6 +38,9 @@ COMMANDS = {
     "import": Command("pgv_jax.cli.importing:import_", "Turn agent logs into a dataset."),
     "describe": Command("pgv_jax.cli.describe:describe", "Say what is in a dataset or a log."),
     "show": Command("pgv_jax.cli.show:show", "Show one episode step by step, as a page."),
+    "summarize": Command(
+        "pgv_jax.cli.summarize:summarize", "Let a model write observations as progress notes."
+    ),
     "embed": Command("pgv_jax.cli.embed:embed", "Embed each distinct text of a dataset once."),
     "train": Command("pgv_jax.cli.train:train", "Train a critic as a config says; resumes."),
     "score": Command("pgv_jax.cli.score:score", "Add a critic's values to a file of pairs."),

@@ -102,7 +102,7 @@ class ApiModel(Model):
         self.paid = open_client(spec, options, budget=budget, prices=prices)
         self.identity = dict(self.paid.identity)
         self._cache = ResponseCache(cache)
-        self._client = CachedClient(self.paid, self._cache)
+        self.shared = CachedClient(self.paid, self._cache)
 
     @property
     def spent(self) -> Spend:  # type: ignore[override]
@@ -112,7 +112,7 @@ class ApiModel(Model):
 
     def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
         """The client that all episodes share."""
-        return self._client
+        return self.shared
 
     def clean(self, text: str) -> str:
         """``text`` with the key blotted out, wherever it came from."""
