@@ -4,7 +4,9 @@
 a case. Rounds alternate (A B C A B C ...) in one process; a ratio is the median over rounds of
 rival seconds / our seconds, with its range. Texts are the distinct lines of real logs where
 ``../shared/data`` has some, else a generated corpus; nothing is deduplicated for anyone.
-Rivals that are not installed are left out.
+Rivals that are not installed are left out. onnxruntime runs the model folder's own
+``onnx/model.onnx``, or what torch exports of it for the benchmark. The case ``bfloat16`` is ours in
+that type against ours and the rivals in float32, with its least cosine to ours in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import os
 import random
 import statistics
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ import numpy as np
 from pgv_jax.embed.local import minilm_folder, open_folder
 from pgv_jax.embed.text_mode import TextEncoder
 
+CASES = ("bulk", "decision-1", "decision-7", "bfloat16")
 Encode = Callable[[list[str]], np.ndarray]
 SENTENCES = (
     "the agent opens a fridge and takes one potato then cools it near the desk but nothing happens "
@@ -64,13 +69,19 @@ def torch_rival(folder: Path) -> Encode | None:
 
 
 def onnx_rival(folder: Path, ours: TextEncoder) -> Encode | None:
-    """onnxruntime on ``FOLDER/onnx/model.onnx``, in batches of 32 sorted by length."""
-    path = folder / "onnx" / "model.onnx"
-    if importlib.util.find_spec("onnxruntime") is None or not path.exists():
+    """onnxruntime on the model's ONNX form, in batches of 32 sorted by length, mean pooling."""
+    if importlib.util.find_spec("onnxruntime") is None:
         return None
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    path = folder / "onnx" / "model.onnx"
+    with tempfile.TemporaryDirectory() as temporary:
+        if not path.exists():
+            if importlib.util.find_spec("onnxscript") is None:
+                return None
+            path = Path(temporary) / "model.onnx"
+            export_onnx(folder, path)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = {entry.name for entry in session.get_inputs()}
 
     def encode(texts: list[str]) -> np.ndarray:
@@ -90,6 +101,46 @@ def onnx_rival(folder: Path, ours: TextEncoder) -> Encode | None:
         return vectors
 
     return encode
+
+
+def export_onnx(folder: Path, path: Path) -> None:
+    """Write last hidden states of a BERT folder as ONNX with free batch and length, by torch."""
+    import torch
+    from transformers import AutoModel
+
+    class Hidden(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModel.from_pretrained(folder, local_files_only=True)
+
+        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+            return self.model(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).last_hidden_state
+
+    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=2, max=512)
+    ids = torch.ones(3, 16, dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Hidden().eval(),
+            (ids, ids, 0 * ids),
+            path,
+            input_names=["input_ids", "attention_mask", "token_type_ids"],
+            output_names=["last_hidden_state"],
+            dynamic_shapes=({0: batch, 1: length},) * 3,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def flags() -> list[str]:
+    """Which bfloat16 instructions the CPU has; amx_bf16 is a matrix unit, avx512_bf16 is none."""
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return []
+    return sorted({"amx_bf16", "avx512_bf16"} & set(words))
 
 
 def measure(systems: dict[str, Encode], texts: list[str], rounds: int) -> dict[str, Any]:
@@ -112,6 +163,7 @@ def measure(systems: dict[str, Encode], texts: list[str], rounds: int) -> dict[s
             "ours_is_faster_by": round(statistics.median(ratios), 3),
             "range": [round(min(ratios), 3), round(max(ratios), 3)],
             "max_abs_difference": float(np.abs(vectors[name] - vectors["ours"]).max()),
+            "least_cosine": round(float((vectors[name] * vectors["ours"]).sum(1).min()), 6),
         }
     return found
 
@@ -122,6 +174,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="a model folder; default: MiniLM's package")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     options = parser.parse_args()
     folder = options.folder or minilm_folder()
     ours = open_folder(folder, "benchmark", plain_tokenizer=options.folder is None)
@@ -137,9 +190,11 @@ def main() -> None:
         "bulk": (texts, options.rounds),
         "decision-1": (texts[:1], 3 * options.rounds),
         "decision-7": (sorted(texts, key=len)[len(texts) // 2 :][:7], 3 * options.rounds),
+        "bfloat16": (texts, options.rounds),
     }
     packages = ("jax", "torch", "sentence-transformers", "onnxruntime", "transformers")
-    for name, (part, rounds) in cases.items():
+    for name in options.cases:
+        part, rounds = cases[name]
         load = os.getloadavg()[0]
         line = {
             "case": name,
@@ -147,8 +202,9 @@ def main() -> None:
             "texts": len(part),
             "source": source,
             "rounds": rounds,
-            "systems": measure(systems, part, rounds),
+            "systems": measure(systems | extra(name, folder, options), part, rounds),
             "recompilations": ours.compilations - warm,
+            "bfloat16_instructions": flags(),
             "load_before": round(load, 2),
             "contended": load > 1,
             "cores": os.cpu_count(),
@@ -156,6 +212,18 @@ def main() -> None:
         }
         print(json.dumps(line))
         sys.stdout.flush()
+
+
+def extra(case: str, folder: Path, options: argparse.Namespace) -> dict[str, Encode]:
+    """What only one case compares with."""
+    if case != "bfloat16":
+        return {}
+    encoder = open_folder(
+        folder, "benchmark", "dtype=bfloat16", plain_tokenizer=options.folder is None
+    )
+    assert isinstance(encoder, TextEncoder)
+    encoder.warm_up()
+    return {"ours_bfloat16": encoder.encode}
 
 
 def _version(package: str) -> str | None:
