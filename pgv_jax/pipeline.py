@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,8 @@ class Prepared:
     held_out: Table | None
     encoder: Encoder
     store: EmbeddingStore
+    notes: Mapping[str, str] | None = None
+    """Whose progress notes the observations are ({model, prompt}), where `pgv summarize` ran."""
 
 
 def store_of(config: Config) -> Path:
@@ -78,12 +80,13 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
     splits = [split for split in ("train", "val") if split in info["splits"]]
     if "train" not in splits:
         raise PgvError(f"Dataset {config.data.dataset} has no training episodes.")
+    notes = None
     with distributed.writer_first():
         if distributed.is_writer():
-            tables = _tables(config, folder, splits, info["fingerprint"], store, encoder, bar)
+            tables, notes = _tables(config, folder, splits, info["fingerprint"], store, encoder, bar)
         else:  # what this process reads of the training table, the learner verifies
             tables = {split: Table.open(folder / split, split != "train") for split in splits}
-    return Prepared(tables["train"], tables.get("val"), encoder, store)
+    return Prepared(tables["train"], tables.get("val"), encoder, store, notes)
 
 
 def _tables(
@@ -94,10 +97,13 @@ def _tables(
     store: EmbeddingStore,
     encoder: Encoder,
     bar: Bar,
-) -> dict[str, Table]:
+) -> tuple[dict[str, Table], Mapping[str, str] | None]:
+    """The tables by split, and whose notes the observations are, if they are a model's."""
     tables: dict[str, Table] = {}
+    notes: Mapping[str, str] | None = None
     for split in splits:
         episodes = list(read_episodes(config.data.dataset, split))
+        notes = notes or next((e.metadata.get("notes") for e in episodes), None)
         texts = texts_of(episodes, config.texts.history)
         missing = len(store.missing(texts))
         if missing:
@@ -114,7 +120,7 @@ def _tables(
             data_fingerprint=fingerprint,
             dtype=config.data.dtype,
         )
-    return tables
+    return tables, notes
 
 
 def _check_mode(encoder: Encoder, history: History) -> None:
@@ -170,7 +176,7 @@ def fit(
     manifest: dict[str, Any] = {
         "critic": trained.spec.to_json(),
         "encoder": {**table["encoder"], "describe": prepared.encoder.describe()},
-        "texts": table["texts"],
+        "texts": {**table["texts"], **({"notes": prepared.notes} if prepared.notes else {})},
         "objective": config.objective.model_dump(),
         "goals": config.goals.model_dump(),
         "heads": list(OBJECTIVES[config.objective.name].heads),

@@ -16,10 +16,15 @@ from pgv_jax.cli.evaluate import evaluate
 from pgv_jax.cli.score import score
 from pgv_jax.config import Config, load_config
 from pgv_jax.data.episodes import write_dataset
+from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.data.texts import EPISODE, SUCCESS, observation_text, thought_text
 from pgv_jax.embed.episode_mode import EpisodeEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.pipeline import fit, prepare
+from pgv_jax.rollout.client import Request
+from pgv_jax.rollout.config import ApiConfig, RolloutConfig
+from pgv_jax.rollout.scripted_server import ScriptedServer
+from pgv_jax.rollout.summarize import summarize
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.types import Candidate, Episode, Step
 from pgv_jax.value import ValueFunction
@@ -160,6 +165,54 @@ def test_a_bare_observation_is_no_prefix(artifact: Path, tmp_path: Path) -> None
             [str(artifact), "--in", str(pairs), "--out", str(tmp_path / "out.jsonl")],
             catch_exceptions=False,
         )
+
+
+def test_a_critic_of_notes_has_the_model_write_them_as_it_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def policy(request: Request, index: int) -> str:
+        if "You keep the progress note" in str(request.messages[0]["content"]):
+            asked = str(request.messages[-1]["content"])
+            return "Noted: " + asked.rpartition("What it saw then:\n")[2]
+        return "Thought: I go on.\nAction: go right"
+
+    monkeypatch.setenv("TEST_KEY", "sk-secret-of-the-test")
+    monkeypatch.setitem(TASKS, "corridor", "tests.rollout.toy:Corridor")
+    config = tmp_path / "rollout.yaml"
+    with ScriptedServer(policy) as server:
+        api = ApiConfig(base_url=f"{server.url}/v1", key_env="TEST_KEY")
+        asked = RolloutConfig(client="openai:scripted", api=api)
+        noted, _ = summarize(EPISODES[:8], asked, tmp_path / "answers")
+        write_dataset(tmp_path / "notes", noted)
+        learning = settings(tmp_path / "notes", "hash:8", 1)
+        artifact = fit(learning, prepare(learning, tmp_path / "tables"), tmp_path / "run")
+        assert artifacts.load(artifact).manifest["texts"]["notes"]["model"] == "scripted"
+        config.write_text(
+            "task: {name: corridor}\nstrategy: best-of-n\ncandidates: 2\nclient: openai:scripted\n"
+            f"api: {{base_url: '{server.url}/v1', key_env: TEST_KEY}}\nartifact: {artifact}\n"
+        )
+        seen: list[str] = []
+        q = ValueFunction.q
+
+        def watched(self: ValueFunction, task: str, observation: str, *more: Any) -> np.ndarray:
+            seen.append(observation)
+            return q(self, task, observation, *more)
+
+        monkeypatch.setattr(ValueFunction, "q", watched)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["rollout", str(config), "--out", str(tmp_path / "out")])
+        assert ended.value.code == 0, capsys.readouterr()
+    (first, *_) = read_jsonl(tmp_path / "out" / "episodes.jsonl")
+    assert first.steps[0].observation == "You are in room 0."
+    assert first.steps[0].metadata["note"] == "Noted: You are in room 0."
+    # A window of one past turn, of notes.
+    assert any(
+        text.startswith("Observation: Noted: You are in room 0") and "room 1" in text
+        for text in seen
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["rollout", str(config), "client=scripted:player", "--out", str(tmp_path / "no")])
+    assert ended.value.code == 2 and "writes none; choose an API model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

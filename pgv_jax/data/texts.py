@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pgv_jax.errors import PgvError
@@ -30,6 +32,7 @@ __all__ = [
     "sentences",
     "template_fingerprint",
     "thought_text",
+    "with_notes",
 ]
 
 EPISODE: Literal["episode"] = "episode"
@@ -97,6 +100,15 @@ def thought_text(observation: str, thought: str, history: History) -> str:
     The thought itself, or with ``EPISODE`` the prefix that it ends.
     """
     return join([*split(observation), SEGMENTS[2] + thought]) if history == EPISODE else thought
+
+
+def with_notes(episode: Episode, notes: Sequence[str]) -> Episode:
+    """The episode with ``notes`` (one a step and a final one) in place of its observations."""
+    *own, final = notes
+    steps = tuple(
+        replace(step, observation=note) for step, note in zip(episode.steps, own, strict=True)
+    )
+    return replace(episode, steps=steps, final_observation=final)
 
 
 def template_fingerprint(history: History) -> str:

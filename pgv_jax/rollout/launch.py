@@ -26,13 +26,15 @@ from pgv_jax.rollout.agent import Agent, Decider
 from pgv_jax.rollout.config import RolloutConfig, TaskConfig
 from pgv_jax.rollout.goals import SentenceIndex, training_sentences
 from pgv_jax.rollout.guide import GuidedAgent, strategy
-from pgv_jax.rollout.models import Model, open_model
+from pgv_jax.rollout.models import ApiModel, Model, open_model
 from pgv_jax.rollout.prompt import Prompt
 from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
 from pgv_jax.rollout.refine import PROMPTS, RefineOptions, Refiner
-from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, Progress, run_episodes
+from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, Note, Progress, run_episodes
 from pgv_jax.rollout.select import NEEDS_SCORES
 from pgv_jax.rollout.studies import GOAL_STEPS
+from pgv_jax.rollout.summarize import PROMPT as SUMMARY
+from pgv_jax.rollout.summarize import Summarizer
 from pgv_jax.tasks.base import TASKS, TextEnv, make_env
 from pgv_jax.types import Episode
 
@@ -59,6 +61,7 @@ class Rollout:
         self.value, encoder = self._critic()
         self.index = self._sentence_index(encoder)
         self.model: Model = open_model(settings, out, self.shard.suffix, self.shard.count)
+        self.note = self._note()
         self.path = out / f"episodes{self.shard.suffix}.jsonl"
         self.record = RunRecord(out / f"run{self.shard.suffix}.json", self.model.clean)
 
@@ -95,6 +98,7 @@ class Rollout:
                 max_steps=self._max_steps(),
                 critic_history=self.value.history if self.value is not None else 0,
                 model_history=self.settings.history,
+                note=self.note,
                 progress=on_episode,
                 on_decision=self.watch.decision,
                 client=self.model,
@@ -177,6 +181,19 @@ class Rollout:
             for size in sizes:
                 value.q(SUCCESS, SUCCESS, [SUCCESS] * size, [SUCCESS] * count)
         return value, encoder
+
+    def _note(self) -> Note | None:
+        """Who writes the progress notes that the critic reads, if it was trained on such."""
+        if self.value is None or "notes" not in self.value.manifest["texts"]:
+            return None
+        if not isinstance(self.model, ApiModel):
+            raise PgvError(
+                f"The critic {self.settings.artifact} was trained on progress notes of "
+                f"'{self.value.manifest['texts']['notes']['model']}', and "
+                f"'{self.settings.client}' writes none; choose an API model as client."
+            )
+        self.prompts[SUMMARY] = Prompt.load(SUMMARY, self.settings.prompts)
+        return Summarizer(self.model.shared, self.prompts[SUMMARY]).note
 
     def _store(self) -> Path:
         given = self.settings.store

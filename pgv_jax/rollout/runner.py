@@ -14,15 +14,15 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pgv_jax.data.jsonl import episode_to_json, read_jsonl
-from pgv_jax.data.texts import History, observation_text, sentences
+from pgv_jax.data.texts import History, observation_text, sentences, with_notes
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Decider, Decision, View
 from pgv_jax.rollout.client import ClientError
@@ -61,6 +61,9 @@ Progress = Callable[[int, int, Episode], None]
 """Called after each episode: (episodes done, episodes asked for, the episode)."""
 
 
+Note = Callable[[str, str, str, str], Awaitable[str]]
+"""``summarize.Summarizer.note``: (task, note before, action, observation) -> note."""
+
 OnDecision = Callable[[Decision], None]
 """Called after each decision, before it is acted on."""
 
@@ -73,14 +76,16 @@ async def play(
     max_steps: int = 0,
     critic_history: History = 0,
     model_history: int = 0,
+    note: Note | None = None,
     on_decision: OnDecision | None = None,
     stop: Stop | None = None,
 ) -> Episode:
     """Play one episode. ``max_steps`` 0: the environment's own limit alone.
 
     ``critic_history`` is the artifact's ``texts.history``; ``model_history`` is how many past
-    turns the model is shown. With a ``goal`` the model is told the goal, while the critic's task
-    field stays the task's.
+    turns the model is shown. ``note`` writes what a critic of notes reads in place of observations;
+    steps keep it in their metadata. With a ``goal`` the model is told the goal, while the critic's
+    task field stays the task's.
 
     Raises:
         Halted: ``stop`` has a cause; the decision that was under way has ended.
@@ -90,11 +95,16 @@ async def play(
     env.set_goal(spec.goal)
     steps: list[Step] = []
     task, reached = str(info["task"]), False
+    notes: list[str] = []
     terminated = truncated = False
     while not (terminated or truncated or reached):
         if stop is not None:
             stop.check()
         so_far = Episode(spec.episode_id, spec.task_id, task, tuple(steps), observation)
+        if note is not None:
+            before, action = (notes[-1], steps[-1].action) if steps else ("", "")
+            notes.append(await note(task, before, action, observation))
+            so_far = with_notes(so_far, notes)
         view = View(
             task=task,
             observation=observation,
@@ -112,7 +122,10 @@ async def play(
         if on_decision is not None:
             on_decision(decision)
         following, reward, terminated, truncated, info = env.step(decision.chosen.action)
-        steps.append(_step(observation, decision, float(reward), waited))
+        step = _step(observation, decision, float(reward), waited)
+        if notes:
+            step = replace(step, metadata={**step.metadata, "note": notes[-1]})
+        steps.append(step)
         observation = following
         reached = spec.goal is not None and spec.goal in sentences(observation)
         truncated = truncated or 0 < max_steps <= len(steps)
@@ -218,6 +231,7 @@ def run_episodes(
     max_steps: int = 0,
     critic_history: History = 0,
     model_history: int = 0,
+    note: Note | None = None,
     progress: Progress | None = None,
     on_decision: OnDecision | None = None,
     client: AbstractAsyncContextManager[Any] | None = None,
@@ -243,6 +257,7 @@ def run_episodes(
         max_steps=max_steps,
         critic_history=critic_history,
         model_history=model_history,
+        note=note,
         on_decision=on_decision,
         stop=crew.stop,
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pgv_jax.data.texts import sentences
+from pgv_jax.data.texts import sentences, with_notes
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.client import Client, ClientError
 from pgv_jax.rollout.config import RolloutConfig
@@ -70,19 +70,15 @@ class Summarizer:
             stop.check()
         final = await self.note(episode.task, note, action, episode.final_observation)
         steps = tuple(
-            replace(
-                step,
-                observation=said,
-                metadata={**step.metadata, "observation": step.observation},
-            )
-            for step, said in zip(episode.steps, notes, strict=True)
+            replace(step, metadata={**step.metadata, "observation": step.observation})
+            for step in episode.steps
         )
         about = {
             "notes": {"model": self.client.model, "prompt": self.prompt.version},
             "final_observation": episode.final_observation,
         }
-        metadata = {**episode.metadata, **about}
-        return replace(episode, steps=steps, final_observation=final, metadata=metadata)
+        kept = replace(episode, steps=steps, metadata={**episode.metadata, **about})
+        return with_notes(kept, [*notes, final])
 
 
 def parse_note(text: str) -> str | None:
