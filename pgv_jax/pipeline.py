@@ -83,7 +83,9 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
     notes = None
     with distributed.writer_first():
         if distributed.is_writer():
-            tables, notes = _tables(config, folder, splits, info["fingerprint"], store, encoder, bar)
+            tables, notes = _tables(
+                config, folder, splits, info["fingerprint"], store, encoder, bar
+            )
         else:  # what this process reads of the training table, the learner verifies
             tables = {split: Table.open(folder / split, split != "train") for split in splits}
     return Prepared(tables["train"], tables.get("val"), encoder, store, notes)

@@ -1,11 +1,13 @@
 """The value function at run time: texts in, scores out, through one jitted scorer.
 
 Texts are embedded by the artifact's own encoder, each once, and looked up in a store where one is
-given. Shapes are padded to powers of two, so that a decision meets a shape that is compiled.
+given. Shapes are padded to powers of two, so that a decision meets a shape that is compiled. The
+first layer is additive, so its part on the task and the goals, which an episode shares, is kept.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,14 +25,17 @@ from pgv_jax.data.texts import EPISODE, History, thought_text
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from pgv_jax.types import FIELDS
 
 HEADS = ("sigmoid", "linear")
 PAIRS = 1024
 """Pairs scored in one call; the last call is padded to a power of two."""
 
-
 UNSAVED = 512
 """New vectors that may wait in memory before they are written to the store."""
+
+CONTEXTS = 256
+"""Tasks, each with its goals, whose part of the first layer is kept."""
 
 
 class ValueFunction:
@@ -60,36 +65,12 @@ class ValueFunction:
         self._known: dict[str, np.ndarray] = {}
         self._unsaved: list[str] = []
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
-        graph, shapes = nnx.split(critic)
-        _check_params(artifact, nnx.to_pure_dict(shapes))
-        params = jax.tree.map(jnp.asarray, artifact.params)
-
-        def grid(head: Head, base: dict, rows: dict, goals_GD: jax.Array) -> jax.Array:
-            h_REH = head.project(base)[None]
-            if rows:
-                h_REH = h_REH + head.project(rows)
-            h_RGEH = h_REH[:, None] + head.project({"goal": goals_GD})[None]
-            return link(head.finish(h_RGEH), self._spec.head).mean(0)
-
-        def q(params: Any, task_D: Any, obs_D: Any, thought_ND: Any, goal_GD: Any) -> jax.Array:
-            head = nnx.merge(graph, nnx.State(params)).q
-            base = {"task": task_D, "observation": obs_D}
-            return grid(head, base, {"thought": thought_ND}, goal_GD)
-
-        def v(params: Any, task_D: Any, obs_D: Any, goal_GD: Any) -> jax.Array:
-            head = nnx.merge(graph, nnx.State(params)).v
-            return grid(head, {"task": task_D, "observation": obs_D}, {}, goal_GD)[0]
-
-        def pairs(name: str) -> Any:
-            def score(params: Any, inputs: dict) -> jax.Array:
-                head = getattr(nnx.merge(graph, nnx.State(params)), name)
-                return link(head(inputs), self._spec.head).mean(0)
-
-            return jax.jit(score)
-
-        self._params = params
-        self._q, self._v = jax.jit(q), jax.jit(v)
-        self._pairs = {name: pairs(name) for name in ("q", "v")}
+        _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
+        self._heads = {
+            name: _CompiledHead(getattr(critic, name), artifact.params[name], self._spec.head)
+            for name in ("q", "v")
+        }
+        self._context = functools.lru_cache(CONTEXTS)(self._new_context)
 
     @classmethod
     def load(
@@ -120,10 +101,9 @@ class ValueFunction:
         if not thoughts or not goals:
             return np.zeros((len(thoughts), len(goals)), np.float32)
         self.embed([task, observation, *thoughts, *goals], live=True)
-        thought_ND, goal_GD = self._padded(thoughts), self._padded(goals)
-        task_D, obs_D = self._known[task], self._known[observation]
-        scores = self._q(self._params, task_D, obs_D, thought_ND, goal_GD)
-        return np.asarray(scores)[: len(thoughts), : len(goals)]
+        rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
+        scores_NG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
+        return scores_NG[: len(thoughts), : len(goals)]
 
     def v(self, task: str, observation: str, goals: Sequence[str]) -> np.ndarray:
         """V of every goal: float32 [G]."""
@@ -131,8 +111,9 @@ class ValueFunction:
         if not goals:
             return np.zeros(0, np.float32)
         self.embed([task, observation, *goals], live=True)
-        task_D, obs_D = self._known[task], self._known[observation]
-        return np.asarray(self._v(self._params, task_D, obs_D, self._padded(goals)))[: len(goals)]
+        rows = {"observation": self._known[observation][None]}
+        scores_1G = self._heads["v"].grid(self._context("v", task, tuple(goals)), rows)
+        return scores_1G[0, : len(goals)]
 
     def q_pairs(
         self,
@@ -157,6 +138,28 @@ class ValueFunction:
     def likelihoods(self, scores_NG: np.ndarray, goals: Sequence[str]) -> np.ndarray:
         """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""
         return likelihoods(self.manifest, scores_NG, goals)
+
+    def warm_up(self, thoughts: int, goals: int) -> None:
+        """Compile what ``q`` of at most so many thoughts and goals can meet.
+
+        An encoder that compiles shapes, too, is warmed for as many texts as one such call has.
+        """
+        if hasattr(self._encoder, "warm_up"):
+            self._encoder.warm_up(2 + thoughts + goals)
+        self._trained("q")
+        nothing_D = np.zeros(self._spec.dim, np.float32)
+        for size_G in _sizes(goals):
+            context_GEH = self._heads["q"].context(nothing_D, np.tile(nothing_D, (size_G, 1)))
+            for size_N in _sizes(thoughts):
+                thought_ND = np.tile(nothing_D, (size_N, 1))
+                rows = {"observation": nothing_D[None], "thought": thought_ND}
+                self._heads["q"].grid(context_GEH, rows)
+
+    @property
+    def compilations(self) -> int:
+        """How many shapes were compiled so far, by the heads and by an encoder that counts."""
+        own = sum(head.compilations for head in self._heads.values())
+        return own + getattr(self._encoder, "compilations", 0)
 
     def embed(self, texts: Iterable[str], *, live: bool = False) -> None:
         """Make texts known: from memory, else from the store, else by the encoder.
@@ -202,14 +205,16 @@ class ValueFunction:
         for start in range(0, len(fields["task"]), PAIRS):
             part = {name: texts[start : start + PAIRS] for name, texts in fields.items()}
             inputs = {name: self._padded(texts) for name, texts in part.items()}
-            scores = np.asarray(self._pairs[name](self._params, inputs))
+            scores = self._heads[name].pairs(inputs)
             out.append(scores[: len(part["task"])])
         return np.concatenate(out) if out else np.zeros(0, np.float32)
 
+    def _new_context(self, name: str, task: str, goals: tuple[str, ...]) -> jax.Array:
+        return self._heads[name].context(self._known[task], self._padded(goals))
+
     def _padded(self, texts: Sequence[str]) -> np.ndarray:
         """Stack the vectors of texts, with rows of zeros up to a power of two."""
-        size = 1 << (len(texts) - 1).bit_length()
-        out = np.zeros((size, self._spec.dim), np.float32)
+        out = np.zeros((_sizes(len(texts))[-1], self._spec.dim), np.float32)
         for row, text in zip(out, texts, strict=False):
             row[:] = self._known[text]
         return out
@@ -233,6 +238,68 @@ def _live(encoder: Encoder) -> Callable[[Sequence[str]], np.ndarray]:
             f"'{encoder.name}' is none. Train again."
         )
     return encoder.reader().encode
+
+
+class _CompiledHead:
+    """One head and its compiled functions; arrays in and out, [E, H] as ``Head.project`` has it."""
+
+    def __init__(self, head: Head, params: dict[str, Any], linked: str):
+        graph = nnx.graphdef(head)
+        self.compilations = 0
+        self._params = jax.tree.map(jnp.array, _width_first(params))
+
+        def opened(params: Any) -> Head:
+            self.compilations += 1  # this line runs where a new shape is traced
+            opened: Head = nnx.merge(graph, nnx.State(_width_first(params)))
+            return opened
+
+        def context(params: Any, task_1D: jax.Array, goal_GD: jax.Array) -> jax.Array:
+            return opened(params).project({"task": task_1D, "goal": goal_GD})
+
+        def grid(params: Any, context_GEH: jax.Array, rows: dict[str, jax.Array]) -> jax.Array:
+            head = opened(params)
+            h_RGEH = head.project(rows)[:, None] + context_GEH[None]
+            return link(head.finish(h_RGEH), linked).mean(0)
+
+        def pairs(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
+            return link(opened(params)(inputs), linked).mean(0)
+
+        self._context, self._grid, self._pairs = jax.jit(context), jax.jit(grid), jax.jit(pairs)
+
+    def context(self, task_D: np.ndarray, goal_GD: np.ndarray) -> jax.Array:
+        """The first layer's part on a task and goals: [G, E, H], on the device."""
+        return self._context(self._params, task_D[None], goal_GD)
+
+    def grid(self, context_GEH: jax.Array, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Values of every row for every goal of the context: [R, G].
+
+        ``rows`` holds [R, D] or [1, D] for each other field.
+        """
+        return np.asarray(self._grid(self._params, context_GEH, rows))
+
+    def pairs(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Values of aligned rows, [B, D] a field: [B]."""
+        return np.asarray(self._pairs(self._params, inputs))
+
+
+def _width_first(params: dict[str, Any]) -> dict[str, Any]:
+    """Swap the first two axes of the fields' kernels, [E, D, H] <-> [D, E, H].
+
+    Kept as [D, E, H], a kernel is one matrix for all members and is multiplied where it lies;
+    kept as [E, D, H], it is copied in every call.
+    """
+    swapped = dict(params)
+    for name, value in params.items():
+        if name in FIELDS:
+            swapped[name] = {"kernel": value["kernel"].transpose(1, 0, 2)}
+        elif isinstance(value, dict):
+            swapped[name] = _width_first(value)
+    return swapped
+
+
+def _sizes(count: int) -> list[int]:
+    """The powers of two that up to ``count`` rows are padded to."""
+    return [1 << power for power in range((count - 1).bit_length() + 1)]
 
 
 def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:

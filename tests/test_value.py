@@ -309,3 +309,42 @@ def test_a_manifest_that_makes_no_critic_is_refused(damaged, change, named):
     copy = damaged(change)
     said = refusal(copy)
     assert str(copy) in said and named in said
+
+
+# What a decision costs
+
+
+def test_a_warm_value_function_compiles_nothing_in_a_decision(folder):
+    fresh = ValueFunction.load(folder)
+    assert fresh.compilations == 0
+    fresh.warm_up(thoughts=5, goals=3)
+    warm = fresh.compilations
+    for thoughts in range(1, 6):
+        for goals in range(1, 4):
+            fresh.q(f"Task {goals}.", SEEN, THOUGHTS[:thoughts], GOALS[:goals])
+    assert fresh.compilations == warm
+    fresh.q(TASK, SEEN, [f"I try door {i}." for i in range(9)], GOALS)
+    assert fresh.compilations == warm + 1
+
+
+def test_what_is_kept_of_a_task_and_goals_is_theirs_alone(folder, value):
+    fresh = ValueFunction.load(folder)
+    for task in (TASK, "Find the lamp.", TASK):
+        for goals in (GOALS, GOALS[::-1], GOALS[:2]):
+            got = fresh.q(task, SEEN, THOUGHTS, goals)
+            tasks, seen = [task] * len(goals), [SEEN] * len(goals)
+            for thought, row in zip(THOUGHTS, got, strict=True):
+                wanted = value.q_pairs(tasks, seen, [thought] * len(goals), goals)
+                np.testing.assert_allclose(row, wanted, atol=1e-6)
+
+
+def test_an_encoder_that_compiles_is_warmed_with_the_heads(folder):
+    class Compiling(HashEncoder):
+        compilations = 0
+
+        def warm_up(self, texts: int) -> None:
+            self.compilations += texts
+
+    fresh = ValueFunction.load(folder, encoder=Compiling(D))
+    fresh.warm_up(thoughts=1, goals=1)
+    assert fresh.compilations == 4 + 2  # texts of one call; a context and a grid

@@ -176,10 +176,8 @@ class Rollout:
         encoder = open_encoder(artifacts.load(settings.artifact).manifest["encoder"]["name"])
         value = ValueFunction.load(settings.artifact, store=self._store(), encoder=encoder)
         most = settings.candidates if strategy(settings.strategy).several else 1
-        sizes = [1 << power for power in range((most - 1).bit_length() + 1)]
-        for count in {max(1, len(settings.goals)), 2 * settings.refine.goals}:
-            for size in sizes:
-                value.q(SUCCESS, SUCCESS, [SUCCESS] * size, [SUCCESS] * count)
+        value.warm_up(most, max(1, len(settings.goals), 2 * settings.refine.goals))
+        value.q(SUCCESS, SUCCESS, [SUCCESS], [SUCCESS])
         return value, encoder
 
     def _note(self) -> Note | None:
