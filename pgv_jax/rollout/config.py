@@ -91,9 +91,9 @@ class RolloutConfig(_Section):
     )
     api: ApiConfig = ApiConfig()
     strategy: str = Field("react", description=" | ".join(STRATEGIES))
-    scores: Literal["critic", "shuffled", "constant", "none", "guess", "scalar", "oracle"] = Field(
-        "critic", description="whose numbers guide; all but critic are controls or bounds"
-    )
+    scores: Literal[
+        "critic", "shuffled", "mismatched", "constant", "none", "guess", "scalar", "oracle"
+    ] = Field("critic", description="whose numbers guide; all but critic are controls or bounds")
     candidates: int = Field(6, ge=1, description="proposals a step, where several are wanted")
     artifact: str | None = Field(None, description="folder of the critic")
     store: str | None = Field(None, description="embeddings; default OUT/embeddings")
@@ -149,5 +149,5 @@ class RolloutConfig(_Section):
     @property
     def needs_critic(self) -> bool:
         """Whether a number of the critic's is asked for anywhere."""
-        shown = strategy(self.strategy).refined and self.scores in ("critic", "shuffled", "scalar")
-        return shown or self.selector in NEEDS_SCORES
+        asked = self.scores in ("critic", "shuffled", "mismatched", "scalar")
+        return (strategy(self.strategy).refined and asked) or self.selector in NEEDS_SCORES

@@ -20,6 +20,7 @@ import numpy as np
 
 from pgv_jax import __version__
 from pgv_jax import artifact as artifacts
+from pgv_jax.calibration import calibrator_of
 from pgv_jax.data.texts import SUCCESS
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Agent, Decider
@@ -175,6 +176,8 @@ class Rollout:
 
         encoder = open_encoder(artifacts.load(settings.artifact).manifest["encoder"]["name"])
         value = ValueFunction.load(settings.artifact, store=self._store(), encoder=encoder)
+        if strategy(settings.strategy).refined and settings.refine.numbers == "calibrated":
+            self._check_calibration(value)
         most = settings.candidates if strategy(settings.strategy).several else 1
         value.warm_up(most, max(1, len(settings.goals), 2 * settings.refine.goals))
         value.q(SUCCESS, SUCCESS, [SUCCESS], [SUCCESS])
@@ -192,6 +195,15 @@ class Rollout:
             )
         self.prompts[SUMMARY] = Prompt.load(SUMMARY, self.settings.prompts)
         return Summarizer(self.model.shared, self.prompts[SUMMARY]).note
+
+    def _check_calibration(self, value: ValueFunction) -> None:
+        """A model may imagine any sentence; a goal-free critic is asked for success alone."""
+        goal = SUCCESS if self.settings.scores == "scalar" else ""
+        if calibrator_of(value.manifest, goal) is None:
+            raise PgvError(
+                f"{self.settings.artifact} has no calibration for the goals that are shown; fit "
+                "one with `pgv evaluate`, or give refine.numbers=raw or rank."
+            )
 
     def _store(self) -> Path:
         given = self.settings.store
@@ -242,7 +254,11 @@ class Rollout:
         if not chosen.refined:
             return agent
         refiner = Refiner(
-            client, self.value.q if self.value else None, self._refine_options(), index=self.index
+            client,
+            self.value.q if self.value else None,
+            self._refine_options(),
+            likelihoods=self.value.likelihoods if self.value else _as_they_are,
+            index=self.index,
         )
         return GuidedAgent(agent, refiner)
 
@@ -300,6 +316,11 @@ def _goals(
     for goal in (goals[i * len(goals) // count] for i in range(count)):  # evenly over the tasks
         about[goal.task_id].append((goal.sentence, goal.kind))
     return about
+
+
+def _as_they_are(scores_G: np.ndarray, goals: Sequence[str]) -> np.ndarray:
+    """Numbers that are not the critic's, such as a model's guesses, have no calibration."""
+    return scores_G
 
 
 def _parameters(name: str) -> list[str]:

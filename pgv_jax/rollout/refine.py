@@ -8,10 +8,12 @@ thought as it was proposed, and is counted.
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +38,9 @@ from pgv_jax.rollout.words import (
 from pgv_jax.types import Candidate
 
 PROMPTS = ("goals", "refine", "refine_act", "guess")
+
+Likelihoods = Callable[..., np.ndarray]
+"""(scores [G], goals=) -> likelihoods [G]; ``ValueFunction.likelihoods`` is one."""
 
 
 class Situation(Protocol):
@@ -147,16 +152,19 @@ class _FallBackError(Exception):
 class Refiner:
     """Refines candidates; ``counts`` holds outcomes, reasons of fallbacks and malformed answers.
 
-    ``scorer`` is ``ValueFunction.q`` or anything of its form; the sources "none" and "guess" go
-    without one.
+    ``scorer`` is ``ValueFunction.q`` or anything of its form; the sources "none", "guess" and
+    "constant" go without one. ``likelihoods`` is what ``numbers="calibrated"`` shows. ``met`` holds
+    the thoughts that were looked at, in order: "mismatched" draws from them, so a refiner belongs
+    to one episode.
     """
 
     client: Client
     scorer: Scorer | None = None
     options: RefineOptions = field(default_factory=RefineOptions)
-    calibrate: Calibrate | None = None
+    likelihoods: Likelihoods | None = None
     index: SentenceIndex | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    met: dict[str, None] = field(default_factory=dict)
     _prompts: dict[str, Prompt] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -165,7 +173,7 @@ class Refiner:
             raise PgvError(f"Refinement with '{options.scores}' scores needs a critic.")
         if options.grounding != "off" and self.index is None:
             raise PgvError(f"Grounding '{options.grounding}' needs the training sentences.")
-        if options.numbers == "calibrated" and self.calibrate is None:
+        if options.numbers == "calibrated" and self.likelihoods is None:
             raise PgvError("Calibrated numbers need a calibration; show raw numbers or ranks.")
         self._prompts = {name: Prompt.load(name, options.prompts) for name in PROMPTS}
 
@@ -228,6 +236,7 @@ class _Work:
         thought = self.candidate.thought
         goals: tuple[Goal, ...] = ()
         for number in range(self.options.rounds):
+            self.refiner.met[thought] = None
             if self.options.scores == "scalar":
                 score_G, shown = self._scalar(thought)
             else:
@@ -268,7 +277,7 @@ class _Work:
         return ground(goals, self.refiner.index, self.options.grounding)
 
     async def _score(self, thought: str, goals: Sequence[Goal], number: int) -> np.ndarray:
-        """The critic's (or the model's own) scores of the goals, before any control: [G]."""
+        """The critic's (or the model's own) scores of the goals, before they are dealt: [G]."""
         if self.options.scores == "guess":
             lines = "\n".join(f"- {goal.text}" for goal in goals)
             return await self._ask(
@@ -281,12 +290,21 @@ class _Work:
             )
         if self.refiner.scorer is None:
             return np.full(len(goals), np.nan)
+        if self.options.scores == "mismatched":
+            if len(self.refiner.met) == 1:
+                return np.full(len(goals), 0.5)
+            seed = request_seed(self.situation.seed, "other", number, self.situation.observation)
+            thought = random.Random(f"other/{seed}").choice(list(self.refiner.met))
         return self._critic(thought, [goal.text for goal in goals])
 
     def _scalar(self, thought: str) -> tuple[np.ndarray, str]:
         score_G = self._critic(thought, [self.options.success_goal])
-        numbers, calibrate = self.options.numbers, self.refiner.calibrate
-        return score_G, scalar_in_words(float(score_G[0]), numbers, calibrate)
+        calibrate = self._calibrate([self.options.success_goal])
+        return score_G, scalar_in_words(float(score_G[0]), self.options.numbers, calibrate)
+
+    def _calibrate(self, goals: Sequence[str]) -> Calibrate | None:
+        likelihoods = self.refiner.likelihoods
+        return None if likelihoods is None else partial(likelihoods, goals=goals)
 
     def _critic(self, thought: str, goals: list[str]) -> np.ndarray:
         scorer, situation = self.refiner.scorer, self.situation
@@ -304,7 +322,8 @@ class _Work:
     def _shown(self, goals: Sequence[Goal], score_G: np.ndarray, number: int) -> str:
         seed = request_seed(self.situation.seed, "deal", number, self.situation.observation)
         shown_G = deal(score_G, self.options.scores, seed)
-        return in_words(goals, shown_G, self.options.numbers, self.refiner.calibrate)
+        calibrate = self._calibrate([goal.text for goal in goals])
+        return in_words(goals, shown_G, self.options.numbers, calibrate)
 
     async def _act(self, thought: str) -> str:
         admissible = list(self.situation.admissible)

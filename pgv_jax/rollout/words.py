@@ -19,15 +19,17 @@ from pgv_jax.rollout.goals import Goal, read_object
 NUMBERS = ("raw", "calibrated", "rank")
 """How a number is shown: 0.73, 73 % after calibration, or "most likely" .. "least likely"."""
 
-SCORES = ("critic", "shuffled", "constant", "none", "guess", "scalar")
+SCORES = ("critic", "shuffled", "mismatched", "constant", "none", "guess", "scalar")
 """Where the numbers come from; all but the first are controls.
 
-shuffled: the critic's numbers, dealt to the goals at random; constant: 0.5 for all; none: goals
-without numbers; guess: the model's own estimates; scalar: one number for success, no goals.
+shuffled: the critic's numbers, dealt to the goals at random; mismatched: its numbers for a thought
+drawn from those looked at in this episode, so that they say nothing of this one; constant: 0.5 for
+all; none: goals without numbers; guess: the model's own estimates; scalar: one number for success,
+no goals.
 """
 
 Calibrate = Callable[[np.ndarray], np.ndarray]
-"""Scores in [0, 1] -> probabilities in [0, 1], fitted on held-out tasks."""
+"""Scores in [0, 1] of some goals -> their likelihoods, as fitted on held-out tasks."""
 
 
 def deal(score_G: np.ndarray, source: str, seed: int) -> np.ndarray:

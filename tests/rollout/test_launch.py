@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.rollout.config import RolloutConfig
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.record import Shard, alone
+from pgv_jax.rollout.words import SCORES
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.types import FIELDS
 from tests.rollout.toy import Corridor
@@ -114,7 +116,7 @@ def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path
     assert f"{len(steps)} of {len(steps)} decisions were unguided" in sentence
 
 
-@pytest.mark.parametrize("scores", ["critic", "shuffled", "scalar", "none", "constant", "guess"])
+@pytest.mark.parametrize("scores", SCORES)
 def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, critic, scores):
     run = rollout(
         tmp_path / "a",
@@ -125,7 +127,31 @@ def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, critic,
     records = [s.metadata["refinement"] for e in episodes for s in e.steps]
     assert {record["outcome"] for record in records} <= {"kept", "rewritten"}
     assert {e.metadata["arm"] for e in episodes} == {run.settings.arm}
-    assert (run.value is not None) == (scores in ("critic", "shuffled", "scalar"))
+    assert (run.value is not None) == (scores in ("critic", "shuffled", "mismatched", "scalar"))
+
+
+def test_calibrated_numbers_need_a_calibration_and_show_it(tmp_path, critic):
+    words = ["strategy=refine", "client=scripted:listener:2", "refine.goals=1"]
+    words += ["refine.numbers=calibrated", "task.repeats=1"]
+    with pytest.raises(PgvError, match="no calibration for the goals that are shown"):
+        rollout(tmp_path / "a", *words, f"artifact={critic}")
+    assert not (tmp_path / "a" / "episodes.jsonl").exists()
+    calibrated = tmp_path / "artifact"
+    shutil.copytree(critic, calibrated)
+    known = {"kind": "constant", "rate": 0.25}
+    artifact.annotate(calibrated, "calibration", {"outcomes": {SUCCESS: known}})
+    with pytest.raises(PgvError, match=r"refine\.numbers=raw or rank"):  # no other goal has one
+        rollout(tmp_path / "a", *words, f"artifact={calibrated}")
+    run = rollout(tmp_path / "b", *words, f"artifact={calibrated}", "scores=scalar")
+    rounds = [r for e in run.run() for s in e.steps for r in s.metadata["refinement"]["rounds"]]
+    assert {r["shown"] for r in rounds} == {"- The task will succeed: 25 %"}
+    artifact.annotate(calibrated, "calibration", {"states": known})
+    run = rollout(tmp_path / "c", *words, f"artifact={calibrated}")
+    rounds = [r for e in run.run() for s in e.steps for r in s.metadata["refinement"]["rounds"]]
+    assert rounds and all(r["shown"].count(" 25 %") == 2 for r in rounds)
+    guessed = rollout(tmp_path / "d", *words, "scores=guess").run()
+    shown = [s.metadata["refinement"]["rounds"][0]["shown"] for e in guessed for s in e.steps]
+    assert all(said.count(" %") == 2 for said in shown)  # its own percentages, as they are
 
 
 def test_goals_are_grounded_in_the_sentences_of_a_dataset(tmp_path, critic):

@@ -113,6 +113,7 @@ def wins(name: str, **options: object) -> int:
 def test_refining_with_the_critic_beats_no_critic_and_every_control() -> None:
     assert wins("refine") == wins("propose-and-refine") == wins("best-of-n") == 24
     others = {name: wins("refine", scores=name) for name in ("shuffled", "constant", "guess")}
+    others["mismatched"] = wins("refine", scores="mismatched")
     others |= {"react": wins("react"), "none": wins("refine", scores="none")}
     assert all(count <= 18 for count in others.values()), others
     assert others["constant"] == others["none"] == others["react"]
@@ -170,6 +171,46 @@ def test_first_goals_can_be_scored_again() -> None:
     refined, _ = refine(policy, fresh_goals=False)
     assert len(refined.rounds) == 2 and sum("imagining" in a for a in asked) == 1
     assert refined.rounds[0].goals is refined.rounds[1].goals
+
+
+def test_mismatched_numbers_are_those_of_any_thought_looked_at() -> None:
+    plans = [LEFT.thought, *(f"I go right {i}." for i in range(1, 9))]
+
+    def policy(request: Request, index: int) -> str:
+        system, user = (m["content"] for m in request.messages)
+        if "imagining" in system:
+            return json.dumps({"positive": [NEARER], "negative": [FARTHER]})
+        if "improve a plan" in system:
+            present = next(line for line in user.splitlines() if line.startswith("The plan: "))[10:]
+            return json.dumps({"decision": "rewrite", "thought": plans[plans.index(present) + 1]})
+        return "Action: go right"
+
+    def numbered(task: str, seen: str, thoughts: list[str], goals: list[str]) -> np.ndarray:
+        return np.full((1, len(goals)), 0.01 * plans.index(thoughts[0]))
+
+    options = RefineOptions(goals=1, rounds=8, scores="mismatched")
+    refiner = Refiner(ScriptedClient(policy), numbered, options)
+    told = asyncio.run(refiner.refine(view(), LEFT)).rounds
+    assert list(refiner.met) == [each.thought for each in told] == plans[:8]
+    assert told[0].scores == (0.5, 0.5)  # there is no other thought yet
+    whose = [round(100 * each.scores[0]) for each in told[1:]]
+    assert all(other <= number for number, other in enumerate(whose, 1))
+    assert whose != list(range(1, 8))
+    again = Refiner(ScriptedClient(policy), numbered, options)
+    assert asyncio.run(again.refine(view(), LEFT)).rounds == told
+
+
+def test_calibrated_numbers_are_likelihoods_of_the_goals_they_stand_beside() -> None:
+    def likelihoods(score_G: np.ndarray, goals: list[str]) -> np.ndarray:
+        return np.where([goal == NEARER for goal in goals], score_G / 2, 0.25)
+
+    options = RefineOptions(goals=1, numbers="calibrated")
+    refiner = Refiner(ScriptedClient(listener), scorer, options, likelihoods=likelihoods)
+    first = asyncio.run(refiner.refine(view(), LEFT)).rounds[0]
+    assert first.shown.splitlines() == [
+        f'- Good outcome: "{NEARER}" {100 * 0.9**2 / 2:.0f} %',
+        f'- Bad outcome: "{FARTHER}" 25 %',
+    ]
 
 
 def test_a_scalar_critic_shows_one_number_and_asks_for_no_goals() -> None:
