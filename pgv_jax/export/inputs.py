@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from pgv_jax.data.texts import FAILURE, SUCCESS, observation_text, sentences
+from pgv_jax.data.texts import FAILURE, SUCCESS, History, observation_text, sentences, thought_text
 from pgv_jax.errors import PgvError
 from pgv_jax.types import FIELDS, Episode
 from pgv_jax.value import ValueFunction
@@ -39,9 +39,9 @@ def logged(value: ValueFunction, episodes: Iterable[Episode]) -> dict[str, np.nd
     return {field: value.vectors([row[i] for row in rows]) for i, field in enumerate(FIELDS)}
 
 
-def _rows(episodes: Iterable[Episode], history: int) -> Iterator[tuple[str, ...]]:
+def _rows(episodes: Iterable[Episode], history: History) -> Iterator[tuple[str, ...]]:
     for episode in episodes:
         goals = cycle([SUCCESS, FAILURE, *sentences(episode.final_observation)])
         for t, step in enumerate(episode.steps):
             seen = observation_text(episode, t, history)
-            yield episode.task, seen, step.thought, next(goals)
+            yield episode.task, seen, thought_text(seen, step.thought, history), next(goals)

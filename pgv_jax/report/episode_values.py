@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pgv_jax.data.texts import SUCCESS, observation_text
+from pgv_jax.data.texts import SUCCESS, History, observation_text
 from pgv_jax.report.rows import Scorer
 from pgv_jax.report.story import chosen_place
 from pgv_jax.types import Episode
@@ -54,7 +54,7 @@ def scored(
     scorer: Scorer,
     goals: Sequence[str],
     *,
-    history: int,
+    history: History,
     heads: Sequence[str],
     name: str,
 ) -> Values:
