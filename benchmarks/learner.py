@@ -47,13 +47,17 @@ STEPS = 25
 
 @dataclass(frozen=True)
 class Case:
-    """What is learned on: width of the embeddings, hidden layers, batch, goals, precision."""
+    """What is learned on: width of the embeddings, hidden layers, batch, goals, precision.
+
+    ``tasks`` distinct ones recur over the episodes, as in most logs; 0: each episode has its own.
+    """
 
     dim: int
     hidden: tuple[int, ...]
     batch: int
     goals: int = 1
     compute: str = "float32"
+    tasks: int = 50
     against: tuple[str, ...] = ("host", "scan")
 
     @property
@@ -61,21 +65,24 @@ class Case:
         """Such as ``D384 64x2 B256``."""
         shape = f"{self.hidden[0]}x{len(self.hidden)}"
         extra = f" G{self.goals}" if self.goals > 1 else ""
-        return f"D{self.dim} {shape} B{self.batch}{extra} {self.compute}"
+        own = "" if self.tasks else " own tasks"
+        return f"D{self.dim} {shape} B{self.batch}{extra} {self.compute}{own}"
 
 
 CASES = (
     Case(384, (64, 64), 256),
+    Case(384, (64, 64), 256, tasks=0),
     Case(384, (64, 64), 1024),
     Case(384, (512, 512, 512), 256),
     Case(384, (512, 512, 512), 1024),
+    Case(384, (512, 512, 512), 1024, tasks=0),
     Case(4096, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (512, 512, 512), 1024, compute="bfloat16", against=("ours float32",)),
 )
 
 
-def generated(rows: int, dim: int, folder: Path) -> Table:
+def generated(rows: int, dim: int, tasks: int, folder: Path) -> Table:
     """A table of ``rows`` distinct observations in episodes of ``STEPS`` steps, random vectors."""
     rng = np.random.default_rng(0)
 
@@ -87,17 +94,19 @@ def generated(rows: int, dim: int, folder: Path) -> Table:
     for e in range(rows // (STEPS + 1)):
         steps = tuple(Step(f"Place {e}-{t}.", f"I go on from {e}-{t}.", "go") for t in range(STEPS))
         last = f"Place {e}-{STEPS}."
-        episodes.append(Episode(f"{e}", f"{e}", f"Task {e}.", steps, last, success=e % 2 == 0))
+        episodes.append(
+            Episode(f"{e}", f"{e}", f"Task {e % (tasks or rows)}.", steps, last, success=e % 2 == 0)
+        )
     encoder = {"name": "random", "fingerprint": str(dim)}
     return build_table(
-        folder / f"{rows}-{dim}",
+        folder / f"{rows}-{dim}-{tasks}",
         episodes,
         lookup,
         split="train",
         shards=8,
         history=0,
         encoder=encoder,
-        data_fingerprint=str(rows),
+        data_fingerprint=f"{rows} {tasks}",
     )
 
 
@@ -188,7 +197,7 @@ def flat_data(table: Table) -> dict[str, np.ndarray]:
     for shard in table.shards:
         parts["obs"].append(shard.vectors[shard.row_obs])
         parts["thought"].append(shard.vectors[np.maximum(shard.row_thought, 0)])
-        parts["task"].append(shard.vectors[shard.episode_task[shard.row_episode]])
+        parts["task"].append(table.tasks[shard.episode_task[shard.row_episode]])
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
@@ -360,7 +369,8 @@ def main(rounds: int, seconds: float, rows: int, wanted: tuple[str, ...]) -> Non
         for case in CASES:
             if wanted and not any(part in case.name for part in wanted):
                 continue
-            table = generated(rows if case.dim < 1000 else rows // 4, case.dim, Path(folder))
+            count = rows if case.dim < 1000 else rows // 4
+            table = generated(count, case.dim, case.tasks, Path(folder))
             print(json.dumps(measure(case, table, rounds, seconds)), flush=True)
 
 

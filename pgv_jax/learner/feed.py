@@ -218,11 +218,9 @@ class StreamFeed:
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
         self._thread = ThreadPoolExecutor(1, "gather")
         self._ahead: tuple[tuple[int, int], Future] | None = None
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
         self._numbers = jax.jit(self._draws, static_argnums=2)
-        self._call = jax.jit(
-            self._updates, donate_argnums=0, out_shardings=(shardings, meshes.replicated(mesh))
-        )
+        self._abstract = abstract
+        self._calls: dict[int, Any] = {}
 
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
         """Calls of at most ``STREAM_BYTES`` of vectors each; the next is gathered meanwhile."""
@@ -234,7 +232,9 @@ class StreamFeed:
             following = step + size
             ahead = min(self._most, end - following) or min(self._most, length)
             self._prefetch(following, ahead)
-            state, metrics = self._call(state, self._tasks, vectors, drawn)
+            if size not in self._calls:
+                self._calls[size] = self._compiled(vectors, drawn)
+            state, metrics = self._calls[size](state, self._tasks, vectors, drawn)
             parts.append(metrics)
             step = following
         return state, jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
@@ -265,6 +265,16 @@ class StreamFeed:
 
         by_update = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (vectors, drawn))
         return jax.lax.scan(body, state, by_update)
+
+    def _compiled(self, vectors: Any, drawn: Draw) -> Any:
+        """The call on arrays like these, compiled ahead of its first use."""
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self._abstract)
+        jitted = jax.jit(
+            self._updates,
+            donate_argnums=0,
+            out_shardings=(shardings, meshes.replicated(self._mesh)),
+        )
+        return jitted.lower(self._abstract, self._tasks, vectors, drawn).compile()
 
     def _prefetch(self, step: int, size: int) -> None:
         if self._ahead is None or self._ahead[0] != (step, size):
