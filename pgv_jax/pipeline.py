@@ -18,7 +18,7 @@ import jax
 
 from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
-from pgv_jax.data.episodes import dataset_info, read_episodes
+from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.table import Table, build_table, texts_of
 from pgv_jax.data.texts import EPISODE, History
 from pgv_jax.embed.encoder import Encoder, open_encoder
@@ -27,6 +27,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives import OBJECTIVES
+from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
 
@@ -194,3 +195,24 @@ def fit(
     }
     os.makedirs(workdir, exist_ok=True)
     return artifacts.save(workdir / "artifact", trained.params, manifest)
+
+
+def refit(
+    manifest: Mapping[str, Any],
+    episodes: Sequence[Episode],
+    folder: Path,
+    store: Path,
+    bar: Bar = silent,
+) -> Path:
+    """Train the critic of a manifest again on other episodes; returns ``folder/artifact``.
+
+    Episodes carry their splits, which are kept; texts are embedded into ``store``.
+    """
+    if "config" not in manifest:
+        raise PgvError("The artifact does not say how it was trained; train it with `pgv train`.")
+    dataset = folder / "dataset"
+    write_dataset(dataset, episodes, overwrite=True)
+    tree = dict(manifest["config"])
+    tree["data"] = {**tree.get("data", {}), "dataset": str(dataset), "store": str(store)}
+    config = Config.model_validate(tree)
+    return fit(config, prepare(config, folder / "tables", bar), folder, bar)

@@ -123,6 +123,16 @@ class ValueFunction:
         goals: Sequence[str],
     ) -> np.ndarray:
         """Q of aligned lists: float32 [B]."""
+        return self.q_members(tasks, observations, thoughts, goals).mean(0)
+
+    def q_members(
+        self,
+        tasks: Sequence[str],
+        observations: Sequence[str],
+        thoughts: Sequence[str],
+        goals: Sequence[str],
+    ) -> np.ndarray:
+        """Q of aligned lists by each member of the ensemble: float32 [E, B]."""
         if len(observations) == len(thoughts):
             said = zip(observations, thoughts, strict=True)
             thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
@@ -133,7 +143,8 @@ class ValueFunction:
         self, tasks: Sequence[str], observations: Sequence[str], goals: Sequence[str]
     ) -> np.ndarray:
         """V of aligned lists: float32 [B]."""
-        return self._aligned("v", {"task": tasks, "observation": observations, "goal": goals})
+        fields = {"task": tasks, "observation": observations, "goal": goals}
+        return self._aligned("v", fields).mean(0)
 
     def likelihoods(self, scores_NG: np.ndarray, goals: Sequence[str]) -> np.ndarray:
         """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""
@@ -205,9 +216,10 @@ class ValueFunction:
         for start in range(0, len(fields["task"]), PAIRS):
             part = {name: texts[start : start + PAIRS] for name, texts in fields.items()}
             inputs = {name: self._padded(texts) for name, texts in part.items()}
-            scores = self._heads[name].pairs(inputs)
-            out.append(scores[: len(part["task"])])
-        return np.concatenate(out) if out else np.zeros(0, np.float32)
+            members_EB = self._heads[name].pairs(inputs)
+            out.append(members_EB[:, : len(part["task"])])
+        members = self._spec.ensemble if name == "q" else 1
+        return np.concatenate(out, axis=1) if out else np.zeros((members, 0), np.float32)
 
     def _new_context(self, name: str, task: str, goals: tuple[str, ...]) -> jax.Array:
         return self._heads[name].context(self._known[task], self._padded(goals))
@@ -262,7 +274,7 @@ class _CompiledHead:
             return link(head.finish(h_RGEH), linked).mean(0)
 
         def pairs(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
-            return link(opened(params)(inputs), linked).mean(0)
+            return link(opened(params)(inputs), linked)
 
         self._context, self._grid, self._pairs = jax.jit(context), jax.jit(grid), jax.jit(pairs)
 
@@ -278,7 +290,7 @@ class _CompiledHead:
         return np.asarray(self._grid(self._params, context_GEH, rows))
 
     def pairs(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Values of aligned rows, [B, D] a field: [B]."""
+        """Values of aligned rows by each member, [B, D] a field: [E, B]."""
         return np.asarray(self._pairs(self._params, inputs))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pgv_jax.data.texts import History
     from pgv_jax.embed.store import EmbeddingStore
     from pgv_jax.types import Episode
+
+NOT_ENOUGH = 3
+"""Exit status where ``--require`` asks for more than the verdict."""
 
 
 @click.command()
@@ -34,62 +38,121 @@ if TYPE_CHECKING:
     metavar="NAME=ARTIFACT",
     help="Another critic to judge beside it, such as monte_carlo=runs/mc/artifact.",
 )
+@click.option(
+    "--calibration",
+    type=click.Choice(["auto", "temperature", "platt", "isotonic", "none"]),
+    default="auto",
+    show_default=True,
+    help="Fitted on split val and kept in ARTIFACT; none keeps what ARTIFACT has.",
+)
+@click.option("--group", metavar="REGEX", help="What it finds in a task's id is the task's kind.")
+@click.option("--data-curve", is_flag=True, help="Also train on 10 and 30 % of the training tasks.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="What the verdict demands: auc, top1, worse, skill or ece.",
+)
+@click.option(
+    "--require",
+    type=click.Choice(["trust", "ranking"]),
+    help="Exit with 3 where the verdict is worse than this.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap and the folds.")
+@click.pass_context
 def evaluate(
+    context: click.Context,
     artifact: Path,
     dataset: Path,
     split: str,
     out: Path | None,
     store: Path | None,
     beside: Sequence[str],
+    calibration: str,
+    group: str | None,
+    data_curve: bool,
+    limits: Sequence[str],
+    require: str | None,
     seed: int,
 ) -> None:
     """Judge the critic ARTIFACT on tasks that it was not trained on.
 
-    Writes report.json and report.html, and prints what the critic adds over a constant, the step
-    index and logistic regression on the same embeddings, or that it adds nothing. A test without
-    enough data says "not testable".
+    Writes report.json and report.html, and prints whether to trust it: "trust", "trust for ranking
+    only" or "do not use", and what the critic adds over simple baselines. A test without enough
+    data says "not testable".
     """
     from pgv_jax import artifact as artifacts
+    from pgv_jax.cli.console import bar
     from pgv_jax.data.episodes import dataset_info, read_episodes
+    from pgv_jax.report.trust import LEVELS, enough, limits_of
 
+    demanded = limits_of(limits)
     opened = artifacts.load(artifact)
     manifest, history = opened.manifest, opened.manifest["texts"]["history"]
+    gamma, kind_of = manifest["objective"].get("gamma"), _grouping(group)
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():
         _require_history(name, other.manifest["texts"]["history"], history)
     splits = dataset_info(dataset)["splits"]
     judged = list(read_episodes(dataset, split))
     _require_outcomes(judged, dataset, split)
-    train = list(read_episodes(dataset, "train")) if "train" in splits else []
+    train, val = (
+        list(read_episodes(dataset, name)) if name in splits else [] for name in ("train", "val")
+    )
 
     from rich.console import Console
 
     from pgv_jax.report.baselines import fit_baselines
-    from pgv_jax.report.health import judge, write_health
+    from pgv_jax.report.calibrators import fit_calibration
+    from pgv_jax.report.curve import SHARES, curve, tasks_of_share
+    from pgv_jax.report.health import Reference, judge, write_health
     from pgv_jax.report.terminal import health_table
     from pgv_jax.value import ValueFunction
 
-    embedded = _store(store or dataset / "embeddings", manifest, [*train, *judged], history)
+    embedded = _store(store or dataset / "embeddings", manifest, [*train, *val, *judged], history)
     scorer = ValueFunction(opened, embedded.encoder, embedded)
     critics = {
         name: ValueFunction(other, embedded.encoder, embedded) for name, other in others.items()
     }
     console = Console()
-    with console.status("Fitting the baselines and judging"):
-        baselines, notes = fit_baselines(train, embedded.lookup, history=history, seed=seed)
+    notes = _notes(split)
+    fitted = manifest.get("calibration")
+    with console.status("Fitting the calibration and the baselines, and judging"):
+        if calibration != "none":
+            fitted, missing = fit_calibration(
+                scorer, val, split="val", history=history, gamma=gamma, kind=calibration, seed=seed
+            )
+            notes += missing
+            artifacts.annotate(artifact, "calibration", fitted)
+        baselines, unfitted = fit_baselines(
+            train, embedded.lookup, history=history, gamma=gamma, seed=seed
+        )
         report = judge(
             judged,
             scorer,
             baselines=baselines,
             critics=critics,
+            reference=Reference(train, embedded.lookup, fitted, kind_of),
             history=history,
-            gamma=manifest["objective"].get("gamma"),
+            gamma=gamma,
             v_head="v" in manifest["heads"],
             split=split,
-            notes=[*notes, *_notes(split)],
+            notes=[*unfitted, *notes],
+            limits=demanded,
             seed=seed,
         )
+    folder = out or artifact.parent / "health"
+    if data_curve:
+        from pgv_jax.pipeline import refit
+
+        smaller = {}
+        for share in SHARES:
+            part = tasks_of_share(train, share)
+            where = folder / "curve" / f"{100 * share:.0f}"
+            path = refit(manifest, [*part, *val], where, embedded.folder, bar)
+            smaller[share] = (ValueFunction.load(path, encoder=embedded.encoder), part)
+        report["curve"] = curve(judged, scorer, train, smaller, history=history, seed=seed)
     about = {
         "artifact": str(artifact),
         "dataset": str(dataset),
@@ -98,9 +161,28 @@ def evaluate(
         "history": history,
         **{f"beside: {name}": str(other.folder) for name, other in others.items()},
     }
-    page = write_health(report, about, out or artifact.parent / "health")
+    page = write_health(report, about, folder)
     console.print(health_table(report))
     console.print(f"Wrote {page}", soft_wrap=True)
+    needed = {None: LEVELS[0], "ranking": LEVELS[1], "trust": LEVELS[2]}[require]
+    if not enough(report["verdict"]["level"], needed):
+        context.exit(NOT_ENOUGH)
+
+
+def _grouping(pattern: str | None) -> Callable[[Episode], str] | None:
+    """From an episode to the kind of its task: what ``pattern`` finds in the task's id."""
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise PgvError(f"--group '{pattern}' is not a regular expression: {error}.") from None
+
+    def kind_of(episode: Episode) -> str:
+        found = compiled.search(episode.task_id)
+        return found.group() if found else ""
+
+    return kind_of
 
 
 def _named(beside: Iterable[str]) -> Iterator[tuple[str, Path]]:
@@ -138,7 +220,14 @@ def _store(
     """The embedding store, with every text that will be asked for."""
     from rich.progress import Progress
 
-    from pgv_jax.data.texts import FAILURE, SUCCESS, observation_text, thought_text
+    from pgv_jax.data.texts import (
+        FAILURE,
+        SUCCESS,
+        observation_text,
+        own_observation,
+        sentences,
+        thought_text,
+    )
     from pgv_jax.embed.encoder import open_encoder
     from pgv_jax.embed.store import EmbeddingStore
 
@@ -150,6 +239,8 @@ def _store(
             observed = observation_text(episode, t, history)
             thoughts = [step.thought, *(candidate.thought for candidate in step.candidates)]
             texts += [observed, *(thought_text(observed, said, history) for said in thoughts)]
+        for t in range(len(episode.steps) + 1):
+            texts += sentences(own_observation(episode, t))
     if store.missing(texts):
         with Progress(transient=True) as bars:
             bar = bars.add_task("Embedding", total=None)

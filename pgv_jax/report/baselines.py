@@ -1,4 +1,4 @@
-"""What a critic has to beat: a constant, a clock, a linear probe, and other critics.
+"""What a critic has to beat: a constant, a clock, lengths, linear probes, and other critics.
 
 The baselines are fitted on training tasks and judged on held-out ones, on the same steps and the
 same embeddings as the critic. Each is a ``Baseline``: a name and a score for every row.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -28,6 +28,8 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 C_GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the L2 penalty that cross-validation chooses from."""
+MOST_ROWS = 8000
+"""Training steps that a probe is fitted on at most."""
 
 
 class Baseline(Protocol):
@@ -73,6 +75,20 @@ class StepIndex:
         return _probability(self._model, _clock(rows))
 
 
+class Lengths:
+    """Logistic regression on log(1 + characters) of task, observation and thought, no words."""
+
+    name = "length_only"
+
+    def __init__(self, train: Rows):
+        self._model = make_pipeline(StandardScaler(), LogisticRegression(C=1e4, max_iter=1000))
+        self._model.fit(_lengths(train), train.success_B)
+
+    def score(self, rows: Rows) -> np.ndarray:
+        """P(success | lengths): float [B]."""
+        return _probability(self._model, _lengths(rows))
+
+
 class LogisticProbe:
     """Logistic regression with L2 penalty on the concatenated (task, observation, thought).
 
@@ -89,45 +105,60 @@ class LogisticProbe:
         embed: Embed,
         *,
         history: History = 0,
-        max_rows: int = 8000,
+        max_rows: int = MOST_ROWS,
         seed: int = 0,
     ):
         self._embed, self._history = embed, history
-        if len(train) > max_rows:
-            rng = np.random.default_rng(seed)
-            train = train.take(np.sort(rng.choice(len(train), max_rows, replace=False)))
-        features = self._features(train)
+        train = _at_most(train, max_rows, seed)
         folds = _folds(train, seed)
         self.folds = len(folds)
         model = LogisticRegression(max_iter=500)
-        # Small solves gain nothing from threads, and on a busy machine waiting for them costs most.
-        with warnings.catch_warnings(), threadpool_limits(1):
-            # An unconverged fit is judged by its likelihood as well.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            if folds:
-                search = GridSearchCV(
-                    model, {"C": list(C_GRID)}, cv=folds, scoring="neg_log_loss", n_jobs=1
-                )
-                search.fit(features, train.success_B)
-                self._model, self.c = search.best_estimator_, float(search.best_params_["C"])
-            else:
-                self._model, self.c = model.fit(features, train.success_B), 1.0
+        features = _features(embed, train, history)
+        self._model, best = _search(
+            model, {"C": list(C_GRID)}, "neg_log_loss", features, train.success_B, folds
+        )
+        self.c = best.get("C", 1.0)
 
     def score(self, rows: Rows) -> np.ndarray:
         """P(success | task, observation, thought): float [B]."""
         if not len(rows):
             return np.zeros(0)
-        return _probability(self._model, self._features(rows))
+        return _probability(self._model, _features(self._embed, rows, self._history))
 
-    def _features(self, rows: Rows) -> np.ndarray:
-        said = zip(rows.observations, rows.thoughts, strict=True)
-        thoughts = [thought_text(seen, thought, self._history) for seen, thought in said]
-        columns = (rows.tasks, rows.observations, thoughts)
-        texts = list(dict.fromkeys(text for column in columns for text in column))
-        place = {text: i for i, text in enumerate(texts)}
-        vectors = np.asarray(self._embed(texts), np.float32)
-        return np.concatenate(
-            [vectors[[place[text] for text in column]] for column in columns], axis=1
+
+class MonteCarloProbe:
+    """Ridge regression of the return gamma^(steps left) * success on the same embeddings.
+
+    The penalty is chosen as that of ``LogisticProbe``, by squared error.
+    """
+
+    name = "monte_carlo_regression"
+
+    def __init__(
+        self,
+        train: Rows,
+        embed: Embed,
+        *,
+        gamma: float = 1.0,
+        history: History = 0,
+        max_rows: int = MOST_ROWS,
+        seed: int = 0,
+    ):
+        self._embed, self._history = embed, history
+        train = _at_most(train, max_rows, seed)
+        returns = gamma**train.steps_left_B * train.success_B
+        grid = {"alpha": [1 / c for c in C_GRID]}
+        features = _features(embed, train, history)
+        self._model, _ = _search(
+            Ridge(), grid, "neg_mean_squared_error", features, returns, _folds(train, seed)
+        )
+
+    def score(self, rows: Rows) -> np.ndarray:
+        """The expected return, not bounded: float [B]."""
+        if not len(rows):
+            return np.zeros(0)
+        return np.asarray(
+            self._model.predict(_features(self._embed, rows, self._history)), np.float64
         )
 
 
@@ -144,11 +175,17 @@ class Critic:
 
 
 def fit_baselines(
-    train: Iterable[Episode], embed: Embed, *, history: History = 0, seed: int = 0
+    train: Iterable[Episode],
+    embed: Embed,
+    *,
+    history: History = 0,
+    gamma: float | None = None,
+    seed: int = 0,
 ) -> tuple[list[Baseline], list[str]]:
-    """Fit the constant, the clock and the probe on training episodes.
+    """Fit the constant, the clock, the lengths and two probes on training episodes.
 
-    Returns the baselines and a sentence for each that could not be fitted.
+    ``gamma`` discounts the return that ``MonteCarloProbe`` regresses on (None: 1). Returns the
+    baselines and a sentence for each that could not be fitted.
     """
     rows = step_rows(train, history)
     if not len(rows):
@@ -158,8 +195,55 @@ def fit_baselines(
         which = "succeed" if rows.success_B.all() else "fail"
         why = f"only the constant could be fitted: all training episodes {which}"
         return fitted, [why]
-    fitted += [StepIndex(rows), LogisticProbe(rows, embed, history=history, seed=seed)]
+    fitted += [
+        StepIndex(rows),
+        Lengths(rows),
+        LogisticProbe(rows, embed, history=history, seed=seed),
+        MonteCarloProbe(rows, embed, gamma=gamma or 1.0, history=history, seed=seed),
+    ]
     return fitted, []
+
+
+def _at_most(rows: Rows, most: int, seed: int) -> Rows:
+    if len(rows) <= most:
+        return rows
+    rng = np.random.default_rng(seed)
+    return rows.take(np.sort(rng.choice(len(rows), most, replace=False)))
+
+
+def _features(embed: Embed, rows: Rows, history: History) -> np.ndarray:
+    said = zip(rows.observations, rows.thoughts, strict=True)
+    thoughts = [thought_text(seen, thought, history) for seen, thought in said]
+    columns = (rows.tasks, rows.observations, thoughts)
+    texts = list(dict.fromkeys(text for column in columns for text in column))
+    place = {text: i for i, text in enumerate(texts)}
+    vectors = np.asarray(embed(texts), np.float32)
+    return np.concatenate([vectors[[place[text] for text in column]] for column in columns], axis=1)
+
+
+def _search(
+    model: Any,
+    grid: dict[str, list[float]],
+    scoring: str,
+    features: np.ndarray,
+    targets: np.ndarray,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+) -> tuple[Any, dict[str, float]]:
+    """The model fitted with the best constants of ``grid``; without folds with its own."""
+    # Small solves gain nothing from threads, and on a busy machine waiting for them costs most.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        # An unconverged fit is judged by its likelihood as well.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if not folds:
+            return model.fit(features, targets), {}
+        search = GridSearchCV(model, grid, cv=folds, scoring=scoring, n_jobs=1)
+        search.fit(features, targets)
+    return search.best_estimator_, search.best_params_
+
+
+def _lengths(rows: Rows) -> np.ndarray:
+    columns = (rows.tasks, rows.observations, rows.thoughts)
+    return np.log1p(np.array([[len(text) for text in column] for column in columns], float).T)
 
 
 def _clock(rows: Rows) -> np.ndarray:

@@ -6,7 +6,6 @@ One pass over a stream of episodes; memory grows with the number of distinct tex
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,25 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgv_jax.data.texts import observation_text, sentences
+from pgv_jax.report.leaks import NAMED, OUTCOMES, action_head, find_leaks
 from pgv_jax.types import Episode, Step
 
 TOKEN_LIMIT = 256
 """What the default encoder (MiniLM) reads of a text."""
 FULL_HISTORY = 10**6
 SHOWN_STEPS = 4
-LEAK_SUPPORT = 10
-LEAK_SHARE = 0.9
-LEAK_ALPHA = 0.01
-
-NAMED = re.compile(
-    r"\b(?:your (?:final )?score|final score|score\s*[:=]\s*[\d.]+|reward\s*[:=]\s*-?[\d.]+"
-    r"|answer is (?:in)?correct|you (?:have )?(?:won|lost|win|lose)\b|game over|episode finished"
-    r"|task (?:is |has been |has )?(?:completed?|failed|done|solved)|all tests passed)",
-    re.I,
-)
-"""Words by which an environment announces the result."""
-
-OUTCOMES = {True: "success", False: "failure", None: "unknown"}
 
 
 def estimate_tokens(text: str) -> int:
@@ -159,41 +146,6 @@ class _Survey:
     def _example(self, words: str) -> None:
         if len(self.named_examples) < 5 and words.lower() not in self.named_examples:
             self.named_examples.append(words.lower())
-
-
-def action_head(action: str) -> str:
-    """The kind of an action: the name before a bracket, else its first word."""
-    found = re.match(r"\s*([\w.-]+)\s*[(\[]", action) or re.match(r"\s*(\S{1,30})", action)
-    return found.group(1) if found else ""
-
-
-def binomial_tail(hits: int, trials: int, rate: float) -> float:
-    """P(X >= hits) for X ~ Binomial(trials, rate)."""
-    return math.fsum(
-        math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(hits, trials + 1)
-    )
-
-
-def find_leaks(
-    counts: Counter[tuple[str, str]], base: dict[str, float]
-) -> list[tuple[str, str, int, float]]:
-    """Return (text, outcome, episodes, share) of texts that go with one outcome.
-
-    At least 10 episodes, 90 % of them with that outcome, and more than chance: the binomial tail
-    at the outcome's base rate, times the texts that were tried (Bonferroni), is below 1 %.
-    """
-    totals: Counter[str] = Counter()
-    for (text, _), count in counts.items():
-        totals[text] += count
-    tried = sum(total >= LEAK_SUPPORT for total in totals.values())
-    found = [
-        (text, outcome, totals[text], count / totals[text])
-        for (text, outcome), count in counts.items()
-        if totals[text] >= LEAK_SUPPORT
-        and count / totals[text] >= LEAK_SHARE
-        and tried * binomial_tail(count, totals[text], base.get(outcome, 1.0)) < LEAK_ALPHA
-    ]
-    return sorted(found, key=lambda leak: (-leak[2], leak[0]))
 
 
 def describe(

@@ -9,46 +9,75 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pgv_jax.calibration import apply
 from pgv_jax.data.texts import FAILURE, SUCCESS, History
-from pgv_jax.errors import PgvError
+from pgv_jax.report import controls, leaks, ranking
 from pgv_jax.report.baselines import Baseline, Constant, Critic
 from pgv_jax.report.calibration import calibration
 from pgv_jax.report.html import render, write_text
-from pgv_jax.report.rows import Decisions, Rows, Scorer, decisions, step_rows
-from pgv_jax.report.stats import (
-    AucTerms,
-    auc_terms,
-    cluster_codes,
-    cluster_mean,
-    cluster_weights,
-    paired_difference,
-    percentile_interval,
-    rounded,
-    weighted_auc,
+from pgv_jax.report.rows import Rows, Scorer, decisions, step_rows
+from pgv_jax.report.sections import CRITIC, Thresholds, few, finite, not_testable
+from pgv_jax.report.state_goals import (
+    GoalRows,
+    Popularity,
+    goal_rows,
+    judge_goals,
+    q_goals,
+    similarity,
 )
+from pgv_jax.report.stats import cluster_codes, cluster_weights, rounded
+from pgv_jax.report.trust import Limits, trust
 from pgv_jax.report.verdict import verdict
 from pgv_jax.types import Episode
 
-AT_STEPS = (0, 2, 5, 10, 20, 40, 80)
-CRITIC = "critic"
+__all__ = ["Reference", "Thresholds", "judge", "write_health"]
+
+CALIBRATED = "critic_calibrated"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """How much data a test needs before it prints a number."""
+@dataclass(frozen=True)
+class Reference:
+    """What a critic is held against beside its baselines, all of it optional.
 
-    tasks: int = 5
-    episodes_per_class: int = 10
-    pairs: int = 50
+    ``train`` are the episodes that it learned from, ``embed`` its embeddings (distances, and the
+    baselines of state goals); ``calibration`` as ``pgv_jax.calibration`` reads it, fitted
+    elsewhere; ``group`` maps an episode to the kind of its task.
+    """
+
+    train: Sequence[Episode] = ()
+    embed: Callable[[Sequence[str]], np.ndarray] | None = None
+    calibration: Mapping[str, Any] | None = None
+    group: Callable[[Episode], str] | None = None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The rows, everybody's scores and the settings of one judgement."""
+
+    episodes: list[Episode]
+    rows: Rows
+    asked: GoalRows
+    scores: dict[str, np.ndarray]
+    columns: list[Baseline]
+    scorer: Scorer
+    beside: Reference
+    history: History
+    gamma: float | None
+    limits: Thresholds
+    resamples: int
+    seed: int
+
+    def calibrated(self) -> np.ndarray | None:
+        """The critic's scores of success as likelihoods, where a calibrator is known: [B]."""
+        known = (self.beside.calibration or {}).get("outcomes", {}).get(SUCCESS)
+        return None if known is None else apply(known, self.scores[CRITIC])
 
 
 def judge(
@@ -57,13 +86,15 @@ def judge(
     *,
     baselines: Sequence[Baseline] = (),
     critics: Mapping[str, Scorer] | None = None,
+    reference: Reference | None = None,
     history: History = 0,
     gamma: float | None = None,
     v_head: bool = False,
     split: str = "test",
     notes: Sequence[str] = (),
-    at_steps: Sequence[int] = AT_STEPS,
+    at_steps: Sequence[int] = ranking.AT_STEPS,
     thresholds: Thresholds | None = None,
+    limits: Limits | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -71,36 +102,162 @@ def judge(
 
     ``baselines`` come fitted (``fit_baselines``), ``critics`` are other artifacts by name (a
     Monte-Carlo head, a goal-free critic). ``gamma`` adds calibration against gamma^steps-to-
-    success; ``v_head`` judges V(s, success) as a column of its own. Raises PgvError where a
-    score is not finite.
+    success; ``v_head`` judges V(s, success) as a column of its own. ``thresholds`` say how much
+    data a test needs, ``limits`` what the verdict demands. Raises PgvError where a score is not
+    finite.
     """
-    limits = thresholds or Thresholds()
+    needs = thresholds or Thresholds()
     episodes = list(episodes)
     rows = step_rows(episodes, history)
     columns: list[Baseline] = [Critic(CRITIC, scorer), *baselines]
     if not any(isinstance(column, Constant) for column in columns):
         columns.append(Constant(float(rows.success_B.mean()) if len(rows) else 0.0))
     columns += [Critic(name, other) for name, other in (critics or {}).items()]
-    scores = {column.name: _finite(column.name, column.score(rows)) for column in columns}
+    scores = {column.name: finite(column.name, column.score(rows)) for column in columns}
     if v_head:
-        scores["critic_v"] = _finite("critic_v", _v_success(scorer, rows))
-    n_tasks = len(set(rows.task_ids))
-    offered = decisions(episodes, history)
+        scores["critic_v"] = finite("critic_v", _v_success(scorer, rows))
+    judged = _Judged(
+        episodes,
+        rows,
+        goal_rows(episodes, history, seed=seed),
+        scores,
+        columns,
+        scorer,
+        reference or Reference(),
+        history,
+        gamma,
+        needs,
+        resamples,
+        seed,
+    )
     report: dict[str, Any] = {
         "format": "pgv_jax.health",
-        "version": 1,
+        "version": 2,
         "data": _data(episodes, rows, split, history),
         "scorers": list(scores),
-        "auc": _few(n_tasks, limits) or _auc(rows, scores, at_steps, limits, resamples, seed),
-        "top1": _few(len(set(offered.task_ids)), limits)
-        or _top1(offered, columns, limits, resamples, seed),
-        "same_state": _few(n_tasks, limits) or _same_state(rows, scores, limits, resamples, seed),
-        "calibration": _few(n_tasks, limits)
-        or _calibration(rows, scores, columns, gamma, resamples, seed),
+        **_rankings(judged, at_steps),
+        "calibration": few(len(set(rows.task_ids)), needs) or _calibration(judged),
         "outcome_sum": _outcome_sum(scorer, rows, scores[CRITIC]),
+        **_goals(judged),
+        "controls": _controls(judged),
+        "leaks": leaks.scan([*judged.beside.train, *episodes]),
         "notes": list(notes),
     }
-    return {"verdict": verdict(report), **report}
+    report = {"verdict": verdict(report), **report}
+    report["verdict"] |= trust(report, limits)
+    return report
+
+
+def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:
+    """The sections ``auc``, ``same_task``, ``same_group``, ``spearman``, ``top1``, ``same_state``.
+
+    ``same_group`` is there where groups are known.
+    """
+    rows, needs = judged.rows, judged.limits
+    sampled = (judged.resamples, judged.seed)
+    short = few(len(set(rows.task_ids)), needs)
+    offered = decisions(judged.episodes, judged.history)
+    scores = dict(judged.scores)
+    if len(rows):
+        scores["shuffled_thoughts"] = finite(
+            "shuffled_thoughts", controls.shuffled_thoughts(judged.scorer, rows, judged.seed)
+        )
+    auc = short or ranking.auc_at_steps(rows, scores, at_steps, needs, *sampled)
+    sections = {"auc": auc}
+    if auc["testable"]:
+        tested = [entry["step"] for entry in auc["steps"] if entry["testable"]]
+        within = (tested, needs, *sampled)
+        sections["same_task"] = ranking.auc_within(rows, scores, rows.task_ids, *within)
+        if judged.beside.group is not None:
+            kinds = {e.task_id: judged.beside.group(e) for e in judged.episodes}
+            strata = [kinds[task_id] for task_id in rows.task_ids]
+            sections["same_group"] = ranking.auc_within(rows, scores, strata, *within)
+        gamma = 1.0 if judged.gamma is None else judged.gamma
+        sections["spearman"] = ranking.spearman_at_steps(rows, scores, gamma, tested, *sampled)
+    else:
+        sections |= {"same_task": auc, "spearman": auc}
+    sections["top1"] = few(len(set(offered.task_ids)), needs) or ranking.top1(
+        offered, judged.columns, needs, *sampled
+    )
+    sections["same_state"] = short or ranking.same_state(rows, judged.scores, needs, *sampled)
+    return sections
+
+
+def _goals(judged: _Judged) -> dict[str, Any]:
+    """The sections ``goals`` and ``goal_calibration``: state goals drawn in hindsight."""
+    asked = judged.asked
+    if not len(asked):
+        return dict.fromkeys(("goals", "goal_calibration"), not_testable("no goal could be drawn"))
+    q = q_goals(judged.scorer, asked)
+    scores = {CRITIC: q, **controls.goal_controls(judged.scorer, asked, judged.seed)}
+    if judged.beside.train:
+        scores["popularity"] = Popularity(judged.beside.train).score(asked)
+    if judged.beside.embed is not None:
+        scores["similarity"] = similarity(judged.beside.embed, asked)
+    section = judge_goals(asked, scores, judged.limits, judged.resamples, judged.seed)
+    return {"goals": section, "goal_calibration": _goal_calibration(judged, asked, q, section)}
+
+
+def _goal_calibration(
+    judged: _Judged, asked: GoalRows, q: np.ndarray, section: Mapping[str, Any]
+) -> dict[str, Any]:
+    if not section["testable"] or judged.gamma is None:
+        return not_testable(section.get("why", "the critic's gamma is not known"))
+    outcome = asked.discounted(judged.gamma)
+    shown = {CRITIC: q}
+    known = (judged.beside.calibration or {}).get("states")
+    if known is not None:
+        shown[CALIBRATED] = apply(known, q)
+    return {"testable": True, **_reliability(judged, shown, outcome, asked.rows.task_ids)}
+
+
+def _reliability(
+    judged: _Judged,
+    scores: Mapping[str, np.ndarray],
+    outcome: np.ndarray,
+    task_ids: Sequence[str],
+) -> dict[str, Any]:
+    codes = cluster_codes(task_ids)
+    weights = cluster_weights(int(codes.max()) + 1, judged.resamples, judged.seed)
+    constant = float(outcome.mean())
+    return {
+        name: calibration(score, outcome, task_ids, weights, constant=constant)
+        for name, score in scores.items()
+    }
+
+
+def _controls(judged: _Judged) -> dict[str, Any]:
+    """What the scores hang on: sensitivity to each text, disagreement, distance from training."""
+    rows, q = judged.rows, judged.scores[CRITIC]
+    if not len(rows):
+        nothing = not_testable("no step with a known outcome")
+        return dict.fromkeys(("success", "states", "disagreement", "distance"), nothing)
+    sampled = (judged.resamples, judged.seed)
+    asked = judged.asked
+    likely = judged.calibrated()
+    error_B = np.abs((q if likely is None else likely) - rows.success_B)
+    success = controls.sensitivity(
+        judged.scorer, rows, q, [SUCCESS] * len(rows), judged.seed, judged.resamples
+    )
+    states = controls.sensitivity(
+        judged.scorer,
+        asked.rows,
+        q_goals(judged.scorer, asked),
+        asked.goals,
+        judged.seed,
+        judged.resamples,
+    )
+    found = {"success": success, "states": states}
+    if isinstance(judged.scorer, controls.Ensemble):
+        found["disagreement"] = controls.disagreement(judged.scorer, rows, error_B, *sampled)
+    else:
+        found["disagreement"] = not_testable("the critic does not show its members")
+    if judged.beside.embed is None:
+        found["distance"] = not_testable("no embeddings were given")
+    else:
+        train = step_rows(judged.beside.train, judged.history)
+        found["distance"] = controls.distance(judged.beside.embed, train, rows, error_B, *sampled)
+    return found
 
 
 def _data(episodes: list[Episode], rows: Rows, split: str, history: History) -> dict[str, Any]:
@@ -116,221 +273,38 @@ def _data(episodes: list[Episode], rows: Rows, split: str, history: History) -> 
     }
 
 
-def _few(n_tasks: int, limits: Thresholds) -> dict[str, Any] | None:
-    if n_tasks >= limits.tasks:
-        return None
-    return _not_testable(f"{n_tasks} tasks with such data; at least {limits.tasks} are needed")
-
-
-def _not_testable(why: str) -> dict[str, Any]:
-    return {"testable": False, "why": why}
-
-
-def _auc(
-    rows: Rows,
-    scores: Mapping[str, np.ndarray],
-    at_steps: Sequence[int],
-    limits: Thresholds,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """AUC of eventual success at fixed steps, their mean, and (for the record) over all steps."""
-    codes = cluster_codes(rows.task_ids)
-    n = int(codes.max()) + 1
-    weights = np.concatenate([np.ones((1, n)), cluster_weights(n, resamples, seed)])
-    counts, tested = [], []
-    for t in at_steps:
-        won = rows.success_B[rows.step_B == t]
-        positives, negatives = int(won.sum()), int((~won).sum())
-        testable = min(positives, negatives) >= limits.episodes_per_class
-        counts.append(
-            {"step": t, "successes": positives, "failures": negatives, "testable": testable}
-        )
-        if testable:
-            tested.append(t)
-    if not tested:
-        need = limits.episodes_per_class
-        return _not_testable(f"no step has {need} later successes and {need} later failures")
-    drawn = {
-        name: np.stack(
-            [weighted_auc(_terms(rows, score, codes, n, rows.step_B == t), weights) for t in tested]
-        )
-        for name, score in scores.items()
-    }
-    everywhere = np.ones(len(rows), bool)
-    table = {}
-    for name, drawn_TR in drawn.items():
-        mean_R = _mean(drawn_TR)
-        table[name] = {
-            "by_step": [
-                {"step": t, **_interval(drawn_R, "auc")}
-                for t, drawn_R in zip(tested, drawn_TR, strict=True)
-            ],
-            **_interval(mean_R, "mean"),
-            "critic_minus": _interval(_mean(drawn[CRITIC]) - mean_R, "difference"),
-            "all_steps": rounded(
-                weighted_auc(_terms(rows, scores[name], codes, n, everywhere), weights[:1])[0]
-            ),
-        }
-    return {"testable": True, "steps": counts, "scorers": table}
-
-
-def _terms(rows: Rows, score: np.ndarray, codes: np.ndarray, n: int, where: np.ndarray) -> AucTerms:
-    return auc_terms(rows.success_B[where], score[where], codes[where], n)
-
-
-def _mean(drawn_TR: np.ndarray) -> np.ndarray:
-    """Mean over the steps that a resample can test: [R]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a resample without both classes is NaN
-        return np.asarray(np.nanmean(drawn_TR, axis=0))
-
-
-def _interval(drawn_R: np.ndarray, name: str) -> dict[str, Any]:
-    """The first column is the estimate, the rest its resamples."""
-    return percentile_interval(float(drawn_R[0]), drawn_R[1:]).as_json(name)
-
-
-def _top1(
-    offered: Decisions,
-    columns: Sequence[Baseline],
-    limits: Thresholds,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """How often the best-scored candidate is a correct one; tied best ones share the credit."""
-    if len(offered) < limits.pairs:
-        return _not_testable(
-            f"{len(offered)} decisions with known candidates, under {limits.pairs}"
-        )
-    first, correct = offered.start[:-1], offered.correct_B
-    sizes = np.diff(offered.start)
-    hits = {
-        column.name: _hits(offered, _finite(column.name, column.score(offered.rows)))
-        for column in columns
-    }
-    hits["first"] = correct[first].astype(np.float64)
-    hits["random"] = np.add.reduceat(correct.astype(np.float64), first) / sizes
-    table = {}
-    for name, hit in hits.items():
-        difference = paired_difference(
-            hits[CRITIC], hit, offered.task_ids, resamples=resamples, seed=seed
-        )
-        mean = cluster_mean(hit, offered.task_ids, resamples=resamples, seed=seed)
-        table[name] = {**mean.as_json("top1"), "critic_minus": difference.as_json("difference")}
-    return {
-        "testable": True,
-        "decisions": len(offered),
-        "tasks": len(set(offered.task_ids)),
-        "candidates": rounded(float(sizes.mean()), 2),
-        "scorers": table,
-    }
-
-
-def _hits(offered: Decisions, scores: np.ndarray) -> np.ndarray:
-    first = offered.start[:-1]
-    best = np.repeat(np.maximum.reduceat(scores, first), np.diff(offered.start))
-    top = scores == best
-    right = np.add.reduceat((top & offered.correct_B).astype(np.float64), first)
-    return np.asarray(right / np.add.reduceat(top.astype(np.float64), first))
-
-
-def _same_state(
-    rows: Rows,
-    scores: Mapping[str, np.ndarray],
-    limits: Thresholds,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """P(higher score) for the successful one of two thoughts at one observation of one task."""
-    above, below = _same_state_pairs(rows, seed)
-    if len(above) < limits.pairs:
-        return _not_testable(
-            f"{len(above)} pairs of different thoughts at one observation with different ends, "
-            f"under {limits.pairs}"
-        )
-    task_ids = [rows.task_ids[i] for i in above]
-    table = {}
-    for name, score in scores.items():
-        better = (score[above] > score[below]) + 0.5 * (score[above] == score[below])
-        mean = cluster_mean(better, task_ids, resamples=resamples, seed=seed)
-        table[name] = mean.as_json("better")
-    return {"testable": True, "pairs": len(above), "tasks": len(set(task_ids)), "scorers": table}
-
-
-def _same_state_pairs(rows: Rows, seed: int, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of (successful, failed) with different thoughts; at most ``most`` a state."""
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for i, key in enumerate(zip(rows.task_ids, rows.observations, strict=True)):
-        groups[key].append(i)
-    numbers: dict[str, int] = {}
-    thought_B = np.array([numbers.setdefault(t, len(numbers)) for t in rows.thoughts], np.int64)
-    rng = np.random.default_rng(seed)
-    pairs = [np.zeros((0, 2), np.int64)]
-    for members in groups.values():
-        group = np.array(members)
-        won, lost = group[rows.success_B[group]], group[~rows.success_B[group]]
-        up, down = np.nonzero(thought_B[won][:, None] != thought_B[lost][None, :])
-        found = np.stack([won[up], lost[down]], axis=1)
-        pairs.append(rng.permutation(found)[:most] if len(found) > most else found)
-    above, below = np.concatenate(pairs).T
-    return above, below
-
-
-def _calibration(
-    rows: Rows,
-    scores: Mapping[str, np.ndarray],
-    columns: Sequence[Baseline],
-    gamma: float | None,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
+def _calibration(judged: _Judged) -> dict[str, Any]:
     """Scores as likelihoods of success, and of gamma^steps-to-success where gamma is known."""
-    codes = cluster_codes(rows.task_ids)
-    weights = cluster_weights(int(codes.max()) + 1, resamples, seed)
-    targets = {"success": rows.success_B.astype(np.float64)}
-    if gamma is not None:
-        targets["discounted"] = gamma**rows.steps_left_B * targets["success"]
-    critics = {column.name for column in columns if isinstance(column, Critic)} | {"critic_v"}
-    return {
+    rows, gamma = judged.rows, judged.gamma
+    success = rows.success_B.astype(np.float64)
+    likely = judged.calibrated()
+    shown = judged.scores if likely is None else {**judged.scores, CALIBRATED: likely}
+    section = {
         "testable": True,
         "gamma": gamma,
-        **{
-            target: {
-                name: calibration(
-                    score, outcome, rows.task_ids, weights, constant=float(outcome.mean())
-                )
-                for name, score in scores.items()
-                if target == "success" or name in critics
-            }
-            for target, outcome in targets.items()
-        },
+        "calibrators": judged.beside.calibration,
+        "success": _reliability(judged, shown, success, rows.task_ids),
     }
+    if gamma is not None:
+        critics = {c.name for c in judged.columns if isinstance(c, Critic)} | {"critic_v"}
+        scores = {name: score for name, score in judged.scores.items() if name in critics}
+        outcome = gamma**rows.steps_left_B * success
+        section["discounted"] = _reliability(judged, scores, outcome, rows.task_ids)
+    return section
 
 
 def _outcome_sum(scorer: Scorer, rows: Rows, q: np.ndarray) -> dict[str, Any]:
     """Mean of Q(success) + Q(failure): two ends that exclude each other cannot exceed 1."""
     if not len(rows):
-        return _not_testable("no step with a known outcome")
+        return not_testable("no step with a known outcome")
     goals = [FAILURE] * len(rows)
     failure = scorer.q_pairs(rows.tasks, rows.observations, rows.thoughts, goals)
-    total = float((q + _finite(CRITIC, failure)).mean())
+    total = float((q + finite(CRITIC, failure)).mean())
     return {"testable": True, "mean": rounded(total), "alarm": total > 1.1}
 
 
 def _v_success(scorer: Scorer, rows: Rows) -> np.ndarray:
     return np.asarray(scorer.v_pairs(rows.tasks, rows.observations, [SUCCESS] * len(rows)))
-
-
-def _finite(name: str, scores: np.ndarray) -> np.ndarray:
-    scores = np.asarray(scores, np.float64)
-    bad = int((~np.isfinite(scores)).sum())
-    if bad:
-        raise PgvError(
-            f"{bad} of {len(scores)} scores of '{name}' are not finite numbers; the artifact is "
-            "damaged or its training diverged. Train it again with a smaller train.lr."
-        )
-    return scores
 
 
 def write_health(

@@ -76,6 +76,35 @@ def reliability_chart(health: Mapping[str, Any]) -> Markup | None:
     return plots.reliability(curves, outcome)
 
 
+def likelihood_chart(health: Mapping[str, Any]) -> Markup | None:
+    """Reliability of the scores as likelihoods of success, before and after calibration."""
+    section = health.get("calibration") or {}
+    if not section.get("testable"):
+        return None
+    wanted = ("critic", "critic_calibrated", "logistic_regression")
+    curves = {
+        name: section["success"][name]["bins"] for name in wanted if name in section["success"]
+    }
+    return plots.reliability(curves, "share that succeeded", "likelihood")
+
+
+def goal_chart(health: Mapping[str, Any]) -> Markup | None:
+    """Reliability of the scores of state goals against gamma^steps, before and after."""
+    section = health.get("goal_calibration") or {}
+    if not section.get("testable"):
+        return None
+    curves = {
+        name: section[name]["bins"] for name in ("critic", "critic_calibrated") if name in section
+    }
+    return plots.reliability(curves, "mean of \u03b3^(steps to the goal)", "goal-reliability")
+
+
+def curve_chart(health: Mapping[str, Any]) -> Markup | None:
+    """AUC by the number of training tasks, where the curve was asked for."""
+    section = health.get("curve") or {}
+    return plots.data_curve(section["points"]) if section.get("testable") else None
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -85,7 +114,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = ("label", "explanation", "number", "percent", "interval", "percent_interval")
+    words = (
+        "calibrator",
+        "label",
+        "explanation",
+        "number",
+        "percent",
+        "interval",
+        "percent_interval",
+    )
     for name in (*words, "score_explanation", "seconds", "p_value", "setting", "unbroken"):
         environment.filters[name] = getattr(wording, name)
     environment.globals.update(
@@ -93,6 +130,9 @@ def _environment() -> Environment:
         goals_chart=goals_chart,
         auc_chart=auc_chart,
         reliability_chart=reliability_chart,
+        likelihood_chart=likelihood_chart,
+        goal_chart=goal_chart,
+        curve_chart=curve_chart,
         learning_chart=plots.learning_curve,
         tell=tell,
     )

@@ -32,6 +32,7 @@ COLORS = {
     "goal_free": "#c2660c",
     "monte_carlo": "#a65fd6",
     "success_only": "#c2660c",
+    "critic_calibrated": "#c2660c",
     "logistic_regression": "#1a9460",
     "oracle": "#1a9460",
     "first": "#808893",
@@ -126,15 +127,18 @@ def learning_curve(
     return done[0]
 
 
-def reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]], outcome: str) -> Markup | None:
+def reliability(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], outcome: str, slug: str = "reliability"
+) -> Markup | None:
     """Reliability diagram: mean outcome against mean score per bin, one curve a scorer.
 
     ``curves`` maps a scorer to the ``bins`` of ``calibration``; a bigger dot holds more steps.
+    ``slug`` tells the diagrams of one page apart.
     """
     curves = {name: bins for name, bins in curves.items() if bins}
     if not curves:
         return None
-    with _figure("reliability", "Reliability diagram", 3.9) as (figure, done):
+    with _figure(slug, "Reliability diagram", 3.9) as (figure, done):
         ax = figure.subplots()
         ax.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfect")
         for i, (name, bins) in enumerate(curves.items()):
@@ -291,6 +295,24 @@ def value_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Markup | 
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="step", ylabel="value")
         _legend_below(ax, columns=1)
+    return done[0]
+
+
+def data_curve(points: Sequence[Mapping[str, Any]]) -> Markup:
+    """AUC of eventual success by the number of training tasks: ``points`` of the report."""
+    with _figure("curve", "AUC by training tasks", 2.8) as (figure, done):
+        ax = figure.subplots()
+        tint = color("critic")
+        x = [p["tasks"] for p in points]
+        ax.plot(x, [p["auc"] for p in points], color=tint, marker="o")
+        for at, point in zip(x, points, strict=True):
+            if None not in point["ci95"]:
+                ax.plot([at, at], point["ci95"], color=tint, linewidth=1.2)
+        ax.axhline(0.5, color=INK, linewidth=1, linestyle=":")
+        ax.set_xscale("log")
+        ax.set_xticks(x, [str(n) for n in x])
+        ax.minorticks_off()
+        ax.set(xlabel="training tasks", ylabel="AUC of eventual success")
     return done[0]
 
 

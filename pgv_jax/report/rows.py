@@ -84,7 +84,7 @@ class Decisions:
 def step_rows(episodes: Iterable[Episode], history: History = 0) -> Rows:
     """Every logged step of the episodes whose outcome is known."""
     known = (e for e in episodes if e.success is not None)
-    return _rows(
+    return rows_of(
         (e, t, e.steps[t].thought, observation_text(e, t, history))
         for e in known
         for t in range(len(e.steps))
@@ -105,7 +105,7 @@ def decisions(episodes: Iterable[Episode], history: History = 0) -> Decisions:
             sizes.append(len(known))
             task_ids.append(episode.task_id)
     start = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
-    return Decisions(_rows(iter(found)), start, np.array(correct, bool), task_ids)
+    return Decisions(rows_of(iter(found)), start, np.array(correct, bool), task_ids)
 
 
 def q_success(scorer: Scorer, rows: Rows) -> np.ndarray:
@@ -120,7 +120,8 @@ def _differ(candidates: Sequence[Candidate]) -> bool:
     return len({bool(c.correct) for c in candidates}) == 2
 
 
-def _rows(found: Iterator[tuple[Episode, int, str, str]]) -> Rows:
+def rows_of(found: Iterator[tuple[Episode, int, str, str]]) -> Rows:
+    """Columns of (episode, step, thought, observation text); an unknown outcome counts as False."""
     rows = list(found)
     return Rows(
         [e.task for e, _, _, _ in rows],

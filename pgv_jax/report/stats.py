@@ -206,6 +206,24 @@ def weighted_auc(terms: AucTerms, weights: np.ndarray) -> np.ndarray:
     return np.divide(above, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
+def weighted_correlation(
+    x: np.ndarray, y: np.ndarray, codes: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Pearson's correlation of x and y [B] under cluster weights [R, C]: float [R].
+
+    0 where x or y does not vary.
+    """
+    n = weights.shape[1]
+    x, y = np.asarray(x - x.mean(), np.float64), np.asarray(y - y.mean(), np.float64)
+    columns = (np.ones_like(x), x, y, x * x, y * y, x * y)
+    one, x_, y_, xx, yy, xy = (weights @ np.bincount(codes, c, minlength=n) for c in columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_x, at_y = x_ / one, y_ / one
+        spread_x, spread_y = xx / one - at_x**2, yy / one - at_y**2
+        spread = np.sqrt(np.maximum(spread_x, 0) * np.maximum(spread_y, 0))
+        return np.where(spread > 1e-12, (xy / one - at_x * at_y) / spread, 0.0)
+
+
 def _cluster_ratio(
     top: np.ndarray,
     bottom: np.ndarray | None,

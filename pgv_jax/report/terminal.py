@@ -23,7 +23,9 @@ def health_table(report: Mapping[str, Any]) -> Group:
         )
         if report[test]["testable"]
     ]
-    verdict = Text("\n".join(report["verdict"]["lines"]))
+    said = [report["verdict"]["said"], *report["verdict"]["lines"]]
+    verdict = Text("\n".join(said))
+    verdict.stylize("bold", 0, len(said[0]))
     if not tests:
         return Group(verdict)
     data = report["data"]

@@ -12,7 +12,15 @@ from typing import Any
 from pgv_jax.report.wording import interval, label, number, percent, percent_interval
 
 CRITIC = "critic"
-SIMPLE = ("constant", "step_index", "logistic_regression", "random", "first")
+SIMPLE = (
+    "constant",
+    "step_index",
+    "length_only",
+    "logistic_regression",
+    "monte_carlo_regression",
+    "random",
+    "first",
+)
 """Baselines that need no critic to be trained."""
 
 LEADS = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 MISSING = "\u2013"
 """A dash: printed where a number does not exist."""
@@ -23,6 +24,14 @@ LABELS = {
     "constant": "Constant",
     "step_index": "Step index alone",
     "logistic_regression": "Logistic regression",
+    "monte_carlo_regression": "Monte-Carlo regression",
+    "length_only": "Lengths alone",
+    "critic_calibrated": "Critic, calibrated",
+    "shuffled_thoughts": "Critic, thoughts exchanged",
+    "shuffled_goals": "Critic, goals exchanged",
+    "shuffled_states": "Critic, all but the goal exchanged",
+    "popularity": "Popularity of the goal",
+    "similarity": "Similarity to the observation",
 }
 
 EXPLANATIONS = {
@@ -38,6 +47,14 @@ EXPLANATIONS = {
     "constant": "the success rate in training, whatever is seen",
     "step_index": "a clock: knows how many steps have passed and nothing else",
     "logistic_regression": "a linear probe of the same embeddings",
+    "monte_carlo_regression": "ridge regression of the discounted outcome on the same embeddings",
+    "length_only": "the number of characters of each text, no words",
+    "critic_calibrated": "after the calibration that the artifact carries",
+    "shuffled_thoughts": "each step scored with the thought of another episode at this step",
+    "shuffled_goals": "asked for another row's goal: should be one half",
+    "shuffled_states": "the goal kept, all else of another row: what the goal alone tells",
+    "popularity": "the share of training episodes in which the sentence ever holds",
+    "similarity": "inner product of the embeddings of observation and goal",
 }
 
 SCORES = {
@@ -120,3 +137,13 @@ def p_value(p: float | None) -> str:
     if p is None:
         return MISSING
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def calibrator(fitted: Mapping[str, Any]) -> str:
+    """A calibrator of an artifact in half a sentence."""
+    where = f"{fitted['fitted_on']['tasks']} tasks of split {fitted['fitted_on']['split']}"
+    if fitted["kind"] == "constant":
+        return f"no evidence on {where} beyond the mean {number(fitted['rate'])}"
+    return (
+        f"{fitted['kind']}, fitted on {where}; cross-fitted Brier skill {number(fitted['skill'])}"
+    )

@@ -86,7 +86,13 @@ def test_the_clock_knows_only_the_step():
 def test_fit_baselines_says_what_it_could_not_fit():
     episodes = make_logs(6, 4)
     fitted, notes = fit_baselines(episodes, embed)
-    assert [b.name for b in fitted] == ["constant", "step_index", "logistic_regression"]
+    assert [b.name for b in fitted] == [
+        "constant",
+        "step_index",
+        "length_only",
+        "logistic_regression",
+        "monte_carlo_regression",
+    ]
     assert notes == []
     fitted, notes = fit_baselines([replace(e, success=True) for e in episodes], embed)
     assert [b.name for b in fitted] == ["constant"]

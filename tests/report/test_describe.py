@@ -6,14 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from pgv_jax.report.describe import (
-    action_head,
-    binomial_tail,
-    describe,
-    estimate_tokens,
-    find_leaks,
-)
+from pgv_jax.report.describe import describe, estimate_tokens
 from pgv_jax.report.describe_html import to_html, to_text
+from pgv_jax.report.leaks import action_head, binomial_tail, find_leaks
 from pgv_jax.types import Episode, Step
 
 from ..data import strategies

@@ -71,7 +71,9 @@ def test_the_command_judges_writes_and_tells(made):
         "critic",
         "constant",
         "step_index",
+        "length_only",
         "logistic_regression",
+        "monte_carlo_regression",
         "monte_carlo",
         "critic_v",
     ]
