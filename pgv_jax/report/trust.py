@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.report.wording import interval, label, number
+from pgv_jax.report.wording import interval, named, number
 
 TRUST, RANKING, DO_NOT_USE = "trust", "trust for ranking only", "do not use"
 LEVELS = (DO_NOT_USE, RANKING, TRUST)
@@ -142,7 +142,7 @@ def _beside(reasons: Sequence[Mapping[str, Any]], limits: Limits) -> list[dict[s
     for reason in reasons:
         high = reason["ci95"][1]
         worse = high is not None and high < limits.worse
-        name = label(reason["baseline"]).lower()
+        name = named(reason["baseline"])
         what = "AUC" if reason["test"] == "auc" else "top-1"
         words = "is below" if worse else "is not shown to be below"
         shown = f"{number(reason['difference'], sign=True)} {interval(reason['ci95'], sign=True)}"

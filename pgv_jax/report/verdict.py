@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgv_jax.report.wording import interval, label, number, percent, percent_interval
+from pgv_jax.report.wording import interval, named, number, percent, percent_interval
 
 CRITIC = "critic"
 SIMPLE = (
@@ -55,7 +55,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         for test, what in (("auc", "The AUC at fixed steps"), ("top1", "Top-1 among candidates"))
         if not report[test]["testable"]
     ]
-    said += _likelihood(report)
+    said += _thoughts(report) + _likelihood(report) + _state_goals(report)
     return {"adds": adds, "text": " ".join(said), "lines": said, "reasons": reasons}
 
 
@@ -87,7 +87,7 @@ def _reason(test: str, key: str, section: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _say(reason: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    name = label(reason["baseline"]).lower()
+    name = named(reason["baseline"])
     if reason["test"] == "auc":
         return (
             "At fixed steps it tells later success from failure with AUC "
@@ -119,3 +119,42 @@ def _likelihood(report: Mapping[str, Any]) -> list[str]:
     if high is not None and high < 0:
         return [f"Read as {what}, its scores are worse than a constant {shown}: only rank by them."]
     return [f"Read as {what}, its scores cannot be told from a constant {shown}."]
+
+
+def _thoughts(report: Mapping[str, Any]) -> list[str]:
+    """Whether the AUC hangs on the thoughts: without that, no choice between thoughts is helped."""
+    scorers = report["auc"].get("scorers", {})
+    if "shuffled_thoughts" not in scorers:
+        return []
+    loss = scorers["shuffled_thoughts"]["critic_minus"]
+    low = loss["ci95"][0]
+    shown = f"{number(loss['difference'], sign=True)} {interval(loss['ci95'], sign=True)}"
+    if low is not None and low > 0:
+        return [f"Its own thoughts are worth {shown} of that AUC, against thoughts of other tasks."]
+    return [
+        f"Its own thoughts are not shown to matter for that AUC ({shown} against thoughts of other "
+        "tasks): it may know the state, and not which thought is better."
+    ]
+
+
+def _state_goals(report: Mapping[str, Any]) -> list[str]:
+    """What it knows of goals that are sentences of the logs; not a part of ``adds``."""
+    section = report.get("goals", {})
+    if not section.get("testable"):
+        return []
+    scorers = section["scorers"]
+    critic = scorers[CRITIC]
+    line = (
+        "Of state goals, it tells those that come true later from those that do not with AUC "
+        f"{number(critic['auc'])} {interval(critic['ci95'])}"
+    )
+    simple = [name for name in ("popularity", "similarity") if name in scorers]
+    if not simple:
+        return [f"{line}."]
+    best = max(simple, key=lambda name: scorers[name]["auc"])
+    gain = scorers[best]["critic_minus"]
+    return [
+        f"{line}; the best simple baseline ({named(best)}) has "
+        f"{number(scorers[best]['auc'])}: a difference of "
+        f"{number(gain['difference'], sign=True)} {interval(gain['ci95'], sign=True)}."
+    ]

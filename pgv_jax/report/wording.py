@@ -51,8 +51,8 @@ EXPLANATIONS = {
     "length_only": "the number of characters of each text, no words",
     "critic_calibrated": "after the calibration that the artifact carries",
     "shuffled_thoughts": "each step scored with the thought of another episode at this step",
-    "shuffled_goals": "asked for another row's goal: should be one half",
-    "shuffled_states": "the goal kept, all else of another row: what the goal alone tells",
+    "shuffled_goals": "asked for another row's goal: what all but the goal tells",
+    "shuffled_states": "the goal kept, all else of another row: what the goal tells",
     "popularity": "the share of training episodes in which the sentence ever holds",
     "similarity": "inner product of the embeddings of observation and goal",
 }
@@ -69,6 +69,12 @@ SCORES = {
 def label(name: str) -> str:
     """The printed name of an arm, a scorer or a kind of goal."""
     return LABELS.get(name, name.replace("_", " ").strip().capitalize())
+
+
+def named(name: str) -> str:
+    """``label`` inside of a sentence: a small letter first, but for a proper name."""
+    text = label(name)
+    return text if text.startswith("Monte") else text[0].lower() + text[1:]
 
 
 def explanation(name: str) -> str:

@@ -80,6 +80,10 @@ def test_outcomes_and_state_goals_are_fitted_each_on_their_own():
     assert set(fitted["outcomes"]) == {SUCCESS, FAILURE}
     assert fitted["outcomes"][SUCCESS]["skill"] > 0.3
     assert fitted["states"]["fitted_on"]["split"] == "val"
-    fitted, missing = fit_calibration(scorer, logs[:4], split="val")
-    assert (fitted, len(missing)) == ({}, 1)
-    assert "1 tasks of known outcome" in missing[0]
+
+
+def test_a_few_tasks_do_not_tell_the_rate_of_success():
+    logs = make_logs(19, 4)
+    fitted, missing = fit_calibration(KnowingScorer(logs, 0.3), logs, split="val", gamma=0.97)
+    assert set(fitted) == {"states"}
+    assert "19 tasks of known outcome, and 20 are needed" in missing[0]

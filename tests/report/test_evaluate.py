@@ -13,11 +13,13 @@ from flax import nnx
 
 from pgv_jax import artifact
 from pgv_jax.cli.evaluate import evaluate
+from pgv_jax.config import load_config
 from pgv_jax.critic import Critic, CriticSpec
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.texts import template_fingerprint
 from pgv_jax.embed.encoder import open_encoder
 from pgv_jax.errors import PgvError
+from pgv_jax.pipeline import fit, prepare
 from tests.report.demo import make_logs
 from tests.report.pages import check_page
 
@@ -116,6 +118,78 @@ def test_an_artifact_of_another_encoder_is_named(made, tmp_path):
     (other / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(PgvError, match="trained on embeddings of 'hash:16'"):
         run(other, "--dataset", made / "data")
+
+
+@pytest.fixture(scope="module")
+def split_in_three(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    order = ("train", "train", "val", "test")
+    bare = [
+        replace(
+            e,
+            split=order[int(e.task_id[4:]) % 4],
+            steps=tuple(replace(s, candidates=()) for s in e.steps),
+        )
+        for e in make_logs(84, 2)
+    ]
+    write_dataset(folder / "data", bare)
+    return folder
+
+
+def test_the_calibration_goes_into_the_artifact_and_can_be_kept(split_in_three, tmp_path):
+    critic = publish(tmp_path / "run" / "artifact")
+    asked = (critic, "--dataset", split_in_three / "data", "--out", tmp_path / "out")
+    assert run(*asked, "--calibration", "platt").exit_code == 0
+    kept = artifact.load(critic).manifest["calibration"]
+    assert set(kept) == {"outcomes", "states"}
+    assert kept["states"]["fitted_on"]["split"] == "val"
+    assert run(*asked, "--calibration", "none", "--group", r"\d$").exit_code == 0
+    assert artifact.load(critic).manifest["calibration"] == kept
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["calibration"]["calibrators"] == kept
+    assert report["same_group"]["testable"] or "pairs" in report["same_group"]["why"]
+    check_page((tmp_path / "out" / "report.html").read_text("utf-8"))
+
+
+def test_what_is_required_is_the_exit_status(split_in_three, tmp_path):
+    critic = publish(tmp_path / "run" / "artifact")
+    asked = (critic, "--dataset", split_in_three / "data", "--out", tmp_path / "out")
+    unmet = run(*asked, "--require", "trust", "--limit", "auc=0.99")
+    assert unmet.exit_code == 3
+    assert "Do not use" in unmet.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["verdict"]["limits"]["auc"] == 0.99
+    with pytest.raises(PgvError, match="not NAME=NUMBER"):
+        run(*asked, "--limit", "speed=1")
+    with pytest.raises(PgvError, match="not a regular expression"):
+        run(*asked, "--group", "(")
+
+
+def test_the_data_curve_trains_on_parts_of_the_training_tasks(split_in_three, tmp_path):
+    config = load_config(
+        None,
+        [
+            f"data.dataset={split_in_three / 'data'}",
+            f"data.encoder={ENCODER}",
+            "texts.history=0",
+            "critic.hidden=[8]",
+            "train.steps=4",
+            "train.batch=8",
+            "mesh.shards=1",
+        ],
+    )
+    critic = fit(config, prepare(config, tmp_path / "tables"), tmp_path / "run")
+    done = run(
+        critic, "--dataset", split_in_three / "data", "--out", tmp_path / "out", "--data-curve"
+    )
+    assert done.exit_code == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    points = report["curve"]["points"]
+    assert [(p["share"], p["tasks"]) for p in points] == [(0.1, 4), (0.3, 13), (1.0, 42)]
+    assert "Would more data help?" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    plain = publish(tmp_path / "plain")
+    with pytest.raises(PgvError, match="does not say how it was trained"):
+        run(plain, "--dataset", split_in_three / "data", "--data-curve")
 
 
 def test_help_is_light(run_python):
