@@ -27,7 +27,7 @@ KINDS = ("temperature", "platt", "isotonic")
 ISOTONIC_TASKS = 100
 """With fewer tasks isotonic regression follows the noise."""
 OUTCOME_TASKS = 20
-"""Fewer tasks do not tell the rate of success: on 8 of them a calibration made likelihoods worse."""
+"""Fewer tasks do not tell the rate of success: on 8, calibrated likelihoods were worse than raw."""
 STEEPNESS = 1e4
 """Inverse strength of the penalty on slopes: nearly none, but a perfect separation stays finite."""
 

@@ -71,9 +71,12 @@ def trust(report: Mapping[str, Any], limits: Limits | None = None) -> dict[str, 
     else:
         level = TRUST if all(check["passed"] for check in likelihood) else RANKING
     checks = [*ranking, *likelihood]
+    said = _said(level, checks, tested)
+    if level != DO_NOT_USE and not _ranks_thoughts(report):
+        said += " That it ranks thoughts, and not states alone, is not shown."
     return {
         "level": level,
-        "said": _said(level, checks, tested),
+        "said": said,
         "checks": checks,
         "limits": {field.name: getattr(limits, field.name) for field in fields(limits)},
     }
@@ -93,6 +96,15 @@ def _said(level: str, checks: Sequence[Mapping[str, Any]], tested: bool) -> str:
     else:
         why = "; ".join(failed) or "its likelihoods could not be tested"
     return f"{level[0].upper()}{level[1:]}: {why}."
+
+
+def _ranks_thoughts(report: Mapping[str, Any]) -> bool:
+    """Whether top-1 was tested, or the AUC falls when thoughts are exchanged."""
+    if report["top1"]["testable"]:
+        return True
+    exchanged = report["auc"].get("scorers", {}).get("shuffled_thoughts")
+    low = exchanged["critic_minus"]["ci95"][0] if exchanged else None
+    return low is not None and low > 0
 
 
 def _check(name: str, passed: bool | None, text: str) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import pytest
 from pgv_jax.data.texts import SUCCESS
 from pgv_jax.errors import PgvError
 from pgv_jax.report.baselines import Constant, fit_baselines
-from pgv_jax.report.health import Thresholds, judge, write_health
+from pgv_jax.report.health import Reference, Thresholds, judge, write_health
 from pgv_jax.report.terminal import health_table
 from pgv_jax.types import Candidate, Episode, Step
 from tests.report.demo import KnowingScorer, embed, make_logs, unit
+from tests.report.pages import check_page
 
 
 class Oracle:
@@ -216,6 +217,30 @@ def test_other_critics_and_v_are_columns_and_everything_is_json(logs, baselines,
     known = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert known["verdict"] == found["verdict"]
     json.dumps(found, allow_nan=False)
+
+
+def test_a_calibration_of_state_goals_alone_is_shown_as_such(logs, baselines, tmp_path):
+    states = {
+        "kind": "platt",
+        "slope": 1.0,
+        "offset": 0.0,
+        "skill": 0.1,
+        "mean": 0.4,
+        "fitted_on": {"split": "val", "tasks": 8, "rows": 100},
+    }
+    found = judge(
+        logs,
+        KnowingScorer(logs, 0.5),
+        baselines=baselines,
+        gamma=0.95,
+        reference=Reference(logs, embed, {"states": states}),
+        resamples=200,
+    )
+    assert "critic_calibrated" not in found["calibration"]["success"]
+    assert found["goal_calibration"]["critic_calibrated"]["rows"] == found["goals"]["goals"]
+    assert found["controls"]["distance"]["testable"]
+    page = write_health(found, {"artifact": "a", "dataset": "d"}, tmp_path).read_text("utf-8")
+    assert "State goals: platt, fitted on 8 tasks" in check_page(page).text
 
 
 def test_thresholds_and_seed_are_settable(logs):

@@ -1,0 +1,101 @@
+"""Health reports of critics on five public agent logs, through the commands that a user would type.
+
+    python benchmarks/health_real.py --data ../shared/data --out runs/real [--logs webshop ...]
+
+Imports each log, splits its tasks anew (60 / 15 / 25 % by sha256 of "SEED:task", so that more of
+them judge than by default), embeds, trains ``configs/gc_iql.yaml`` and the Monte-Carlo objective
+for 1,500 updates, and runs ``pgv evaluate``. What exists is not made again, but for the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from pgv_jax.data.episodes import read_episodes, write_dataset
+
+CHARITY = "Persuade the other person to donate to the charity Save the Children."
+LOGS = {
+    "persuasion": (
+        ["persuasionforgood/full_dialog.csv"],
+        [
+            *("--agent", "0", "--task", CHARITY),
+            *("--rewards", "{data}/persuasionforgood/full_info.csv", "--rewards-where", "B4=1"),
+            *("--rewards-key", "B2", "--rewards-value", "B6", "--success", "reward > 0"),
+        ],
+    ),
+    "taubench": (["tau-bench/gpt-4o-airline.json"], []),
+    "alfworld": ([f"knowagent/KnowAgentALFWorld_llama-2-13b_D{i}.jsonl" for i in (0, 1)], []),
+    "hotpotqa": (
+        [f"knowagent/KnowAgentHotpotQA_llama-2-13b_D{i}.jsonl" for i in (0, 1)],
+        ["--strip-prefix"],
+    ),
+    "webshop": (["react-webshop/WebShop.ipynb"], []),
+}
+ENCODER = "sentences:minilm"
+TRAIN = ("train.steps=1500", "train.batch=128", "train.eval_every=100")
+
+
+def pgv(*arguments: str | Path) -> None:
+    """Run a command of ours; one that fails ends everything."""
+    command = [sys.executable, "-m", "pgv_jax.cli.main", *map(str, arguments)]
+    subprocess.run(command, check=True)
+
+
+def split(source: Path, target: Path, seed: int) -> None:
+    """The same episodes with 60 / 15 / 25 % of the tasks for train / val / test."""
+    episodes = list(read_episodes(source))
+    tasks = {e.task_id for e in episodes}
+    ranked = sorted(tasks, key=lambda t: hashlib.sha256(f"{seed}:{t}".encode()).digest())
+    val, test = round(0.15 * len(ranked)), round(0.40 * len(ranked))
+    names = {t: "val" if i < val else "test" if i < test else "train" for i, t in enumerate(ranked)}
+    write_dataset(target, (replace(e, split=names[e.task_id]) for e in episodes), overwrite=True)
+
+
+def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
+    """Everything for one log; returns a line of figures."""
+    folder = out / name
+    files, options = LOGS[name]
+    if not (folder / "dataset").exists():
+        said = [option.replace("{data}", str(data)) for option in options]
+        pgv("import", *(data / f for f in files), *said, "--out", folder / "dataset", "--quiet")
+    dataset, store = folder / f"split{seed}", out / "store"
+    if not dataset.exists():
+        split(folder / "dataset", dataset, seed)
+    runs = folder / f"runs{seed}"
+    for objective in ("gc_iql", "monte_carlo"):
+        if not (runs / objective / "artifact").exists():
+            keys = [f"data.dataset={dataset}", f"data.store={store}", f"data.encoder={ENCODER}"]
+            keys += [f"objective.name={objective}", f"train.seed={seed}", *TRAIN]
+            pgv("train", "configs/gc_iql.yaml", *keys, "--workdir", runs / objective)
+    health = folder / f"health{seed}"
+    kind = ["--group", "^[a-z_]+"] if name == "alfworld" else []
+    beside = f"monte_carlo={runs / 'monte_carlo' / 'artifact'}"
+    pgv(
+        *("evaluate", runs / "gc_iql" / "artifact", "--dataset", dataset, "--store", store),
+        *("--beside", beside, "--out", health, *kind),
+    )
+    found = json.loads((health / "report.json").read_text("utf-8"))
+    line = {"log": name, "level": found["verdict"]["level"], "adds": found["verdict"]["adds"]}
+    return {**line, "reasons": found["verdict"]["reasons"]}
+
+
+def main() -> None:
+    """One JSON line a log."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options.add_argument("--out", type=Path, default=Path("runs/real"))
+    options.add_argument("--logs", nargs="+", choices=list(LOGS), default=list(LOGS))
+    options.add_argument("--seed", type=int, default=0, help="of the splits and the training")
+    asked = options.parse_args()
+    for name in asked.logs:
+        print(json.dumps(judge(name, asked.data, asked.out, asked.seed)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
