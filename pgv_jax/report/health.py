@@ -176,6 +176,8 @@ def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:
         sections["spearman"] = ranking.spearman_at_steps(rows, scores, gamma, tested, *sampled)
     else:
         sections |= {"same_task": auc, "spearman": auc}
+        if judged.beside.group is not None:
+            sections["same_group"] = auc
     sections["top1"] = few(len(set(offered.task_ids)), needs) or ranking.top1(
         offered, judged.columns, needs, *sampled
     )
