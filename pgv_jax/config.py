@@ -77,6 +77,9 @@ class CriticConfig(_Section):
     ensemble: int = Field(2, ge=1, description="Q copies")
     layer_norm: bool = False
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
+    recipe: Literal["auto", "anchored", "td"] = Field(
+        "td", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
+    )
 
     @model_validator(mode="after")
     def _positive_widths(self) -> CriticConfig:
@@ -105,6 +108,9 @@ class TrainConfig(_Section):
     scan: int = Field(0, ge=0, description="updates a device call; 0: about a second's worth")
     log_every: int = Field(50, ge=1, description="updates averaged in a line of metrics.jsonl")
     early_stop: bool = Field(True, description="keep the best parameters on held-out tasks")
+    select: Literal["both", "goals"] = Field(
+        "both", description="rankings that say which parameters are best: with success, or without"
+    )
     patience: int = Field(0, ge=0, description="evaluations without a gain that end it; 0: never")
     eval_every: int = Field(200, ge=1, description="updates between evaluations on held-out tasks")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")

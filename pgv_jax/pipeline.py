@@ -19,7 +19,7 @@ import jax
 from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
-from pgv_jax.data.table import Table, build_table, texts_of
+from pgv_jax.data.table import Table, build_table, shards_for, texts_of
 from pgv_jax.data.texts import EPISODE, History
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
@@ -27,6 +27,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives import OBJECTIVES
+from pgv_jax.recipe.choose import Choice, choose, updates
 from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def _tables(
             episodes,
             store.lookup,
             split=split,
-            shards=_shards(config.mesh.shards, len(episodes)),
+            shards=shards_for(config.mesh.shards, len(episodes)),
             history=config.texts.history,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
             data_fingerprint=fingerprint,
@@ -146,14 +147,6 @@ def _first(report: Callable[[int], None]) -> Callable[[int, int], None]:
     return lambda done, of: report(done)
 
 
-def _shards(asked: int, episodes: int) -> int:
-    """The most shards, of the divisors of ``asked``, that each get an episode."""
-    shards = max(n for n in range(1, asked + 1) if asked % n == 0 and n <= max(episodes, 1))
-    if shards < asked:
-        log.info("%d episodes go to %d logical shards instead of %d", episodes, shards, asked)
-    return shards
-
-
 def fit(
     config: Config,
     prepared: Prepared,
@@ -164,9 +157,10 @@ def fit(
 ) -> Path:
     """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
     keep_compiled()
+    choice = _choice(config, prepared, workdir, bar)
     with bar(words, config.train.steps) as report:
         trained = train(
-            config,
+            choice.config(config),
             prepared.train,
             prepared.held_out,
             workdir,
@@ -176,8 +170,9 @@ def fit(
     if not distributed.is_writer():
         return workdir / "artifact"
     table = prepared.train.manifest
+    spec, params = choice.attach(trained.spec, trained.params)
     manifest: dict[str, Any] = {
-        "critic": trained.spec.to_json(),
+        "critic": spec.to_json(),
         "encoder": {**table["encoder"], "describe": prepared.encoder.describe()},
         "texts": {**table["texts"], **({"notes": prepared.notes} if prepared.notes else {})},
         "objective": config.objective.model_dump(),
@@ -188,13 +183,14 @@ def fit(
             "episodes": table["episodes"],
             "steps": table["steps"],
         },
+        "recipe": choice.record,
         "step": trained.step,
         "metrics": trained.metrics,
         # Paths are this machine's affair; the fingerprint above says which data it was.
         "config": config.model_dump(mode="json", exclude={"data": {"dataset", "store"}}),
     }
     os.makedirs(workdir, exist_ok=True)
-    return artifacts.save(workdir / "artifact", trained.params, manifest)
+    return artifacts.save(workdir / "artifact", params, manifest)
 
 
 def refit(
@@ -216,3 +212,21 @@ def refit(
     tree["data"] = {**tree.get("data", {}), "dataset": str(dataset), "store": str(store)}
     config = Config.model_validate(tree)
     return fit(config, prepare(config, folder / "tables", bar), folder, bar)
+
+
+def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choice:
+    """What answers the outcome goals; the trials' scores stay in ``workdir/recipe``."""
+    tables = prepared.train, prepared.held_out
+    if config.critic.recipe != "td" and distributed.processes().count > 1:
+        log.warning(
+            "critic.recipe=%s needs one process; TD answers all goals", config.critic.recipe
+        )
+        config = config.model_copy(
+            update={"critic": config.critic.model_copy(update={"recipe": "td"})}
+        )
+    if config.critic.recipe == "td":
+        return choose(config, {}, tables, prepared.store.lookup, workdir)
+    names = ("train", "val") if prepared.held_out is not None else ("train",)
+    splits = {name: list(read_episodes(config.data.dataset, name)) for name in names}
+    with bar("choosing what answers outcome goals", updates(config)) as report:
+        return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

@@ -58,6 +58,7 @@ def train(
     """
     from pathlib import Path
 
+    from pgv_jax.artifact import load
     from pgv_jax.cli.console import bar, console
     from pgv_jax.config import load_config
     from pgv_jax.learner import distributed
@@ -76,4 +77,7 @@ def train(
         if prepared.held_out is None:
             told("The dataset has too few tasks to hold any out: training runs to the end.")
         artifact = fit(settings, prepared, folder, shown, profile=profile)
+        if distributed.is_writer():
+            for sentence in load(artifact).manifest["recipe"]["words"]:
+                told(sentence)
         told(f"The critic is in {artifact}. Judge it before you trust it: pgv evaluate.")

@@ -11,6 +11,7 @@ import hashlib
 import heapq
 import io
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ from pgv_jax.data import texts as words
 from pgv_jax.data.standards import field_standards
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
+
+log = logging.getLogger(__name__)
 
 FORMAT = "pgv_jax.table"
 VERSION = 2
@@ -256,6 +259,14 @@ def shard_of_episodes(lengths: Sequence[int], shards: int) -> list[list[int]]:
         dealt[s].append(episode)
         heapq.heappush(loads, (load + lengths[episode], s))
     return [sorted(members) for members in dealt]
+
+
+def shards_for(asked: int, episodes: int) -> int:
+    """The most shards, of the divisors of ``asked``, that each get an episode."""
+    shards = max(n for n in range(1, asked + 1) if asked % n == 0 and n <= max(episodes, 1))
+    if shards < asked:
+        log.info("%d episodes go to %d logical shards instead of %d", episodes, shards, asked)
+    return shards
 
 
 def build_table(

@@ -164,7 +164,8 @@ class _Loop:
         self._speed = Speed(spec, config.train, mesh.size, self._feed.tasks)
         self._validate = None
         if held_out is not None and config.train.early_stop:
-            self._validate = Validation(held_out, spec, goal_spec(config))
+            success = config.train.select == "both"
+            self._validate = Validation(held_out, spec, goal_spec(config), success)
         if self._train.eval_every % self._train.log_every:
             good = max(1, round(self._train.eval_every / self._train.log_every))
             raise PgvError(

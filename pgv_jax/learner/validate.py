@@ -39,7 +39,8 @@ LEAST = 20
 class Validation:
     """The held-out questions, drawn once, and how to put them to a critic."""
 
-    def __init__(self, table: Table, spec: CriticSpec, goals: GoalSpec):
+    def __init__(self, table: Table, spec: CriticSpec, goals: GoalSpec, success: bool = True):
+        self._ask_success = success
         self._graph = graph_of(spec)
         self._head = spec.head
         self._states = sum(goals.shares[:OUTCOME]) > 0
@@ -72,7 +73,7 @@ class Validation:
         """Return ``val_success``, ``val_goals`` where testable, and their mean ``val_score``."""
         on_goal, on_success = (np.asarray(x) for x in self._score(params))
         scores = {}
-        known = self._success >= 0
+        known = (self._success >= 0) & self._ask_success
         auc = stratified_auc(on_success[known], self._success[known] == 1, self._time[known])
         if auc is not None:
             scores["val_success"] = auc

@@ -110,7 +110,7 @@ class LogisticProbe:
     ):
         self._embed, self._history = embed, history
         train = _at_most(train, max_rows, seed)
-        folds = _folds(train, seed)
+        folds = task_folds(train, seed)
         self.folds = len(folds)
         model = LogisticRegression(max_iter=500)
         features = _features(embed, train, history)
@@ -150,7 +150,7 @@ class MonteCarloProbe:
         grid = {"alpha": [1 / c for c in C_GRID]}
         features = _features(embed, train, history)
         self._model, _ = _search(
-            Ridge(), grid, "neg_mean_squared_error", features, returns, _folds(train, seed)
+            Ridge(), grid, "neg_mean_squared_error", features, returns, task_folds(train, seed)
         )
 
     def score(self, rows: Rows) -> np.ndarray:
@@ -256,7 +256,7 @@ def _probability(model: LogisticRegression, features: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict_proba(features)[:, 1], np.float64)
 
 
-def _folds(rows: Rows, seed: int, most: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
+def task_folds(rows: Rows, seed: int, most: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
     """Folds of whole tasks in which both sides hold both classes; fewer than two: none."""
     n_tasks = len(set(rows.task_ids))
     if n_tasks < 2:

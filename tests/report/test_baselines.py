@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pgv_jax.report.baselines import LogisticProbe, StepIndex, _folds, fit_baselines
+from pgv_jax.report.baselines import LogisticProbe, StepIndex, fit_baselines, task_folds
 from pgv_jax.report.rows import decisions, step_rows
 from pgv_jax.report.stats import auc
 from pgv_jax.types import Candidate, Episode, Step
@@ -60,7 +60,7 @@ def test_the_probe_is_the_same_again_and_can_take_fewer_rows():
 def test_folds_hold_whole_tasks_and_both_classes():
     rows = step_rows(make_logs(7, 4))
     tasks = np.array(rows.task_ids)
-    folds = _folds(rows, seed=0)
+    folds = task_folds(rows, seed=0)
     assert len(folds) == 5
     for inside, outside in folds:
         assert not set(tasks[inside]) & set(tasks[outside])
@@ -69,7 +69,7 @@ def test_folds_hold_whole_tasks_and_both_classes():
 
 def test_too_few_tasks_or_successes_fit_without_folds():
     one_task = step_rows(make_logs(1, 6))
-    assert _folds(one_task, seed=0) == []
+    assert task_folds(one_task, seed=0) == []
     lucky = [replace(e, success=e.task_id == "log-0" and e.success) for e in make_logs(6, 6)]
     probe = LogisticProbe(step_rows(lucky), embed)
     assert (probe.folds, probe.c) == (0, 1.0)

@@ -1,0 +1,226 @@
+"""The choice: the linear probe, unless something wins more than its error over it.
+
+The probe comes first; a network beside it, then TD on outcomes, each takes the place of what was
+chosen before it only by the cross-fitted likelihood (``gain``) and the one-standard-error rule.
+State goals are TD's in every case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pgv_jax.config import Config
+from pgv_jax.critic import CriticSpec
+from pgv_jax.data.table import Table
+from pgv_jax.data.texts import EPISODE, FAILURE, SUCCESS
+from pgv_jax.learner.state import critic_spec
+from pgv_jax.recipe.gain import gain, wins
+from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
+from pgv_jax.recipe.probe import fit_probe
+from pgv_jax.recipe.residual import HIDDEN, fit_residual
+from pgv_jax.recipe.trial import td_logits, trial_updates
+from pgv_jax.recipe.words import sentences
+from pgv_jax.report.stats import Interval, rounded
+from pgv_jax.types import Episode
+
+TRIALS = 3
+"""Folds on which TD is tried; it is given up where it is behind by more than its error."""
+
+Progress = Callable[[int], None]
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What answers the outcome goals: ``record`` is the manifest's ``recipe``.
+
+    ``experts`` are the parameters of the heads' outcome parts by head, None where TD answers;
+    ``hidden`` are the widths of the networks in them.
+    """
+
+    record: dict[str, Any]
+    experts: dict[str, Params] | None = None
+    hidden: tuple[int, ...] = ()
+
+    def config(self, config: Config) -> Config:
+        """The run's configuration: beside an expert, TD is stopped by its state goals alone."""
+        if self.experts is None:
+            return config
+        train = config.train.model_copy(update={"select": "goals"})
+        return config.model_copy(update={"train": train})
+
+    def attach(self, spec: CriticSpec, params: Params) -> tuple[CriticSpec, Params]:
+        """The critic to publish: the trained one, with the experts where there are any."""
+        if self.experts is None:
+            return spec, params
+        members = len(self.experts["q"]["bias"])
+        spec = replace(spec, outcome_members=members, outcome_hidden=self.hidden)
+        return spec, {name: {**params[name], "outcome": self.experts[name]} for name in params}
+
+
+def choose(
+    config: Config,
+    splits: Mapping[str, Sequence[Episode]],
+    tables: tuple[Table, Table | None],
+    lookup: Lookup,
+    folder: Path,
+    progress: Progress = lambda done: None,
+) -> Choice:
+    """Choose what answers the outcome goals, as ``config.critic.recipe`` asks.
+
+    ``splits`` are the training and validation episodes; the probe is fitted on the tasks of both,
+    since its folds hold tasks out by themselves. ``tables`` belong to them. TD's trials leave
+    their scores in ``folder``; ``progress`` is told the updates done of ``updates(config)``.
+    """
+    asked, seed = config.critic.recipe, config.train.seed
+    why = "it was asked for" if asked == "td" else _unfit(config)
+    if why is not None:
+        return Choice(_record(config, "td", why))
+    episodes = [episode for part in splits.values() for episode in part]
+    outcomes = outcomes_of(episodes, lookup, config.texts.history, seed)
+    if len(outcomes.folds) < 2:
+        return Choice(_record(config, "td", "too few tasks with known successes and failures"))
+
+    rows, components = outcomes.rows, components_of(outcomes, FIELDS)
+    spec = critic_spec(config, outcomes.vectors["task"].shape[1])
+    probe = fit_probe(outcomes, components)
+    residual = fit_residual(outcomes, components, probe, spec, seed)
+    tried = {
+        "probe": gain(probe.crossfit_B, None, rows, seed),
+        "network": gain(residual.crossfit_B, residual.anchor_B, rows, seed),
+    }
+    chosen, logit_B = "probe", probe.crossfit_B
+    if wins(tried["network"]):
+        chosen, logit_B = "network", residual.crossfit_B
+    if asked == "auto":
+        trials = _Trials(config, splits["train"], tables, lookup, outcomes, folder, progress)
+        tried["td"] = trials.gain_over(logit_B)
+        if wins(tried["td"]):
+            return Choice(_record(config, "td", "", tried, outcomes))
+    hidden = HIDDEN if chosen == "network" else ()
+    experts = {
+        "q": _expert(outcomes, components, spec, hidden, seed),
+        "v": _expert(outcomes, components_of(outcomes, FIELDS[:-1]), spec, hidden, seed),
+    }
+    goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)
+    for expert in experts.values():
+        expert["goals"] = goals_2D
+    return Choice(_record(config, chosen, "", tried, outcomes), experts, hidden)
+
+
+def updates(config: Config) -> int:
+    """The updates that choosing takes at most."""
+    return TRIALS * trial_updates(config) if config.critic.recipe == "auto" else 0
+
+
+def _unfit(config: Config) -> str | None:
+    """Why outcome goals cannot have an expert under this configuration, or None."""
+    if config.objective.name != "gc_iql":
+        return f"the objective {config.objective.name} has no other choice"
+    if config.objective.head != "sigmoid":
+        return "linear heads have no other choice"
+    if config.texts.history == EPISODE:
+        return "critics of whole episodes have no other choice"
+    return None
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """TD on outcomes, fold by fold."""
+
+    config: Config
+    episodes: Sequence[Episode]
+    tables: tuple[Table, Table | None]
+    lookup: Lookup
+    outcomes: Outcomes
+    folder: Path
+    progress: Progress
+
+    def gain_over(self, logit_B: np.ndarray) -> Interval:
+        """Gain over other cross-fitted logits on the training tasks of the folds tried."""
+        rows = self.outcomes.rows
+        own = {episode.task_id for episode in self.episodes}
+        trained = np.asarray([task in own for task in rows.task_ids])
+        td_B = np.full(len(rows), np.nan)
+        found = Interval(np.nan, np.nan, np.nan)
+        for k, (_, held_out) in enumerate(self.outcomes.folds[:TRIALS]):
+            held_out = held_out[trained[held_out]]  # TD is stopped on the other split's tasks
+            td_B[held_out] = td_logits(
+                self.config,
+                self.episodes,
+                self.tables,
+                self.lookup,
+                self.outcomes,
+                held_out,
+                self.folder / f"fold-{k}",
+                self._after(k * trial_updates(self.config)),
+            )
+            judged = np.flatnonzero(~np.isnan(td_B))
+            seed = self.config.train.seed
+            found = gain(td_B[judged], logit_B[judged], rows.take(judged), seed)
+            if found.high < 0:
+                break
+        return found
+
+    def _after(self, begun: int) -> Progress:
+        return lambda done: self.progress(begun + done)
+
+
+def _expert(
+    outcomes: Outcomes,
+    components: Components,
+    spec: CriticSpec,
+    hidden: tuple[int, ...],
+    seed: int,
+) -> Params:
+    """Parameters of an ``OutcomeHead`` on raw embeddings, without its goals."""
+    probe = fit_probe(outcomes, components)
+    weight_MR, bias_M = probe.weight_MR, probe.bias_M
+    expert: Params = {}
+    if hidden:
+        residual = fit_residual(outcomes, components, probe, spec, seed)
+        weight_MR, bias_M = residual.weight_MR, residual.bias_M
+        expert["residual"] = residual.params
+    members = [components.unfold(weight_R[:, None]) for weight_R in weight_MR]
+    for field in components.fields:
+        kernel_MD1 = np.stack([kernels[field] for kernels, _ in members])
+        expert[field] = {"kernel": kernel_MD1.astype(np.float32)}
+    shift_M1 = np.stack([bias for _, bias in members])
+    expert["bias"] = (bias_M[:, None] + shift_M1).astype(np.float32)
+    return expert
+
+
+def _record(
+    config: Config,
+    chosen: str,
+    why: str,
+    tried: Mapping[str, Interval] | None = None,
+    outcomes: Outcomes | None = None,
+) -> dict[str, Any]:
+    """The manifest's ``recipe``: what was asked, chosen and tried, with margins, and in words."""
+    record: dict[str, Any] = {
+        "asked": config.critic.recipe,
+        "chosen": chosen,
+        "why": why,
+        "gains": {name: _margin(found) for name, found in (tried or {}).items()},
+        # What an outcome goal's value is: the chance itself, or gamma to the steps left times it.
+        "gamma": config.objective.gamma if chosen == "td" else 1.0,
+    }
+    if outcomes is not None:
+        record["folds"] = len(outcomes.folds)
+        record["tasks"] = len(set(outcomes.rows.task_ids))
+        record["steps"] = len(outcomes.rows)
+    return {**record, "words": sentences(record)}
+
+
+def _margin(found: Interval) -> dict[str, Any]:
+    return {
+        "nats": rounded(found.value),
+        "low": rounded(found.low),
+        "high": rounded(found.high),
+    }

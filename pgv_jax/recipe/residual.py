@@ -1,0 +1,158 @@
+"""A small network beside each member of the probe, started at zero and stopped on held-out tasks.
+
+Member k leaves two folds out: it is stopped on fold k, with its start (the probe alone) among the
+choices, and judged on fold k + 1, which neither its fit nor its stopping has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from pgv_jax.critic import CriticSpec, Head
+from pgv_jax.objectives.losses import cross_entropy
+from pgv_jax.recipe.outcomes import Components, Outcomes
+from pgv_jax.recipe.probe import Probe, fit_without
+
+HIDDEN = (64,)
+RANK = 64
+"""Components that the network reads: on the full embeddings it fits tasks by heart at once."""
+UPDATES, BATCH, EVERY, PATIENCE = 400, 256, 20, 4
+"""Updates at most; steps in a batch; updates between looks; looks without a gain that end it."""
+LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-2
+FIELD = "components"
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The members: probes of all tasks but two folds', and the networks' parameters.
+
+    ``params`` are a ``Head``'s on raw embeddings, by field. ``steps`` says after how many updates
+    each member was stopped (0: the probe alone). ``crossfit_B`` are the judged logits, and
+    ``anchor_B`` those of the same members' probes; NaN for steps in no fold.
+    """
+
+    weight_MR: np.ndarray
+    bias_M: np.ndarray
+    params: dict[str, Any]
+    steps: list[int]
+    crossfit_B: np.ndarray
+    anchor_B: np.ndarray
+
+
+def fit_residual(
+    outcomes: Outcomes, components: Components, probe: Probe, spec: CriticSpec, seed: int
+) -> Residual:
+    """Fit all members at once; ``spec`` lends its activation and normalisation."""
+    members, count = len(outcomes.folds), len(outcomes.rows)
+    held = [held_out for _, held_out in outcomes.folds]
+    following = [held[(k + 1) % members] for k in range(members)]
+    fits = [
+        fit_without(outcomes, components, np.concatenate([a, b]), probe.c)
+        for a, b in zip(held, following, strict=True)
+    ]
+    weight_MR, bias_M = np.stack([w for w, _ in fits]), np.asarray([b for _, b in fits])
+    anchor_MB = weight_MR @ components.x_BR.T + bias_M[:, None]
+    fitted_MB, stop_MB = np.ones((members, count)), np.zeros((members, count))
+    for k in range(members):
+        fitted_MB[k, held[k]] = fitted_MB[k, following[k]] = 0
+        stop_MB[k, held[k]] = 1
+    x = components.x_BR[:, :RANK]
+    scale = float(np.sqrt(np.square(x).mean())) or 1.0
+    small = replace(spec, dim=x.shape[1], hidden=HIDDEN, outcome_members=0)
+    best, steps, logit_MB = _train(
+        small,
+        (x / scale).astype(np.float32),
+        anchor_MB,
+        outcomes.success_B,
+        fitted_MB,
+        stop_MB,
+        seed,
+    )
+    crossfit_B, anchor_B = np.full(count, np.nan), np.full(count, np.nan)
+    for k in range(members):
+        crossfit_B[following[k]] = logit_MB[k, following[k]]
+        anchor_B[following[k]] = anchor_MB[k, following[k]]
+    params = _unfolded(best, components, scale)
+    return Residual(weight_MR, bias_M, params, steps, crossfit_B, anchor_B)
+
+
+def _train(
+    spec: CriticSpec,
+    x_BR: np.ndarray,
+    anchor_MB: np.ndarray,
+    success_B: np.ndarray,
+    fitted_MB: np.ndarray,
+    stop_MB: np.ndarray,
+    seed: int,
+) -> tuple[dict[str, Any], list[int], np.ndarray]:
+    """Adam on the cross-entropy of anchor + network: best parameters, their steps, all logits."""
+    members = len(anchor_MB)
+    graph, state = nnx.split(Head(jax.random.key(seed), (FIELD,), members, spec))
+    params = nnx.to_pure_dict(state)
+    params["out"] = jax.tree.map(jnp.zeros_like, params["out"])  # starts as the probe alone
+    optimizer = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    x, anchor = jnp.asarray(x_BR), jnp.asarray(anchor_MB, jnp.float32)
+    success, fitted = jnp.asarray(success_B, jnp.float32), jnp.asarray(fitted_MB, jnp.float32)
+
+    def logits(params: Any, rows: jax.Array) -> jax.Array:
+        head = nnx.merge(graph, nnx.State(params))
+        return anchor[:, rows] + head({FIELD: x[rows]})
+
+    def loss(params: Any, rows: jax.Array) -> jax.Array:
+        raw = logits(params, rows)
+        losses = cross_entropy(raw, jnp.broadcast_to(success[rows][None], raw.shape))
+        return (fitted[:, rows] * losses).sum() / BATCH
+
+    @jax.jit
+    def chunk(params: Any, moments: Any, key: jax.Array) -> tuple[Any, Any]:
+        def update(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
+            params, moments = carry
+            rows = jax.random.randint(key, (BATCH,), 0, len(x))
+            updates, moments = optimizer.update(jax.grad(loss)(params, rows), moments, params)
+            return (optax.apply_updates(params, updates), moments), None
+
+        return jax.lax.scan(update, (params, moments), jax.random.split(key, EVERY))[0]
+
+    everything = jax.jit(lambda params: logits(params, jnp.arange(len(x))))
+
+    def stopping(raw_MB: np.ndarray) -> np.ndarray:
+        losses = np.logaddexp(0, raw_MB) - success_B * raw_MB
+        return np.asarray((stop_MB * losses).sum(1) / stop_MB.sum(1))
+
+    raw = np.asarray(everything(params), np.float64)
+    best, best_raw, best_loss = params, raw, stopping(raw)
+    steps, moments = np.zeros(members, int), optimizer.init(params)
+    for step in range(EVERY, UPDATES + 1, EVERY):
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        params, moments = chunk(params, moments, key)
+        raw = np.asarray(everything(params), np.float64)
+        now = stopping(raw)
+        better = now < best_loss
+
+        def pick(new: Any, old: Any, better: np.ndarray = better) -> Any:
+            return np.where(better.reshape(-1, *[1] * (np.ndim(new) - 1)), new, old)
+
+        best = jax.tree.map(pick, params, best)
+        best_raw, best_loss = pick(raw, best_raw), np.where(better, now, best_loss)
+        steps[better] = step
+        if step - steps.max() >= PATIENCE * EVERY:
+            break
+    return jax.device_get(best), [int(step) for step in steps], best_raw
+
+
+def _unfolded(params: dict[str, Any], components: Components, scale: float) -> dict[str, Any]:
+    """The networks' parameters on raw embeddings, each field with a kernel of its own."""
+    rest = dict(params)
+    kernel_MRH = np.asarray(rest.pop(FIELD)["kernel"], np.float64) / scale
+    both = [components.unfold(kernel_RH) for kernel_RH in kernel_MRH]
+    for field in components.fields:
+        rest[field] = {"kernel": np.stack([kernels[field] for kernels, _ in both])}
+    rest["bias_0"] = rest["bias_0"] + np.stack([bias for _, bias in both])
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), rest)

@@ -1,0 +1,110 @@
+"""TD on outcomes as a candidate: trained without a fold of tasks, asked about that fold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pgv_jax.config import Config
+from pgv_jax.critic import link
+from pgv_jax.data.relabel import SUCCESS_ID
+from pgv_jax.data.table import Table, build_table, shards_for
+from pgv_jax.learner.loop import Trained, train
+from pgv_jax.learner.state import graph_of
+from pgv_jax.recipe.outcomes import FIELDS, Lookup, Outcomes
+from pgv_jax.types import Episode
+
+SHARE = 0.5
+"""Of the run's updates, what a trial does."""
+CHUNK = 4096
+LEAST = 1e-4
+"""Distance to 0 and 1 beyond which a score's logit is not told apart."""
+
+
+def trial_updates(config: Config) -> int:
+    """Updates of one trial."""
+    return max(round(SHARE * config.train.steps), 1)
+
+
+def td_logits(
+    config: Config,
+    episodes: Sequence[Episode],
+    tables: tuple[Table, Table | None],
+    lookup: Lookup,
+    outcomes: Outcomes,
+    held_out: np.ndarray,
+    folder: Path,
+    progress: Callable[[int], None],
+) -> np.ndarray:
+    """Logits of Q(success) for the steps ``held_out``: float [len(held_out)].
+
+    ``episodes`` are the training split's and ``tables`` its table and the validation split's,
+    which stops the trial as it stops a run. A trial that was done before is read from its file.
+    """
+    left_out = {outcomes.rows.task_ids[i] for i in held_out}
+    kept = [episode for episode in episodes if episode.task_id not in left_out]
+    train_table, val_table = tables
+    updates = trial_updates(config)
+    settings = config.model_copy(
+        update={"train": config.train.model_copy(update={"steps": updates})}
+    )
+    identity = _identity(settings, train_table, sorted(left_out))
+    scores, about = folder.with_suffix(".npy"), folder.with_suffix(".json")
+    if about.exists() and json.loads(about.read_text("utf-8")) == identity:
+        progress(updates)
+        return np.asarray(np.load(scores))
+    m = train_table.manifest
+    table = build_table(
+        folder / "table",
+        kept,
+        lookup,
+        split="train",
+        shards=shards_for(m["shards"], len(kept)),
+        history=m["texts"]["history"],
+        encoder=m["encoder"],
+        data_fingerprint=f"{m['data_fingerprint']}:{identity['tasks']}",
+        dtype=m["dtype"],
+    )
+    trained = train(settings, table, val_table, folder, lambda step, metrics: progress(step))
+    logit = _logits(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
+    np.save(scores, logit)
+    about.write_text(json.dumps(identity) + "\n", "utf-8")  # last: it vouches for the scores
+    shutil.rmtree(folder)  # a copy of the data and checkpoints that nothing asks for again
+    return logit
+
+
+def _identity(config: Config, table: Table, tasks: list[str]) -> dict[str, Any]:
+    tree = config.model_dump(mode="json", exclude={"data": {"dataset", "store"}})
+    return {
+        "config": tree,
+        "data": table.manifest["data_fingerprint"],
+        "tasks": hashlib.sha256("\n".join(tasks).encode()).hexdigest(),
+    }
+
+
+def _logits(
+    trained: Trained, outcomes: Outcomes, steps: np.ndarray, success_D: np.ndarray
+) -> np.ndarray:
+    graph = graph_of(trained.spec)
+
+    @jax.jit
+    def score(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
+        return link(nnx.merge(graph, nnx.State(params)).q(inputs), trained.spec.head).mean(0)
+
+    out = []
+    for start in range(0, len(steps), CHUNK):
+        part = steps[start : start + CHUNK]
+        inputs = {field: jnp.asarray(outcomes.vectors[field][part]) for field in FIELDS}
+        inputs["goal"] = jnp.asarray(np.tile(success_D.astype(np.float32), (len(part), 1)))
+        out.append(np.asarray(score(trained.params, inputs), np.float64))
+    q = np.clip(np.concatenate(out), LEAST, 1 - LEAST)
+    return np.asarray(np.log(q) - np.log1p(-q))
