@@ -72,6 +72,15 @@ def annotate(folder: str | os.PathLike[str], key: str, value: Any) -> None:
     os.replace(partial, path)
 
 
+def is_artifact(folder: str | os.PathLike[str]) -> bool:
+    """Does the folder hold the manifest of an artifact?"""
+    try:
+        manifest = json.loads((Path(folder) / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
+
+
 def load(folder: str | os.PathLike[str]) -> Artifact:
     """Open an artifact; anything that is not one is a PgvError that says why."""
     folder = Path(folder)

@@ -49,7 +49,7 @@ CANDIDATES = 6
 SUCCESS_ONLY = ("goals.current=0", "goals.future=0", "goals.random=0", "goals.failure=0")
 """The goal mixture of a critic that knows one goal only: a value in the classical sense."""
 CRITICS: Mapping[str, tuple[str, ...]] = {
-    "critic": (),
+    "critic": ("critic.recipe=auto",),
     "goal_free": SUCCESS_ONLY,
     "monte_carlo": ("objective.name=monte_carlo", *SUCCESS_ONLY),
 }

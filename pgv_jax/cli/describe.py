@@ -1,11 +1,11 @@
-"""``pgv describe``: what is in a dataset, or in a log before it is imported."""
+"""``pgv describe``: what is in a dataset, in a log before it is imported, or in an artifact."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,12 +30,19 @@ def describe(
     html_path: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Say what is in PATH, a dataset or a log: counts, outcomes, problems, examples."""
+    """Say what is in PATH, a dataset or a log: counts, outcomes, problems, examples.
+
+    Of an artifact, say what answers which goals and why.
+    """
+    from pgv_jax.artifact import is_artifact, load
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
     from pgv_jax.report.describe import describe as survey
     from pgv_jax.report.describe_html import to_html, to_text
     from pgv_jax.report.html import write_text
 
+    if is_artifact(path):
+        _describe_artifact(load(path).manifest)
+        return
     if is_dataset(path):
         info = dataset_info(path)
         about = ", ".join(x for x in (info["source"], info["licence"]) if x)
@@ -53,6 +60,18 @@ def describe(
         json_path.parent.mkdir(parents=True, exist_ok=True)
         facts = {**description.facts, "problems": description.problems}
         write_text(json_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _describe_artifact(manifest: Mapping[str, Any]) -> None:
+    critic, data = manifest["critic"], manifest.get("data", {})
+    widths = " x ".join(map(str, critic["hidden"]))
+    seen = f", from {data['episodes']:,} episodes" if "episodes" in data else ""
+    click.echo(
+        f"Critic by {manifest['objective']['name']} on embeddings of {manifest['encoder']['name']}: "
+        f"{widths} hidden units, {critic['ensemble']} Q members{seen}."
+    )
+    for sentence in manifest.get("recipe", {}).get("words", ()):
+        click.echo(sentence)
 
 
 def _read_log(path: Path, form: str, agent: str | None) -> Iterator[Episode]:

@@ -90,7 +90,9 @@ def evaluate(
     demanded = limits_of(limits)
     opened = artifacts.load(artifact)
     manifest, history = opened.manifest, opened.manifest["texts"]["history"]
-    gamma, kind_of = manifest["objective"].get("gamma"), _grouping(group)
+    recipe = manifest.get("recipe", {})
+    gamma = recipe.get("gamma", manifest["objective"].get("gamma"))
+    kind_of = _grouping(group)
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():
         _require_history(name, other.manifest["texts"]["history"], history)
@@ -159,9 +161,12 @@ def evaluate(
         "objective": str(manifest["objective"].get("name", "unknown")),
         "encoder": str(manifest["encoder"]["name"]),
         "history": history,
+        "recipe": " ".join(recipe.get("words", ["not named by the artifact"])),
         **{f"beside: {name}": str(other.folder) for name, other in others.items()},
     }
     page = write_health(report, about, folder)
+    for sentence in recipe.get("words", ()):
+        console.print(sentence)
     console.print(health_table(report))
     console.print(f"Wrote {page}", soft_wrap=True)
     needed = {None: LEVELS[0], "ranking": LEVELS[1], "trust": LEVELS[2]}[require]

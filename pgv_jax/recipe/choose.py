@@ -66,7 +66,7 @@ class Choice:
 def choose(
     config: Config,
     splits: Mapping[str, Sequence[Episode]],
-    tables: tuple[Table, Table | None],
+    tables: tuple[Table, Table | None] | None,
     lookup: Lookup,
     folder: Path,
     progress: Progress = lambda done: None,
@@ -74,8 +74,9 @@ def choose(
     """Choose what answers the outcome goals, as ``config.critic.recipe`` asks.
 
     ``splits`` are the training and validation episodes; the probe is fitted on the tasks of both,
-    since its folds hold tasks out by themselves. ``tables`` belong to them. TD's trials leave
-    their scores in ``folder``; ``progress`` is told the updates done of ``updates(config)``.
+    since its folds hold tasks out by themselves. ``tables`` belong to them; without them TD is not
+    tried. Its trials leave their scores in ``folder``; ``progress`` is told the updates done of
+    ``updates(config)``.
     """
     asked, seed = config.critic.recipe, config.train.seed
     why = "it was asked for" if asked == "td" else _unfit(config)
@@ -97,7 +98,7 @@ def choose(
     chosen, logit_B = "probe", probe.crossfit_B
     if wins(tried["network"]):
         chosen, logit_B = "network", residual.crossfit_B
-    if asked == "auto":
+    if asked == "auto" and tables is not None:
         trials = _Trials(config, splits["train"], tables, lookup, outcomes, folder, progress)
         tried["td"] = trials.gain_over(logit_B)
         if wins(tried["td"]):

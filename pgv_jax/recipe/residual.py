@@ -7,7 +7,8 @@ choices, and judged on fold k + 1, which neither its fit nor its stopping has se
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,14 @@ from flax import nnx
 from pgv_jax.critic import CriticSpec, Head
 from pgv_jax.objectives.losses import cross_entropy
 from pgv_jax.recipe.outcomes import Components, Outcomes
-from pgv_jax.recipe.probe import Probe, fit_without
+from pgv_jax.recipe.probe import Probe, fit_without, log_likelihood
 
 HIDDEN = (64,)
 RANK = 64
 """Components that the network reads: on the full embeddings it fits tasks by heart at once."""
 UPDATES, BATCH, EVERY, PATIENCE = 400, 256, 20, 4
 """Updates at most; steps in a batch; updates between looks; looks without a gain that end it."""
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-2
+OPTIMIZER = optax.adamw(1e-3, weight_decay=1e-2)
 FIELD = "components"
 
 
@@ -66,15 +67,13 @@ def fit_residual(
     x = components.x_BR[:, :RANK]
     scale = float(np.sqrt(np.square(x).mean())) or 1.0
     small = replace(spec, dim=x.shape[1], hidden=HIDDEN, outcome_members=0)
-    best, steps, logit_MB = _train(
-        small,
-        (x / scale).astype(np.float32),
-        anchor_MB,
-        outcomes.success_B,
-        fitted_MB,
-        stop_MB,
-        seed,
+    data = _Data(
+        jnp.asarray(x / scale, jnp.float32),
+        jnp.asarray(anchor_MB, jnp.float32),
+        jnp.asarray(np.tile(outcomes.success_B, (members, 1)), jnp.float32),
+        jnp.asarray(fitted_MB, jnp.float32),
     )
+    best, steps, logit_MB = _train(small, data, stop_MB, seed)
     crossfit_B, anchor_B = np.full(count, np.nan), np.full(count, np.nan)
     for k in range(members):
         crossfit_B[following[k]] = logit_MB[k, following[k]]
@@ -83,64 +82,73 @@ def fit_residual(
     return Residual(weight_MR, bias_M, params, steps, crossfit_B, anchor_B)
 
 
+class _Data(NamedTuple):
+    """What the members are trained on: components [B, R], the rest [M, B]."""
+
+    x: jax.Array
+    anchor: jax.Array
+    success: jax.Array
+    fitted: jax.Array
+
+
+def _logits(graph: nnx.GraphDef, params: Any, data: _Data, rows: jax.Array) -> jax.Array:
+    head = nnx.merge(graph, nnx.State(params))
+    return data.anchor[:, rows] + head({FIELD: data.x[rows]})
+
+
+_everything = jax.jit(
+    lambda graph, params, data: _logits(graph, params, data, jnp.arange(len(data.x))),
+    static_argnums=0,
+)
+
+
+@partial(jax.jit, static_argnums=0)
+def _chunk(
+    graph: nnx.GraphDef, params: Any, moments: Any, data: _Data, key: jax.Array
+) -> tuple[Any, Any]:
+    """``EVERY`` updates of AdamW on the cross-entropy of probe + network."""
+
+    def loss(params: Any, rows: jax.Array) -> jax.Array:
+        losses = cross_entropy(_logits(graph, params, data, rows), data.success[:, rows])
+        return (data.fitted[:, rows] * losses).sum() / BATCH
+
+    def update(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
+        params, moments = carry
+        rows = jax.random.randint(key, (BATCH,), 0, len(data.x))
+        updates, moments = OPTIMIZER.update(jax.grad(loss)(params, rows), moments, params)
+        return (optax.apply_updates(params, updates), moments), None
+
+    return jax.lax.scan(update, (params, moments), jax.random.split(key, EVERY))[0]
+
+
 def _train(
-    spec: CriticSpec,
-    x_BR: np.ndarray,
-    anchor_MB: np.ndarray,
-    success_B: np.ndarray,
-    fitted_MB: np.ndarray,
-    stop_MB: np.ndarray,
-    seed: int,
+    spec: CriticSpec, data: _Data, stop_MB: np.ndarray, seed: int
 ) -> tuple[dict[str, Any], list[int], np.ndarray]:
-    """Adam on the cross-entropy of anchor + network: best parameters, their steps, all logits."""
-    members = len(anchor_MB)
+    """Best parameters of each member, after how many updates, and all logits [M, B]."""
+    members = len(stop_MB)
     graph, state = nnx.split(Head(jax.random.key(seed), (FIELD,), members, spec))
     params = nnx.to_pure_dict(state)
     params["out"] = jax.tree.map(jnp.zeros_like, params["out"])  # starts as the probe alone
-    optimizer = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    x, anchor = jnp.asarray(x_BR), jnp.asarray(anchor_MB, jnp.float32)
-    success, fitted = jnp.asarray(success_B, jnp.float32), jnp.asarray(fitted_MB, jnp.float32)
+    success_MB = np.asarray(data.success, np.float64)
 
-    def logits(params: Any, rows: jax.Array) -> jax.Array:
-        head = nnx.merge(graph, nnx.State(params))
-        return anchor[:, rows] + head({FIELD: x[rows]})
+    def looked(params: Any) -> tuple[np.ndarray, np.ndarray]:
+        raw_MB = np.asarray(_everything(graph, params, data), np.float64)
+        losses = -stop_MB * log_likelihood(raw_MB, success_MB)
+        return raw_MB, losses.sum(1) / stop_MB.sum(1)
 
-    def loss(params: Any, rows: jax.Array) -> jax.Array:
-        raw = logits(params, rows)
-        losses = cross_entropy(raw, jnp.broadcast_to(success[rows][None], raw.shape))
-        return (fitted[:, rows] * losses).sum() / BATCH
-
-    @jax.jit
-    def chunk(params: Any, moments: Any, key: jax.Array) -> tuple[Any, Any]:
-        def update(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
-            params, moments = carry
-            rows = jax.random.randint(key, (BATCH,), 0, len(x))
-            updates, moments = optimizer.update(jax.grad(loss)(params, rows), moments, params)
-            return (optax.apply_updates(params, updates), moments), None
-
-        return jax.lax.scan(update, (params, moments), jax.random.split(key, EVERY))[0]
-
-    everything = jax.jit(lambda params: logits(params, jnp.arange(len(x))))
-
-    def stopping(raw_MB: np.ndarray) -> np.ndarray:
-        losses = np.logaddexp(0, raw_MB) - success_B * raw_MB
-        return np.asarray((stop_MB * losses).sum(1) / stop_MB.sum(1))
-
-    raw = np.asarray(everything(params), np.float64)
-    best, best_raw, best_loss = params, raw, stopping(raw)
-    steps, moments = np.zeros(members, int), optimizer.init(params)
+    best, (best_raw, best_loss) = params, looked(params)
+    steps, moments = np.zeros(members, int), OPTIMIZER.init(params)
     for step in range(EVERY, UPDATES + 1, EVERY):
         key = jax.random.fold_in(jax.random.key(seed), step)
-        params, moments = chunk(params, moments, key)
-        raw = np.asarray(everything(params), np.float64)
-        now = stopping(raw)
-        better = now < best_loss
+        params, moments = _chunk(graph, params, moments, data, key)
+        raw, loss = looked(params)
+        better = loss < best_loss
 
         def pick(new: Any, old: Any, better: np.ndarray = better) -> Any:
             return np.where(better.reshape(-1, *[1] * (np.ndim(new) - 1)), new, old)
 
         best = jax.tree.map(pick, params, best)
-        best_raw, best_loss = pick(raw, best_raw), np.where(better, now, best_loss)
+        best_raw, best_loss = pick(raw, best_raw), pick(loss, best_loss)
         steps[better] = step
         if step - steps.max() >= PATIENCE * EVERY:
             break
