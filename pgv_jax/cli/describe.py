@@ -64,11 +64,11 @@ def describe(
 
 def _describe_artifact(manifest: Mapping[str, Any]) -> None:
     critic, data = manifest["critic"], manifest.get("data", {})
+    objective, encoder = manifest["objective"]["name"], manifest["encoder"]["name"]
     widths = " x ".join(map(str, critic["hidden"]))
     seen = f", from {data['episodes']:,} episodes" if "episodes" in data else ""
     click.echo(
-        f"Critic by {manifest['objective']['name']} on embeddings of {manifest['encoder']['name']}: "
-        f"{widths} hidden units, {critic['ensemble']} Q members{seen}."
+        f"Critic by {objective} on embeddings of {encoder}: {widths} hidden units, {critic['ensemble']} Q members{seen}."
     )
     for sentence in manifest.get("recipe", {}).get("words", ()):
         click.echo(sentence)

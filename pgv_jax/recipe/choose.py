@@ -21,8 +21,8 @@ from pgv_jax.data.texts import EPISODE, FAILURE, SUCCESS
 from pgv_jax.learner.state import critic_spec
 from pgv_jax.recipe.gain import gain, wins
 from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
-from pgv_jax.recipe.probe import fit_probe
-from pgv_jax.recipe.residual import HIDDEN, fit_residual
+from pgv_jax.recipe.probe import Probe, fit_probe
+from pgv_jax.recipe.residual import HIDDEN, Residual, fit_residual
 from pgv_jax.recipe.trial import td_logits, trial_updates
 from pgv_jax.recipe.words import sentences
 from pgv_jax.report.stats import Interval, rounded
@@ -33,6 +33,7 @@ TRIALS = 3
 
 Progress = Callable[[int], None]
 Params = dict[str, Any]
+Fitted = tuple[Components, Probe | Residual]
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,16 @@ def choose(
         tried["td"] = trials.gain_over(logit_B)
         if wins(tried["td"]):
             return Choice(_record(config, "td", "", tried, outcomes))
-    hidden = HIDDEN if chosen == "network" else ()
-    experts = {
-        "q": _expert(outcomes, components, spec, hidden, seed),
-        "v": _expert(outcomes, components_of(outcomes, FIELDS[:-1]), spec, hidden, seed),
-    }
+    v_components = components_of(outcomes, FIELDS[:-1])
+    v_probe = fit_probe(outcomes, v_components)
     goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)
-    for expert in experts.values():
-        expert["goals"] = goals_2D
-    return Choice(_record(config, chosen, "", tried, outcomes), experts, hidden)
+    record = _record(config, chosen, "", tried, outcomes)
+    fitted: dict[str, Fitted] = {"q": (components, probe), "v": (v_components, v_probe)}
+    if chosen == "network":
+        v_residual = fit_residual(outcomes, v_components, v_probe, spec, seed)
+        fitted = {"q": (components, residual), "v": (v_components, v_residual)}
+    hidden = HIDDEN if chosen == "network" else ()
+    return Choice(record, _experts(fitted, goals_2D), hidden)
 
 
 def updates(config: Config) -> int:
@@ -172,28 +174,23 @@ class _Trials:
         return lambda done: self.progress(begun + done)
 
 
-def _expert(
-    outcomes: Outcomes,
-    components: Components,
-    spec: CriticSpec,
-    hidden: tuple[int, ...],
-    seed: int,
-) -> Params:
-    """Parameters of an ``OutcomeHead`` on raw embeddings, without its goals."""
-    probe = fit_probe(outcomes, components)
-    weight_MR, bias_M = probe.weight_MR, probe.bias_M
-    expert: Params = {}
-    if hidden:
-        residual = fit_residual(outcomes, components, probe, spec, seed)
-        weight_MR, bias_M = residual.weight_MR, residual.bias_M
-        expert["residual"] = residual.params
-    members = [components.unfold(weight_R[:, None]) for weight_R in weight_MR]
-    for field in components.fields:
-        kernel_MD1 = np.stack([kernels[field] for kernels, _ in members])
-        expert[field] = {"kernel": kernel_MD1.astype(np.float32)}
-    shift_M1 = np.stack([bias for _, bias in members])
-    expert["bias"] = (bias_M[:, None] + shift_M1).astype(np.float32)
-    return expert
+def _experts(fitted: Mapping[str, Fitted], goals_2D: np.ndarray) -> dict[str, Params]:
+    """Parameters of each head's ``OutcomeHead``, on raw embeddings."""
+    experts: dict[str, Params] = {}
+    for name, (components, found) in fitted.items():
+        members = [components.unfold(weight_R[:, None]) for weight_R in found.weight_MR]
+        shift_M1 = np.stack([bias for _, bias in members])
+        expert: Params = {
+            "goals": goals_2D,
+            "bias": (found.bias_M[:, None] + shift_M1).astype(np.float32),
+        }
+        for field in components.fields:
+            kernel_MD1 = np.stack([kernels[field] for kernels, _ in members])
+            expert[field] = {"kernel": kernel_MD1.astype(np.float32)}
+        if isinstance(found, Residual):
+            expert["residual"] = found.params
+        experts[name] = expert
+    return experts
 
 
 def _record(

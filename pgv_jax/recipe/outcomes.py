@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pgv_jax.report.baselines import task_folds
 from pgv_jax.report.rows import Rows, step_rows
@@ -70,7 +71,8 @@ def components_of(outcomes: Outcomes, fields: tuple[str, ...]) -> Components:
     x_BF = np.concatenate([outcomes.vectors[field] for field in fields], axis=1)
     mean = x_BF.mean(0, dtype=np.float64)
     centred = x_BF - mean.astype(np.float32)
-    variance, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    with threadpool_limits(1):  # on a busy machine threads mostly wait for each other
+        variance, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     kept = axes[:, np.argsort(variance)[::-1][:RANK]]
     return Components(fields, mean, kept, centred @ kept.astype(np.float32))
 
