@@ -67,9 +67,8 @@ def _describe_artifact(manifest: Mapping[str, Any]) -> None:
     objective, encoder = manifest["objective"]["name"], manifest["encoder"]["name"]
     widths = " x ".join(map(str, critic["hidden"]))
     seen = f", from {data['episodes']:,} episodes" if "episodes" in data else ""
-    click.echo(
-        f"Critic by {objective} on embeddings of {encoder}: {widths} hidden units, {critic['ensemble']} Q members{seen}."
-    )
+    size = f"{widths} hidden units, {critic['ensemble']} Q members"
+    click.echo(f"Critic by {objective} on embeddings of {encoder}: {size}{seen}.")
     for sentence in manifest.get("recipe", {}).get("words", ()):
         click.echo(sentence)
 
