@@ -21,7 +21,7 @@ from pgv_jax.data.texts import EPISODE, FAILURE, SUCCESS
 from pgv_jax.learner.state import critic_spec
 from pgv_jax.recipe.gain import gain, wins
 from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
-from pgv_jax.recipe.probe import Probe, fit_probe
+from pgv_jax.recipe.probe import Probe, fit_probe, refitted
 from pgv_jax.recipe.residual import HIDDEN, Residual, fit_residual
 from pgv_jax.recipe.trial import td_logits, trial_updates
 from pgv_jax.recipe.words import sentences
@@ -108,7 +108,10 @@ def choose(
     v_probe = fit_probe(outcomes, v_components)
     goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)
     record = _record(config, chosen, "", tried, outcomes)
-    fitted: dict[str, Fitted] = {"q": (components, probe), "v": (v_components, v_probe)}
+    fitted: dict[str, Fitted] = {
+        "q": (components, refitted(probe, outcomes, components)),
+        "v": (v_components, refitted(v_probe, outcomes, v_components)),
+    }
     if chosen == "network":
         v_residual = fit_residual(outcomes, v_components, v_probe, spec, seed)
         fitted = {"q": (components, residual), "v": (v_components, v_residual)}

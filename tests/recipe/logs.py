@@ -12,13 +12,11 @@ DIM = 8
 
 
 def lookup(texts: Sequence[str]) -> np.ndarray:
-    """The numbers that a text ends with, then noise of its own: float32 [n, DIM]."""
+    """The numbers that a text holds, then zeros: float32 [n, DIM]."""
     out = np.zeros((len(texts), DIM), np.float32)
     for row, text in zip(out, texts, strict=True):
-        noise = np.random.default_rng(sum(map(ord, text)) * 7919 + len(text))
-        row[:] = 0.1 * noise.standard_normal(DIM)
         numbers = [float(word) for word in text.split() if word.lstrip("-").isdigit()]
-        row[: len(numbers)] += np.asarray(numbers[:DIM], np.float32)
+        row[: len(numbers)] = numbers
     return out
 
 

@@ -14,6 +14,7 @@ from pgv_jax.data.texts import FAILURE, SUCCESS
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.export.write import PARITY_LIMIT, export_torch
 from pgv_jax.learner.state import critic_spec
+from pgv_jax.recipe import residual
 from pgv_jax.recipe.choose import choose
 from pgv_jax.types import Episode, Step
 from pgv_jax.value import ValueFunction
@@ -23,8 +24,16 @@ ENCODER = HashEncoder(16)
 BASE = ("texts.history=0", "critic.hidden=[8]", "critic.recipe=anchored")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _network_stays_at_its_start():
+    """So that the probe is what is chosen; test_residual.py has the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(residual, "UPDATES", 0)
+        yield
+
+
 def episodes(count: int = 60) -> list[Episode]:
-    """An attempt succeeds where its only thought is the good one."""
+    """An attempt mostly succeeds where its only thought is the good one, and else mostly fails."""
     out = []
     for number in range(count):
         good = number % 2 == 0
@@ -36,7 +45,7 @@ def episodes(count: int = 60) -> list[Episode]:
                 task="Open the door.",
                 steps=(Step("The door is closed.", thought, "go"),),
                 final_observation="The door is open." if good else "The door is closed.",
-                success=good if number % 10 else None,
+                success=good != (number % 9 == 4) if number % 10 else None,
                 is_terminal=True,
             )
         )
@@ -80,7 +89,7 @@ def test_success_is_ranked_and_failure_is_its_complement(published):
     value = published[1]
     asked = ("Open the door.", "The door is closed.", ["I look first.", "I guess."])
     q = value.q(*asked, [SUCCESS, FAILURE])
-    assert q[0, 0] > 0.8 > 0.2 > q[1, 0]
+    assert q[0, 0] > 0.7 > 0.3 > q[1, 0]
     np.testing.assert_allclose(q.sum(1), 1, atol=1e-6)
     v = value.v(*asked[:2], [SUCCESS, FAILURE])
     assert abs(v[0] - 0.5) < 0.2  # the thought decides, and V does not see it

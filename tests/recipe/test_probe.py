@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pgv_jax.recipe.outcomes import FIELDS, components_of, outcomes_of
-from pgv_jax.recipe.probe import fit_probe, fit_without, log_likelihood
+from pgv_jax.recipe.probe import fit_probe, fit_without, log_likelihood, refitted
 from tests.recipe import logs
 
 
@@ -40,6 +40,18 @@ def test_each_step_is_judged_by_the_member_that_has_not_seen_its_task(outcomes):
         np.testing.assert_allclose(probe.crossfit_B[held_out], own)
         weight, bias = fit_without(outcomes, components, held_out, probe.c)
         np.testing.assert_allclose([*weight, bias], [*probe.weight_MR[k], probe.bias_M[k]])
+
+
+def test_what_is_published_has_the_mean_of_the_probe_of_all_tasks(outcomes):
+    components = components_of(outcomes, FIELDS)
+    probe = fit_probe(outcomes, components)
+    found = refitted(probe, outcomes, components)
+    weight, bias = fit_without(outcomes, components, np.zeros(0, int), probe.c)
+    np.testing.assert_allclose(found.weight_MR.mean(0), weight)
+    assert found.bias_M.mean() == pytest.approx(bias)
+    apart = probe.weight_MR - probe.weight_MR[:1]
+    np.testing.assert_allclose(found.weight_MR - found.weight_MR[:1], apart)
+    np.testing.assert_array_equal(found.crossfit_B, probe.crossfit_B)
 
 
 def test_what_is_planted_is_found_and_chance_is_left_at_the_base_rate(outcomes):

@@ -33,8 +33,11 @@ def test_it_wins_where_no_line_divides_and_is_published_as_judged():
     spec = replace(SPEC, hidden=network.HIDDEN)
     head = Head(jax.random.key(0), FIELDS, len(found.steps), spec)
     nnx.update(head, nnx.State(jax.tree.map(jax.numpy.asarray, found.params)))
-    logit_MB = np.asarray(head(outcomes.vectors))
-    logit_MB += found.weight_MR @ components.x_BR.T + found.bias_M[:, None]
+    logit_MB = (
+        np.asarray(head(outcomes.vectors))
+        + found.weight_MR @ components.x_BR.T
+        + found.bias_M[:, None]
+    )
     for k in range(len(found.steps)):
         judged = outcomes.folds[(k + 1) % len(found.steps)][1]
         np.testing.assert_allclose(logit_MB[k, judged], found.crossfit_B[judged], atol=1e-3)

@@ -1,0 +1,58 @@
+"""TD's trials: held-out tasks only, and never done twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pgv_jax.config import load_config
+from pgv_jax.data.table import build_table
+from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.errors import PgvError
+from pgv_jax.recipe import residual, trial
+from pgv_jax.recipe.choose import choose, updates
+from tests.recipe.test_choose import episodes
+
+ENCODER = HashEncoder(16)
+SETTINGS = (
+    "texts.history=0",
+    "critic.hidden=[8]",
+    "critic.recipe=auto",
+    "mesh.shards=4",
+    "train.batch=32",
+    "train.steps=20",
+    "train.log_every=5",
+    "train.eval_every=10",
+)
+
+
+def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(residual, "UPDATES", 0)
+    config = load_config(None, list(SETTINGS))
+    table = build_table(
+        tmp_path / "table",
+        episodes(),
+        ENCODER.encode,
+        split="train",
+        shards=4,
+        history=0,
+        encoder={"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
+        data_fingerprint="d",
+    )
+    given = (config, {"train": episodes()}, (table, None), ENCODER.encode, tmp_path / "recipe")
+    told: list[int] = []
+    first = choose(*given, told.append)
+    assert told == sorted(told) and 0 < told[-1] <= updates(config) == 30
+    assert set(first.record["gains"]) == {"probe", "network", "td"}
+    kept = sorted(path.name for path in (tmp_path / "recipe").iterdir())
+    assert kept and all(name.startswith("fold-") and "." in name for name in kept)
+    assert np.isfinite(np.load(tmp_path / "recipe" / "fold-0.npy")).all()
+
+    def refuse(*args, **options):
+        raise PgvError("Trained again.")
+
+    monkeypatch.setattr(trial, "train", refuse)
+    assert choose(*given).record == first.record
+    other = load_config(None, [*SETTINGS, "train.lr=1e-2"])
+    with pytest.raises(PgvError, match="Trained again"):
+        choose(other, *given[1:])
