@@ -43,12 +43,24 @@ class TextsConfig(_Section):
 class ObjectiveConfig(_Section):
     """The loss and its constants (Hong et al. 2025; Kostrikov et al. 2021)."""
 
-    name: Literal["gc_iql", "monte_carlo"] = "gc_iql"
+    name: Literal["gc_iql", "monte_carlo", "agent_prm", "inverse_prm", "lookahead"] = "gc_iql"
     gamma: float = Field(0.95, gt=0, le=1, description="discount a step")
     expectile: float = Field(0.9, ge=0.5, lt=1, description="IQL asymmetry; .5 is the mean")
     head: Literal["sigmoid", "linear"] = Field("sigmoid", description="bounded or free values")
     reduce: Literal["min", "mean"] = Field("min", description="of the target ensemble, for V")
     polyak: float = Field(0.005, gt=0, le=1, description="rate of the slow copy, an update")
+    form: Literal["points", "pairs"] = Field("points", description="AgentPRM: regress or compare")
+    discount: Literal["to_end", "from_start"] = Field(
+        "to_end", description="AgentPRM: gamma^(steps left), or gamma^(steps done) as released"
+    )
+    by_candidates: bool = Field(
+        True, description="AgentPRM: two visits are of one state only under the same candidates"
+    )
+    margin: float = Field(0.03, ge=0, description="AgentPRM: least difference of a pair's targets")
+    hindsight: int = Field(0, ge=0, description="AgentPRM: goals in hindsight a step, too")
+    next_thought: Literal["logged", "policy"] = Field(
+        "logged", description="InversePRM: a' of expert steps, logged or metadata.policy_thought"
+    )
 
 
 class GoalsConfig(_Section):

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ import jax
 from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
+from pgv_jax.data.examples import Example, texts_of_examples
 from pgv_jax.data.table import Table, build_table, shards_for, texts_of
+from pgv_jax.data.targets import TARGETS, Targets
 from pgv_jax.data.texts import EPISODE, History
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
@@ -89,7 +91,8 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
                 config, folder, splits, info["fingerprint"], store, encoder, bar
             )
         else:  # what this process reads of the training table, the learner verifies
-            tables = {split: Table.open(folder / split, split != "train") for split in splits}
+            made = [split for split in splits if split == "train" or (folder / split).exists()]
+            tables = {split: Table.open(folder / split, split != "train") for split in made}
     return Prepared(tables["train"], tables.get("val"), encoder, store, notes)
 
 
@@ -108,7 +111,13 @@ def _tables(
     for split in splits:
         episodes = list(read_episodes(config.data.dataset, split))
         notes = notes or next((e.metadata.get("notes") for e in episodes), None)
+        examples, targets = None, TARGETS.get(config.objective.name)
+        if targets is not None and split == "train":
+            episodes, examples = _with_examples(config, targets, episodes)
+        elif targets is not None and not targets.reads_outcome:
+            continue  # held-out tasks are judged by their outcomes
         texts = texts_of(episodes, config.texts.history)
+        texts = list(dict.fromkeys([*texts, *texts_of_examples(examples or [])]))
         missing = len(store.missing(texts))
         if missing:
             with bar(f"embedding {missing} texts ({split})", missing) as report:
@@ -118,11 +127,12 @@ def _tables(
             episodes,
             store.lookup,
             split=split,
-            shards=shards_for(config.mesh.shards, len(episodes)),
+            shards=shards_for(config.mesh.shards, _least_group(examples) or len(episodes)),
             history=config.texts.history,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
             data_fingerprint=fingerprint,
             dtype=config.data.dtype,
+            examples=examples,
         )
     return tables, notes
 
@@ -140,6 +150,36 @@ def _check_mode(encoder: Encoder, history: History) -> None:
             f"texts.history=episode needs a causal model in episode mode, and encoder "
             f"'{encoder.name}' is none; write data.encoder='hf:ID_OR_DIR?mode=episode'."
         )
+
+
+def _with_examples(
+    config: Config, targets: Targets, episodes: list[Episode]
+) -> tuple[list[Episode], list[list[Example]]]:
+    """The episodes that have examples under the objective, and those; without outcomes unless the
+    objective reads them."""
+    if not targets.reads_outcome:
+        episodes = [without_outcome(episode) for episode in episodes]
+    options = {name: getattr(config.objective, name) for name in targets.options}
+    made = targets.make(episodes, config.texts.history, **options)
+    kept = [(e, own) for e, own in zip(episodes, made, strict=True) if own]
+    if not kept:
+        raise PgvError(
+            f"No training episode of {config.data.dataset} has a known outcome, which "
+            f"objective.name={config.objective.name} learns from; give the log rewards."
+        )
+    return [e for e, _ in kept], [own for _, own in kept]
+
+
+def without_outcome(episode: Episode) -> Episode:
+    """The episode without success, score and rewards."""
+    steps = tuple(replace(step, reward=None) for step in episode.steps)
+    return replace(episode, steps=steps, success=None, score=None)
+
+
+def _least_group(examples: list[list[Example]] | None) -> int:
+    """Episodes in the smaller group of examples; 0 without examples."""
+    groups = [own[0].group for own in examples or []]
+    return min((groups.count(group) for group in set(groups)), default=0)
 
 
 def _first(report: Callable[[int], None]) -> Callable[[int, int], None]:

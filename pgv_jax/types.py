@@ -94,6 +94,9 @@ class Batch(NamedTuple):
     ``monte_carlo`` is gamma^(steps left) * success for outcome goals, NaN where not defined.
     ``kind`` is the index into ``GOAL_KINDS``. ``weight`` is 0 where nothing is known (an outcome
     goal met by a step of unknown outcome), else 1.
+
+    The last four stand in batches of examples alone (``data.examples``): a second thought, whether
+    there is one, Q's target and V's (NaN: none).
     """
 
     task_ND: jax.Array
@@ -108,6 +111,10 @@ class Batch(NamedTuple):
     monte_carlo_B: jax.Array
     kind_B: jax.Array
     weight_B: jax.Array
+    other_BD: jax.Array | None = None
+    has_other_B: jax.Array | None = None
+    target_B: jax.Array | None = None
+    value_B: jax.Array | None = None
 
 
 class Predictions(NamedTuple):
@@ -116,13 +123,15 @@ class Predictions(NamedTuple):
     B here counts the triples, B * G.
 
     ``q_target_EB`` comes from the slow copy, ``next_v_B`` is V(s', g) of the critic itself;
-    objectives say where gradients stop.
+    objectives say where gradients stop. ``other_q_EB`` is Q of the second thought, for objectives
+    that compare two (``Objective.other`` says at which observation).
     """
 
     q_EB: jax.Array
     v_B: jax.Array
     q_target_EB: jax.Array
     next_v_B: jax.Array
+    other_q_EB: jax.Array | None = None
 
 
 GOAL_KINDS = ("current", "future", "random", "outcome")

@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgv_jax.data.examples import Examples
 from pgv_jax.data.table import Shard
+from pgv_jax.errors import PgvError
 from pgv_jax.types import GOAL_KINDS
 
 SUCCESS_ID, FAILURE_ID = 0, 1
@@ -63,12 +65,22 @@ class Index(NamedTuple):
     episode_task: IntArray
     episode_success: IntArray
     episode_terminal: IntArray
+    examples: ExampleIndex | None = None
+
+
+class ExampleIndex(NamedTuple):
+    """A shard's ``Examples``, padded, of which ``first`` are of group 0 and ``count`` are real."""
+
+    arrays: Examples
+    first: IntArray
+    count: IntArray
 
 
 class Draw(NamedTuple):
     """Relabeled steps in numbers: rows and text numbers within the shard [B], then facts [B * G].
 
     Step i meets goals i, i + 1, ..., i + G - 1 (modulo B). The facts are those of ``types.Batch``.
+    The last four are known of examples alone.
     """
 
     row: jax.Array
@@ -83,6 +95,10 @@ class Draw(NamedTuple):
     monte_carlo: jax.Array
     kind: jax.Array
     weight: jax.Array
+    other: jax.Array | None = None
+    has_other: jax.Array | None = None
+    target: jax.Array | None = None
+    value: jax.Array | None = None
 
 
 def longest_note(shards: Sequence[Shard]) -> int:
@@ -125,6 +141,23 @@ def index_of(shards: Sequence[Shard], own: Sequence[int] | None = None) -> Index
         episode_task=stack("episode_task", 0),
         episode_success=stack("episode_success", -1),
         episode_terminal=stack("episode_terminal", 0),
+        examples=_example_index([shard.examples for shard in shards if shard.examples], own),
+    )
+
+
+def _example_index(shards: list[Examples], own: Sequence[int]) -> ExampleIndex | None:
+    if not shards:
+        return None
+    width = max(len(examples.row) for examples in shards)
+    shards = [shards[s] for s in own]
+
+    def stack(*arrays: np.ndarray) -> np.ndarray:
+        return np.stack([np.pad(array, (0, width - len(array))) for array in arrays])
+
+    return ExampleIndex(
+        Examples(*(stack(*arrays) for arrays in zip(*shards, strict=True))),
+        np.asarray([int((examples.group == 0).sum()) for examples in shards], np.int32),
+        np.asarray([len(examples.row) for examples in shards], np.int32),
     )
 
 
@@ -235,6 +268,12 @@ def draw(
     batch, as a random goal: B projections of goals then serve B * G triples.
     """
     bits = chance(key, size)
+    if index.examples is not None:
+        if goals > 1:
+            raise PgvError(
+                f"train.goals = {goals}, but this objective's examples name their goals; use 1."
+            )
+        return draw_examples(bits, index, index.examples)
     row = index.step_row[_below(bits.step, index.steps)]
     own = relabel(bits, index, row, spec, longest)
     if goals == 1:
@@ -251,6 +290,34 @@ def draw(
         for name in ("reached", "next_reached", "discount", "monte_carlo", "kind")
     }
     return own._replace(**flat, weight=counts.reshape(-1))
+
+
+def draw_examples(bits: Chance, index: Index, examples: ExampleIndex) -> Draw:
+    """Draw examples of one shard; of its two groups, if it has both, in turn (balanced)."""
+    odd = jnp.arange(bits.step.shape[0]) % 2 == 1
+    second = (odd & (examples.first < examples.count)) | (examples.first == 0)
+    low = jnp.where(second, examples.first, 0)
+    high = jnp.where(second, examples.count, examples.first)
+    one = jax.tree.map(lambda x: x[low + _below(bits.step, high - low)], examples.arrays)
+    never = jnp.zeros(odd.shape, bool)
+    return Draw(
+        row=one.row,
+        task=index.episode_task[index.row_episode[one.row]],
+        obs=index.row_obs[one.row],
+        thought=one.thought,
+        next_obs=index.row_obs[one.row + 1],
+        goal=one.goal,
+        reached=never,
+        next_reached=never,
+        discount=jnp.zeros(odd.shape),
+        monte_carlo=jnp.full(odd.shape, jnp.nan),
+        kind=jnp.where(one.goal <= FAILURE_ID, OUTCOME, RANDOM),
+        weight=jnp.ones(odd.shape),
+        other=jnp.maximum(one.other, 0),
+        has_other=one.other >= 0,
+        target=one.target,
+        value=one.value,
+    )
 
 
 def relabel(bits: Chance, index: Index, row: jax.Array, spec: GoalSpec, longest: int) -> Draw:

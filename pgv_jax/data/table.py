@@ -2,7 +2,8 @@
 
 ``TABLE/manifest.json``, what all shards share (``SHARED``) in ``TABLE/*.npy``, and for each logical
 shard ``TABLE/shard-00000/*.npy``; rows of an episode of T steps are its T steps and its final
-observation. See ``ARRAYS`` for the fields. Opening a table needs numpy only, but for bfloat16.
+observation. See ``ARRAYS`` for the fields; a table for an objective that reads ``examples`` holds
+those as well. Opening a table needs numpy only, but for bfloat16.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.data import texts as words
+from pgv_jax.data.examples import Example, Examples, joined, numbered, write_examples
 from pgv_jax.data.standards import field_standards
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
@@ -71,6 +73,7 @@ class Shard:
     episode_task: np.ndarray
     episode_success: np.ndarray
     episode_terminal: np.ndarray
+    examples: Examples | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Table:
             return {name: _map(folder / f"{name}.npy", manifest["dtype"]) for name in names}
 
         shards = tuple(
-            Shard(**mapped(folder / _shard_name(s), ARRAYS)) for s in range(manifest["shards"])
+            _open_shard(mapped, folder / _shard_name(s), "examples" in manifest)
+            for s in range(manifest["shards"])
         )
         return cls(folder, manifest, shards, **mapped(folder, SHARED))
 
@@ -123,6 +127,16 @@ def _verify(folder: Path, checksums: Mapping[str, str]) -> None:
                 f"{path} is damaged: its SHA-256 is not the one in manifest.json. Remove "
                 f"{folder} and build the table again."
             )
+
+
+def _open_shard(
+    mapped: Callable[[Path, Iterable[str]], dict[str, np.ndarray]], part: Path, with_examples: bool
+) -> Shard:
+    arrays: dict[str, Any] = mapped(part, ARRAYS)
+    if not with_examples:
+        return Shard(**arrays)
+    told = mapped(part, [f"example_{name}" for name in Examples._fields])
+    return Shard(**arrays, examples=Examples(*told.values()))
 
 
 def _shard_name(number: int) -> str:
@@ -221,9 +235,15 @@ class _Rows:
     sentence_ids: np.ndarray
     success: int
     terminal: int
+    examples: Examples | None
 
 
-def _rows(episode: Episode, history: words.History, ids: dict[str, int]) -> _Rows:
+def _rows(
+    episode: Episode,
+    history: words.History,
+    ids: dict[str, int],
+    examples: Sequence[Example] | None,
+) -> _Rows:
     def number(text: str) -> int:
         return ids.setdefault(text, len(ids))
 
@@ -247,17 +267,26 @@ def _rows(episode: Episode, history: words.History, ids: dict[str, int]) -> _Row
         np.asarray([text for row in held for text in row], np.int32),
         -1 if episode.success is None else int(episode.success),
         int(episode.is_terminal),
+        None if examples is None else numbered(examples, number),
     )
 
 
-def shard_of_episodes(lengths: Sequence[int], shards: int) -> list[list[int]]:
-    """Deal episodes to shards, longest first to the lightest; each shard lists them ascending."""
+def shard_of_episodes(
+    lengths: Sequence[int], shards: int, groups: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Deal episodes to shards, longest first to the lightest; each shard lists them ascending.
+
+    Each of the ``groups`` is dealt by itself, so that a shard gets its part of all of them.
+    """
     dealt: list[list[int]] = [[] for _ in range(shards)]
-    loads = [(0, s) for s in range(shards)]
-    for episode in sorted(range(len(lengths)), key=lambda k: (-lengths[k], k)):
-        load, s = heapq.heappop(loads)
-        dealt[s].append(episode)
-        heapq.heappush(loads, (load + lengths[episode], s))
+    groups = groups or [0] * len(lengths)
+    for group in sorted(set(groups)):
+        loads = [(0, s) for s in range(shards)]
+        members = [k for k in range(len(lengths)) if groups[k] == group]
+        for episode in sorted(members, key=lambda k: (-lengths[k], k)):
+            load, s = heapq.heappop(loads)
+            dealt[s].append(episode)
+            heapq.heappush(loads, (load + lengths[episode], s))
     return [sorted(members) for members in dealt]
 
 
@@ -280,11 +309,13 @@ def build_table(
     encoder: Mapping[str, Any],
     data_fingerprint: str,
     dtype: str = "float32",
+    examples: Sequence[Sequence[Example]] | None = None,
 ) -> Table:
     """Write the table of one split's episodes, atomically; reuse the folder if it is this table.
 
     ``lookup(texts) -> float32 [n, D]``; ``encoder`` is {name, fingerprint}. A folder with another
-    table is replaced. Vectors go to disk ``LOOKUP_TEXTS`` at a time.
+    table is replaced. Vectors go to disk ``LOOKUP_TEXTS`` at a time. ``examples`` are one list an
+    episode, none of them empty.
     """
     if dtype not in DTYPES:
         raise PgvError(f"Table dtype '{dtype}' is not supported; use one of {', '.join(DTYPES)}.")
@@ -292,10 +323,16 @@ def build_table(
         raise PgvError(f"A table needs at least 1 shard, not {shards}.")
     folder = Path(folder)
     ids: dict[str, int] = {words.SUCCESS: 0, words.FAILURE: 1}
-    rows = [_rows(episode, history, ids) for episode in episodes]
+    rows = [
+        _rows(episode, history, ids, None if examples is None else examples[k])
+        for k, episode in enumerate(episodes)
+    ]
     if not rows:
         raise PgvError(f"The split '{split}' has no episodes, so there is no table to build.")
-    dealt = shard_of_episodes([len(row.obs) - 1 for row in rows], min(shards, len(rows)))
+    groups = [0 if row.examples is None else int(row.examples.group[0]) for row in rows]
+    least = min(groups.count(group) for group in set(groups))
+    lengths = [len(row.obs) - 1 for row in rows]
+    dealt = shard_of_episodes(lengths, min(shards, least), groups)
     dim = int(_vectors(lookup, [words.SUCCESS], None).shape[1])
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -310,11 +347,20 @@ def build_table(
         "texts": {"history": history, "fingerprint": words.template_fingerprint(history)},
         "data_fingerprint": data_fingerprint,
     }
+    if examples is not None:
+        manifest["examples"] = _fingerprint(examples)
     present = _present(folder, manifest)
     if present is not None:
         return present
     _write_table(folder, manifest, [[rows[k] for k in members] for members in dealt], ids, lookup)
     return Table.open(folder, verify=False)
+
+
+def _fingerprint(examples: Sequence[Sequence[Example]]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for part in examples:
+        digest.update(repr(part).encode())
+    return {"count": sum(map(len, examples)), "fingerprint": digest.hexdigest()}
 
 
 def _write_table(
@@ -399,7 +445,7 @@ def _write_vectors(path: Path, texts: Sequence[str], lookup: Lookup, dim: int, d
 def _write_standards(folder: Path, manifest: dict[str, Any]) -> None:
     """``mean.npy`` and ``scale.npy``, from the arrays that lie in ``folder`` already."""
     dtype = manifest["dtype"]
-    shards = [
+    shards: list[dict[str, Any]] = [
         {name: _map(folder / _shard_name(s) / f"{name}.npy", dtype) for name in ARRAYS}
         for s in range(manifest["shards"])
     ]
@@ -427,6 +473,11 @@ def _write_shard(
     for row in rows:
         for text in (*row.obs, *row.note, *row.thought[:-1], *row.sentence_ids):
             local.setdefault(int(text), len(local))
+        if row.examples is not None:
+            named = (row.examples.thought, row.examples.goal, row.examples.other)
+            for text in np.unique(np.concatenate(named)):
+                if text >= 0:
+                    local.setdefault(int(text), len(local))
     table_ids = np.fromiter(local, np.int32, len(local))
     new_id = np.full(max(local) + 1, -1, np.int32)
     new_id[table_ids] = np.arange(len(local), dtype=np.int32)
@@ -453,5 +504,8 @@ def _write_shard(
     }
     for name, array in arrays.items():
         _save(part / f"{name}.npy", array.astype(np.int32))
+    told = [row.examples for row in rows if row.examples is not None]
+    if told:
+        write_examples(part, joined(told, arrays["episode_start"][:-1], new_id))
     _save(part / "episode_success.npy", np.asarray([row.success for row in rows], np.int8))
     _save(part / "episode_terminal.npy", np.asarray([row.terminal for row in rows], np.int8))

@@ -42,7 +42,7 @@ RESIDENT_BYTES = 2 << 30
 """What a resident table may take where a device does not tell its memory (a CPU)."""
 FEW = 0.5
 """Distinct tasks are few where projecting them costs at most this share of projecting each row."""
-EMBEDDED = ("obs", "thought", "next_obs", "goal")
+EMBEDDED = ("obs", "thought", "next_obs", "goal", "other")
 
 
 class Feed(Protocol):
@@ -129,8 +129,13 @@ def _batch(task_ND: Any, task_B: Any, vectors: dict[str, jax.Array], drawn: Draw
     """Embeddings in float32, whatever type the table has."""
     taken = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
     facts = ("reached", "next_reached", "discount", "monte_carlo", "kind", "weight")
-    told = {f"{name}_B": getattr(drawn, name) for name in facts}
+    told = {f"{name}_B": getattr(drawn, name) for name in (*facts, "has_other", "target", "value")}
     return Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
+
+
+def _embedded(drawn: Draw) -> dict[str, jax.Array]:
+    """The text numbers whose vectors a batch needs."""
+    return {n: getattr(drawn, n) for n in EMBEDDED if getattr(drawn, n) is not None}
 
 
 def _flat(tree: Any) -> Any:
@@ -174,7 +179,7 @@ class ResidentFeed:
         def local(step: jax.Array, data: tuple[Any, Index]) -> tuple[dict[str, jax.Array], Draw]:
             def one(vectors_UD: jax.Array, index: Index) -> tuple[dict[str, jax.Array], Draw]:
                 drawn = self._sampler.draw(index, step)
-                return {name: vectors_UD[getattr(drawn, name)] for name in EMBEDDED}, drawn
+                return {name: vectors_UD[t] for name, t in _embedded(drawn).items()}, drawn
 
             return _flat(jax.vmap(one)(*data))
 
@@ -287,7 +292,7 @@ class StreamFeed:
 
     def _gather(self, step: int, size: int) -> tuple[dict[str, jax.Array], Draw]:
         drawn = self._numbers(self._sampler.index, jnp.int32(step), size)
-        fields = {name: [shard.vectors for shard in self._shards] for name in EMBEDDED}
+        fields = {name: [shard.vectors for shard in self._shards] for name in _embedded(drawn)}
         if self._tasks is None:
             fields["task"] = [self._task_file] * len(self._shards)
         taken = {

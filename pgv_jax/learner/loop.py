@@ -34,6 +34,7 @@ from pgv_jax.learner.standardize import folded, standards_of
 from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
 from pgv_jax.learner.step import make_update, quantiles
 from pgv_jax.learner.validate import Validation
+from pgv_jax.objectives import OBJECTIVES
 
 CALL_SECONDS = 1.0
 """What a fused call should last, so that the host is idle and Ctrl-C is still answered soon."""
@@ -95,7 +96,7 @@ def train(
     if not distributed.is_writer():
         table.verify(meshes.own_numbers(mesh, len(table.shards)))
     spec = critic_spec(config, table.manifest["dim"])
-    optimizer = make_optimizer(config.train)
+    optimizer = make_optimizer(config.train, OBJECTIVES[config.objective.name].heads)
     abstract = abstract_state(spec, optimizer, mesh)
     checkpoints = Checkpoints(
         workdir / "checkpoints", config.train.keep, _identity(config, spec, table)

@@ -49,6 +49,7 @@ def standardized(batch: Batch, standards: Standards) -> Batch:
         thought_BD=of(batch.thought_BD, "thought"),
         next_obs_BD=of(batch.next_obs_BD, "observation"),
         goal_BD=of(batch.goal_BD, "goal"),
+        other_BD=None if batch.other_BD is None else of(batch.other_BD, "thought"),
     )
 
 

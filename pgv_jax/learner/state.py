@@ -34,8 +34,13 @@ def critic_spec(config: Config, dim: int) -> CriticSpec:
     return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, config.objective.head)
 
 
-def make_optimizer(train: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with a linear warm-up and a constant or cosine rate; biases and norms do not decay."""
+def make_optimizer(
+    train: TrainConfig, heads: tuple[str, ...] = ("q", "v")
+) -> optax.GradientTransformation:
+    """AdamW with a linear warm-up and a constant or cosine rate; biases and norms do not decay.
+
+    Only the named heads move: decay would shrink a head that the objective does not train.
+    """
     if train.schedule == "cosine":
         rate: Any = optax.warmup_cosine_decay_schedule(
             0.0 if train.warmup else train.lr, train.lr, train.warmup, max(train.steps, 1)
@@ -44,7 +49,16 @@ def make_optimizer(train: TrainConfig) -> optax.GradientTransformation:
         rate = optax.linear_schedule(0.0, train.lr, train.warmup)
     else:
         rate = train.lr
-    return optax.adamw(rate, weight_decay=train.weight_decay, mask=decayed)
+    adamw = optax.adamw(rate, weight_decay=train.weight_decay, mask=decayed)
+    if set(heads) == {"q", "v"}:
+        return adamw
+    return optax.multi_transform(
+        {"trained": adamw, "still": optax.set_to_zero()},
+        lambda params: {
+            head: jax.tree.map(lambda _, h=head: "trained" if h in heads else "still", part)
+            for head, part in params.items()
+        },
+    )
 
 
 def decayed(params: Any) -> Any:

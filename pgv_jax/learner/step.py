@@ -68,6 +68,16 @@ def _picked(h_NEH: jax.Array, number_B: jax.Array) -> jax.Array:
     return jnp.einsum("bn,neh->beh", chosen_BN, h_NEH, precision=jax.lax.Precision.HIGHEST)
 
 
+def other_q(critic: Critic, batch: Batch, where: str) -> jax.Array:
+    """Q [E, B] of the second thought, at the step's observation ("now") or the next ("next")."""
+    assert batch.other_BD is not None
+    h_NEH = critic.q.project({"task": batch.task_ND})
+    task_BEH = h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B)
+    observation = batch.obs_BD if where == "now" else batch.next_obs_BD
+    inputs = {"observation": observation, "thought": batch.other_BD, "goal": batch.goal_BD}
+    return critic.q.finish(task_BEH + critic.q.project(inputs))
+
+
 def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
     """[B, E, H] -> [B, G, E, H]: projected goals i .. i + G - 1 of step i's shard, cyclically.
 
@@ -120,6 +130,9 @@ def make_update(
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
         critic, slow = _merge(graph, params), _merge(graph, {**params, **target})
         predictions = predict(critic, slow.q, batch, shards)
+        if objective.other:
+            other = other_q(critic, batch, objective.other)
+            predictions = predictions._replace(other_q_EB=other)
         value, metrics = objective.loss(predictions, batch, **options)
         return value, metrics | _observed(predictions, batch, spec.head)
 
