@@ -43,13 +43,21 @@ class ValueFunction:
 
     ``q(task, observation, thoughts, goals) -> [N, G]`` and ``v(task, observation, goals) -> [G]``
     are what a decision needs; ``q_pairs`` and ``v_pairs`` score aligned lists. Values are means
-    over the ensemble, in [0, 1] for bounded heads, float32.
+    over the ensemble (less its disagreement, under ``pessimism``), in [0, 1] for bounded heads,
+    float32.
     """
 
     def __init__(
-        self, artifact: artifacts.Artifact, encoder: Encoder, store: EmbeddingStore | None = None
+        self,
+        artifact: artifacts.Artifact,
+        encoder: Encoder,
+        store: EmbeddingStore | None = None,
+        pessimism: float = 0.0,
     ):
-        """Join an artifact to an encoder; another encoder than the one trained on is an error."""
+        """Join an artifact to an encoder; another encoder than the one trained on is an error.
+
+        ``pessimism`` takes so many standard deviations of the ensemble's Q off their mean.
+        """
         trained = artifact.manifest["encoder"]
         if trained["fingerprint"] != encoder.fingerprint:
             raise PgvError(
@@ -62,12 +70,15 @@ class ValueFunction:
         self._spec = _spec_of(artifact)
         self._encoder, self._store = encoder, store
         self._live = _live(encoder) if self.history == EPISODE else encoder.encode
+        self._pessimism = pessimism
         self._known: dict[str, np.ndarray] = {}
         self._unsaved: list[str] = []
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
         _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
         self._heads = {
-            name: _CompiledHead(getattr(critic, name), artifact.params[name], self._spec.head)
+            name: _CompiledHead(
+                getattr(critic, name), artifact.params[name], self._spec.head, pessimism
+            )
             for name in ("q", "v")
         }
         self._context = functools.lru_cache(CONTEXTS)(self._new_context)
@@ -79,6 +90,7 @@ class ValueFunction:
         *,
         store: str | os.PathLike[str] | None = None,
         encoder: Encoder | None = None,
+        pessimism: float = 0.0,
     ) -> ValueFunction:
         """Open ``artifact/``; its encoder is opened by name unless one is given.
 
@@ -87,7 +99,7 @@ class ValueFunction:
         artifact = artifacts.load(folder)
         encoder = encoder or open_encoder(artifact.manifest["encoder"]["name"])
         kept = EmbeddingStore(Path(store), encoder) if store is not None else None
-        return cls(artifact, encoder, kept)
+        return cls(artifact, encoder, kept, pessimism)
 
     def q(
         self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]
@@ -123,7 +135,7 @@ class ValueFunction:
         goals: Sequence[str],
     ) -> np.ndarray:
         """Q of aligned lists: float32 [B]."""
-        return self.q_members(tasks, observations, thoughts, goals).mean(0)
+        return _reduced(self.q_members(tasks, observations, thoughts, goals), self._pessimism)
 
     def q_members(
         self,
@@ -255,7 +267,7 @@ def _live(encoder: Encoder) -> Callable[[Sequence[str]], np.ndarray]:
 class _CompiledHead:
     """One head and its compiled functions; arrays in and out, [E, H] as ``Head.project`` has it."""
 
-    def __init__(self, head: Head, params: dict[str, Any], linked: str):
+    def __init__(self, head: Head, params: dict[str, Any], linked: str, pessimism: float):
         graph = nnx.graphdef(head)
         self.compilations = 0
         self._params = jax.tree.map(jnp.array, _width_first(params))
@@ -271,7 +283,7 @@ class _CompiledHead:
         def grid(params: Any, context_GEH: jax.Array, rows: dict[str, jax.Array]) -> jax.Array:
             head = opened(params)
             h_RGEH = head.project(rows)[:, None] + context_GEH[None]
-            return link(head.finish(h_RGEH), linked).mean(0)
+            return _reduced(link(head.finish(h_RGEH), linked), pessimism)
 
         def pairs(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
             return link(opened(params)(inputs), linked)
@@ -312,6 +324,12 @@ def _width_first(params: dict[str, Any]) -> dict[str, Any]:
 def _sizes(count: int) -> list[int]:
     """The powers of two that up to ``count`` rows are padded to."""
     return [1 << power for power in range((count - 1).bit_length() + 1)]
+
+
+def _reduced(value: Any, pessimism: float) -> Any:
+    """[E, ...] -> [...]: the ensemble's mean, less ``pessimism`` standard deviations."""
+    mean = value.mean(0)
+    return mean - pessimism * value.std(0) if pessimism else mean
 
 
 def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:

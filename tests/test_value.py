@@ -348,3 +348,21 @@ def test_an_encoder_that_compiles_is_warmed_with_the_heads(folder):
     fresh = ValueFunction.load(folder, encoder=Compiling(D))
     fresh.warm_up(thoughts=1, goals=1)
     assert fresh.compilations == 4 + 2  # texts of one call; a context and a grid
+
+
+def test_pessimism_takes_the_ensembles_disagreement_off(folder, value):
+    careful = ValueFunction.load(folder, pessimism=0.5)
+    single = []
+    for member in range(2):
+        part = jax.tree.map(lambda x, m=member: x[m : m + 1], params()["q"])
+        alone = {"q": part, "v": params()["v"]}
+        changed = manifest(critic={**SPEC.to_json(), "ensemble": 1})
+        opened = artifacts.Artifact(folder, {**changed, "format": ""}, alone)
+        single.append(ValueFunction(opened, ENCODER).q(TASK, SEEN, THOUGHTS, GOALS))
+    members = np.stack(single)
+    wanted = members.mean(0) - 0.5 * members.std(0)
+    np.testing.assert_allclose(careful.q(TASK, SEEN, THOUGHTS, GOALS), wanted, atol=1e-6)
+    np.testing.assert_array_equal(careful.v(TASK, SEEN, GOALS), value.v(TASK, SEEN, GOALS))
+    np.testing.assert_allclose(
+        careful.q_pairs([TASK], [SEEN], THOUGHTS[:1], GOALS[:1]), wanted[0, :1], atol=1e-6
+    )

@@ -80,6 +80,21 @@ class RefineConfig(_Section):
     examples: tuple[str, ...] = Field((), description="sentences that show the notes' wording")
 
 
+class SearchConfig(_Section):
+    """How far a search strategy looks, each decision anew (``search_agent.SearchAgent``)."""
+
+    expansions: int = Field(10, ge=1, description="states expanded at most")
+    depth: int = Field(5, ge=1, description="steps ahead at most")
+    breadth: int = Field(5, ge=1, description="states that bfs keeps a level")
+    root_candidates: int = Field(0, ge=0, description="proposals at the root; 0: as elsewhere")
+    tokens: int | None = Field(None, ge=0, description="a decision's; unset: no limit")
+    dollars: float | None = Field(None, ge=0, description="a decision's; needs budget.prices")
+    replay: bool = Field(False, description="replay actions even where the task has snapshots")
+    ends: str | None = Field(
+        None, description="artifact whose Q values steps that end the task; default: the critic's"
+    )
+
+
 class RolloutConfig(_Section):
     """A whole rollout."""
 
@@ -101,6 +116,10 @@ class RolloutConfig(_Section):
     weights: tuple[float, ...] | None = Field(None, description="of goals; default: the first")
     repeat_penalty: float = Field(REPEAT_PENALTY, gt=0, le=1, description="1: none")
     refine: RefineConfig = RefineConfig()
+    search: SearchConfig = SearchConfig()
+    pessimism: float = Field(
+        0.0, ge=0, description="standard deviations of the Q ensemble that selection takes off"
+    )
     temperature: float = Field(1.0, ge=0)
     max_tokens: int = Field(256, ge=1)
     history: int = Field(3, ge=0, description="past turns that the model is shown")
@@ -120,6 +139,10 @@ class RolloutConfig(_Section):
                 f"scores={self.scores} is a control of refinement; best-of-n takes one of: "
                 f"{', '.join(BALLOTS)}."
             )
+        if strategy(self.strategy).search and self.scores != "critic":
+            raise PgvError(f"strategy={self.strategy} searches by scores=critic alone.")
+        if self.search.dollars is not None and self.budget.prices is None:
+            raise PgvError("search.dollars needs the table of prices; give budget.prices.")
         if self.weights is not None and len(self.weights) != max(1, len(self.goals)):
             raise PgvError(
                 f"There are {len(self.weights)} weights for {max(1, len(self.goals))} goals; give "

@@ -14,11 +14,15 @@ from pgv_jax.rollout.refine import Refiner
 
 
 class Strategy(NamedTuple):
-    """``selector`` picks among the candidates (``select.SELECTORS``); ``refined``: then refine."""
+    """``selector`` picks among the candidates (``select.SELECTORS``); ``refined``: then refine.
+
+    ``search`` names an algorithm of ``search.ALGORITHMS`` that looks ahead instead.
+    """
 
     selector: str
     several: bool
     refined: bool
+    search: str = ""
 
 
 STRATEGIES: dict[str, Strategy] = {
@@ -26,6 +30,9 @@ STRATEGIES: dict[str, Strategy] = {
     "best-of-n": Strategy("critic", several=True, refined=False),
     "refine": Strategy("first", several=False, refined=True),
     "propose-and-refine": Strategy("critic", several=True, refined=True),
+    "greedy-search": Strategy("critic", several=True, refined=False, search="greedy"),
+    "bfs": Strategy("critic", several=True, refined=False, search="bfs"),
+    "mcts": Strategy("critic", several=True, refined=False, search="mcts"),
 }
 """Name in a config -> what it does. Controls are options of these, not strategies of their own."""
 

@@ -32,10 +32,12 @@ from pgv_jax.rollout.prompt import Prompt
 from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
 from pgv_jax.rollout.refine import PROMPTS, RefineOptions, Refiner
 from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, Note, Progress, run_episodes
+from pgv_jax.rollout.search_agent import search_agent, search_values
 from pgv_jax.rollout.select import NEEDS_SCORES
 from pgv_jax.rollout.studies import GOAL_STEPS
 from pgv_jax.rollout.summarize import PROMPT as SUMMARY
 from pgv_jax.rollout.summarize import Summarizer
+from pgv_jax.rollout.world import World
 from pgv_jax.tasks.base import TASKS, TextEnv, make_env
 from pgv_jax.types import Episode
 
@@ -61,6 +63,7 @@ class Rollout:
         self.prompts = self._prompts()
         self.value, encoder = self._critic()
         self.index = self._sentence_index(encoder)
+        self.ends = self._ends(encoder)
         self.model: Model = open_model(settings, out, self.shard.suffix, self.shard.count)
         self.note = self._note()
         self.path = out / f"episodes{self.shard.suffix}.jsonl"
@@ -175,7 +178,12 @@ class Rollout:
         from pgv_jax.value import ValueFunction
 
         encoder = open_encoder(artifacts.load(settings.artifact).manifest["encoder"]["name"])
-        value = ValueFunction.load(settings.artifact, store=self._store(), encoder=encoder)
+        value = ValueFunction.load(
+            settings.artifact,
+            store=self._store(),
+            encoder=encoder,
+            pessimism=settings.pessimism,
+        )
         if strategy(settings.strategy).refined and settings.refine.numbers == "calibrated":
             self._check_calibration(value)
         most = settings.candidates if strategy(settings.strategy).several else 1
@@ -204,6 +212,15 @@ class Rollout:
                 f"{self.settings.artifact} has no calibration for the goals that are shown; fit "
                 "one with `pgv evaluate`, or give refine.numbers=raw or rank."
             )
+
+    def _ends(self, encoder: Encoder | None) -> ValueFunction | None:
+        """The critic that values steps which end the task, where it is not the searching one."""
+        folder = self.settings.search.ends
+        if not strategy(self.settings.strategy).search or folder is None:
+            return None
+        from pgv_jax.value import ValueFunction
+
+        return ValueFunction.load(folder, store=self._store(), encoder=encoder)
 
     def _store(self) -> Path:
         given = self.settings.store
@@ -235,6 +252,16 @@ class Rollout:
         settings = self.settings
         chosen = strategy(settings.strategy)
         client = self.model.client(env, spec)
+        if chosen.search:
+            assert self.value is not None
+            return search_agent(
+                settings,
+                client,
+                World(env, spec, settings.search.replay or None),
+                search_values(self.value, self.ends),
+                settings.goals or (spec.goal or SUCCESS,),
+                self.prompts["act"].text.strip(),
+            )
         selector = settings.selector
         agent = Agent(
             client,
