@@ -115,3 +115,50 @@ def _logged(artifact: Path, dataset: Path | None) -> dict[str, np.ndarray] | Non
     store = dataset / "embeddings"
     value = ValueFunction.load(artifact, store=store if store.is_dir() else None)
     return logged(value, read_episodes(dataset, split))
+
+
+@export.command("preferences")
+@click.argument("episodes", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--artifact",
+    type=click.Path(path_type=Path),
+    help="Critic that scores the candidates. [the scores that the episodes carry]",
+)
+@click.option("--store", type=click.Path(path_type=Path), help="Embeddings of the candidates.")
+@click.option("--margin", default=0.03, show_default=True, help="Least difference of a pair.")
+@click.option("--history", default=3, show_default=True, help="Past turns in the prompt.")
+def preferences_(
+    episodes: Path,
+    out: Path,
+    artifact: Path | None,
+    store: Path | None,
+    margin: float,
+    history: int,
+) -> None:
+    """Write the best and the worst candidate of each step of EPISODES as preference pairs.
+
+    EPISODES is a dataset's folder or Episodes JSONL. OUT is JSONL in the conversational format of
+    TRL's DPOTrainer: prompt, chosen, rejected, and the margin of their scores.
+    """
+    from pgv_jax.data.episodes import is_dataset, read_episodes
+    from pgv_jax.data.jsonl import read_jsonl
+    from pgv_jax.export.preferences import preferences, write_preferences
+    from pgv_jax.rollout.propose import build_messages
+
+    value = None
+    if artifact is not None:
+        from pgv_jax.value import ValueFunction
+
+        value = ValueFunction.load(artifact, store=store)
+    found = read_episodes(episodes) if is_dataset(episodes) else read_jsonl(episodes)
+    pairs = preferences(
+        found,
+        lambda task, seen, past: [dict(m) for m in build_messages(task, seen, (), past)],
+        score=value.q if value else None,
+        critic_history=value.history if value else 0,
+        model_history=history,
+        margin=margin,
+    )
+    count = write_preferences(out, pairs)
+    click.echo(f"Wrote {count:,} pairs to {out}.")

@@ -46,6 +46,9 @@ COMMANDS = {
     "score": Command("pgv_jax.cli.score:score", "Add a critic's values to a file of pairs."),
     "evaluate": Command("pgv_jax.cli.evaluate:evaluate", "Judge a critic on held-out tasks."),
     "rollout": Command("pgv_jax.cli.rollout:rollout", "Run an agent that a critic may guide."),
+    "iterate": Command(
+        "pgv_jax.cli.iterate:iterate", "Play, learn, play with what was learned, again and again."
+    ),
     "compare": Command(
         "pgv_jax.cli.compare:compare", "Put rollouts side by side, with intervals and paired tests."
     ),

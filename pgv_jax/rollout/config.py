@@ -89,6 +89,7 @@ class SearchConfig(_Section):
     root_candidates: int = Field(0, ge=0, description="proposals at the root; 0: as elsewhere")
     tokens: int | None = Field(None, ge=0, description="a decision's; unset: no limit")
     dollars: float | None = Field(None, ge=0, description="a decision's; needs budget.prices")
+    hindsight: int = Field(0, ge=0, description="sentences seen that are scored as goals, too")
     replay: bool = Field(False, description="replay actions even where the task has snapshots")
     ends: str | None = Field(
         None, description="artifact whose Q values steps that end the task; default: the critic's"

@@ -27,6 +27,7 @@ class Strategy(NamedTuple):
 
 STRATEGIES: dict[str, Strategy] = {
     "react": Strategy("first", several=False, refined=False),
+    "proposals": Strategy("first", several=True, refined=False),
     "best-of-n": Strategy("critic", several=True, refined=False),
     "refine": Strategy("first", several=False, refined=True),
     "propose-and-refine": Strategy("critic", several=True, refined=True),

@@ -260,7 +260,7 @@ class Rollout:
                 World(env, spec, settings.search.replay or None),
                 search_values(self.value, self.ends),
                 settings.goals or (spec.goal or SUCCESS,),
-                self.prompts["act"].text.strip(),
+                self._system(spec),
             )
         selector = settings.selector
         agent = Agent(
@@ -275,7 +275,7 @@ class Rollout:
             repeat_penalty=settings.repeat_penalty,
             oracle=env.preferences,
             correct=env.correct,
-            system=self.prompts["act"].text.strip(),
+            system=self._system(spec),
             fall_back=True,
         )
         if not chosen.refined:
@@ -288,6 +288,11 @@ class Rollout:
             index=self.index,
         )
         return GuidedAgent(agent, refiner)
+
+    def _system(self, spec: EpisodeSpec) -> str:
+        """The system prompt, with the strategy that the episode is steered by."""
+        parts = (self.prompts["act"].text.strip(), str(spec.metadata.get("steering", "")))
+        return "\n".join(filter(None, parts))
 
     def _refine_options(self) -> RefineOptions:
         refine = self.settings.refine

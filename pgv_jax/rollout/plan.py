@@ -140,10 +140,15 @@ def _mixed(splits: Mapping[str, str], rng: random.Random) -> list[str]:
     return [task for _, task in sorted(placed)]
 
 
+def held_out_tasks(train: Sequence[str]) -> set[str]:
+    """A tenth of the training tasks, at least one of five, by their ids' hashes."""
+    ranked = sorted(train, key=lambda task: hashlib.sha256(task.encode()).digest())
+    return set(ranked[: max(1, round(len(ranked) / 10)) if len(ranked) >= 5 else 0])
+
+
 def _splits(env: TextEnv) -> dict[str, str]:
     """Task id -> train, val or test; val is a tenth of the training tasks, by their ids' hashes."""
     train, test = env.task_ids("train"), env.task_ids("test")
-    ranked = sorted(train, key=lambda task: hashlib.sha256(task.encode()).digest())
-    held_out = set(ranked[: max(1, round(len(ranked) / 10)) if len(ranked) >= 5 else 0])
+    held_out = held_out_tasks(train)
     splits = {task: "val" if task in held_out else "train" for task in train}
     return {**splits, **dict.fromkeys(test, "test")}

@@ -37,7 +37,8 @@ class EpisodeSpec:
     """An episode to play. ``proposals`` names its chance: specs that share it share proposals.
 
     With a ``goal`` the task stays what it is, but the episode is about that sentence: success is
-    that it stands in a note, and the episode ends there.
+    that it stands in a note, and the episode ends there. The actions of ``start`` are done before
+    the agent is asked, and are no part of the record.
     """
 
     episode_id: str
@@ -47,6 +48,7 @@ class EpisodeSpec:
     goal: str | None = None
     split: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    start: tuple[str, ...] = ()
 
     @property
     def proposals(self) -> str:
@@ -93,6 +95,8 @@ async def play(
     started = time.monotonic()
     observation, info = env.reset(seed=spec.seed, options={"task": spec.task_id})
     env.set_goal(spec.goal)
+    for action in spec.start:
+        observation, _, _, _, info = env.step(action)
     steps: list[Step] = []
     task, reached = str(info["task"]), False
     notes: list[str] = []
@@ -136,6 +140,7 @@ async def play(
         "seed": spec.seed,
         "steps": len(steps),
         "seconds": round(time.monotonic() - started, 3),
+        **({"start": list(spec.start)} if spec.start else {}),
     }
     return Episode(
         episode_id=spec.episode_id,

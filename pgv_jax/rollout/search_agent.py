@@ -195,7 +195,6 @@ def search_agent(
     values: Values,
     goals: tuple[str, ...],
     system: str = "",
-    hindsight: int = 0,
 ) -> SearchAgent:
     """The agent that a rollout's configuration asks for."""
     search, prices = settings.search, settings.budget.prices
@@ -211,7 +210,7 @@ def search_agent(
         Prices.load(prices) if prices else Prices(),
         settings.candidates,
         search.root_candidates,
-        hindsight,
+        search.hindsight,
         settings.temperature,
         settings.max_tokens,
         settings.repeat_penalty,

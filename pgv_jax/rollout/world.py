@@ -52,9 +52,9 @@ class World:
             return
         self.env.reset(seed=self.spec.seed, options={"task": self.spec.task_id})
         self.env.set_goal(self.spec.goal)
-        for action in place.actions:
+        for action in (*self.spec.start, *place.actions):
             self.env.step(action)
-        self.env_steps += len(place.actions)
+        self.env_steps += len(self.spec.start) + len(place.actions)
 
     def try_out(self, action: str) -> tuple[str, bool]:
         """Do ``action``: what is seen then, and whether the episode ended."""
