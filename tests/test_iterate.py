@@ -149,7 +149,7 @@ def test_lookahead_starts_from_a_value_and_keeps_no_outcome(base, tmp_path, sear
     assert any("rationale" in step.metadata for e in data for step in e.steps)
     value = ValueFunction.load(tmp_path / "iteration-0/critic/artifact")
     rooms = [value.v("Reach the last room.", f"You are in room {r}.", [SUCCESS]) for r in range(3)]
-    assert all(0 <= v <= 1 for v in map(float, rooms))
+    assert all(0 <= float(v[0]) <= 1 for v in rooms)
 
 
 @pytest.mark.parametrize(
