@@ -31,6 +31,7 @@ from pgv_jax.learner.validate import stratified_auc
 from pgv_jax.pipeline import fit, prepare
 from pgv_jax.quickstart import SUCCESS_ONLY
 from pgv_jax.report.arms import arms_summary
+from pgv_jax.report.tries import tries_summary
 from pgv_jax.rollout.collect import collect
 from pgv_jax.rollout.plan import Plan
 from pgv_jax.rollout.runner import EpisodeSpec, run_episodes
@@ -227,7 +228,7 @@ def run_seed(bench: Bench, seed: int, test: Sequence[Episode]) -> dict[str, dict
     base = critics[BASE]
     for name in (BASE, "lookahead") if bench.expansions else ():
         specs = [
-            replace(spec, metadata={"try": again})
+            replace(spec, metadata={"try": again, "group": seed})
             for again in range(2)
             for spec in compare_specs(
                 tasks, [Arm(f"search:{name}")], 1, seed=1000 * seed + 800 + again
@@ -246,23 +247,6 @@ def run_seed(bench: Bench, seed: int, test: Sequence[Episode]) -> dict[str, dict
         path.write_text(json.dumps(figures) + "\n", "utf-8")
     found: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
     return found
-
-
-def tries(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Two searches a task: the first alone, the one that the critic itself prefers, the better.
-
-    The self-selected one has the highest value at its last decision; the oracle knows the truth.
-    """
-    by_task: dict[tuple[str, int], list[Episode]] = {}
-    for e in episodes:
-        by_task.setdefault((e.task_id, int(e.metadata["seed"]) // 1000), []).append(e)
-    groups = [sorted(g, key=lambda e: e.metadata["try"]) for g in by_task.values()]
-    picked = [max(g, key=lambda e: float(e.steps[-1].metadata["self_value"])) for g in groups]
-    return {
-        "first_try": float(np.mean([g[0].success is True for g in groups])),
-        "self_selected": float(np.mean([e.success is True for e in picked])),
-        "oracle": float(np.mean([any(e.success for e in g) for g in groups])),
-    }
 
 
 def used(bench: Bench, seeds: int) -> dict[str, Any]:
@@ -312,10 +296,13 @@ def report(bench: Bench, offline_by_seed: list[dict[str, dict[str, Any]]]) -> No
             arm = {**arm, "offline": means, "offline_sd": spread}
         print(f"| {name} | {' | '.join(cells + [''] * (6 - len(cells)))} |")
         lines[name] = arm
-    told = {name: tries(episodes) for name, episodes in searches.items()}
+    told = {name: tries_summary(episodes) for name, episodes in searches.items()}
     for name, three in told.items():
-        words = ", ".join(f"{key} {value:.0%}" for key, value in three.items())
-        print(f"\ngreedy search by {name}: {words}")
+        words = []
+        for pick in ("first_try", "self_selected", "oracle"):
+            low, high = three[pick]["ci95"]
+            words.append(f"{pick} {three[pick]['success']:.0%} [{low:.0%}, {high:.0%}]")
+        print(f"\ngreedy search by {name}: {', '.join(words)}")
     print(json.dumps({"arms": lines, "search": told, "used": used(bench, seeds), "seeds": seeds}))
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgv_jax.data.texts import SUCCESS, History, sentences
+from pgv_jax.data.texts import EPISODE, SUCCESS, sentences
+from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Correct, Decision, View
 from pgv_jax.rollout.budget import Budget, Prices, Spend, worst_case
 from pgv_jax.rollout.client import Client, Completion, Request
@@ -185,6 +186,11 @@ def search_values(value: ValueFunction, ends: ValueFunction | None = None) -> Va
     """A search by the V of ``value``; ``ends`` (or its own Q, where it has one) values ends."""
     judge = ends or (value if "q" in value.manifest["heads"] else None)
     gamma = value.manifest["objective"]["gamma"]
+    if value.history == EPISODE:
+        raise PgvError(
+            "A search reads windows of turns, and this critic was trained on whole episodes; "
+            "choose another strategy, or train with texts.history=3."
+        )
     return Values(value.v_pairs, gamma, value.history, judge.q if judge else None)
 
 
@@ -219,7 +225,7 @@ def search_agent(
     )
 
 
-def unfolded(episode: Episode, history: History) -> list[Episode]:
+def unfolded(episode: Episode, history: int) -> list[Episode]:
     """A searched episode as data: its own steps, and one episode for each other expanded node.
 
     A node's episode has the ``history`` steps that lead to it, and only the last is an example.
