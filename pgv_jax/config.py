@@ -57,7 +57,7 @@ class ObjectiveConfig(_Section):
         True, description="AgentPRM: two visits are of one state only under the same candidates"
     )
     margin: float = Field(0.03, ge=0, description="AgentPRM: least difference of a pair's targets")
-    hindsight: int = Field(0, ge=0, description="AgentPRM: goals in hindsight a step, too")
+    hindsight: int = Field(0, ge=0, description="AgentPRM, lookahead: goals beside success")
     next_thought: Literal["logged", "policy"] = Field(
         "logged", description="InversePRM: a' of expert steps, logged or metadata.policy_thought"
     )
