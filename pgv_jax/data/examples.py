@@ -7,11 +7,12 @@ arrays of ``Examples`` beside the others.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,6 +82,14 @@ def joined(parts: Sequence[Examples], first_row: Sequence[int], new_id: np.ndarr
         other=np.where(both.other < 0, -1, new_id[np.maximum(both.other, 0)]).astype(np.int32),
     )
     return Examples(*(array[order] for array in both))
+
+
+def describe_examples(examples: Sequence[Sequence[Example]]) -> dict[str, Any]:
+    """For a table's manifest: how many there are, and a fingerprint of what they say."""
+    digest = hashlib.sha256()
+    for part in examples:
+        digest.update(repr(part).encode())
+    return {"count": sum(map(len, examples)), "fingerprint": digest.hexdigest()}
 
 
 def write_examples(part: Path, examples: Examples) -> None:

@@ -23,7 +23,14 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.data import texts as words
-from pgv_jax.data.examples import Example, Examples, joined, numbered, write_examples
+from pgv_jax.data.examples import (
+    Example,
+    Examples,
+    describe_examples,
+    joined,
+    numbered,
+    write_examples,
+)
 from pgv_jax.data.standards import field_standards
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
@@ -348,19 +355,12 @@ def build_table(
         "data_fingerprint": data_fingerprint,
     }
     if examples is not None:
-        manifest["examples"] = _fingerprint(examples)
+        manifest["examples"] = describe_examples(examples)
     present = _present(folder, manifest)
     if present is not None:
         return present
     _write_table(folder, manifest, [[rows[k] for k in members] for members in dealt], ids, lookup)
     return Table.open(folder, verify=False)
-
-
-def _fingerprint(examples: Sequence[Sequence[Example]]) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for part in examples:
-        digest.update(repr(part).encode())
-    return {"count": sum(map(len, examples)), "fingerprint": digest.hexdigest()}
 
 
 def _write_table(
