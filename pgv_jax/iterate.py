@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pgv_jax.config import Config
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.texts import EPISODE
 from pgv_jax.errors import PgvError
 from pgv_jax.pipeline import Bar, fit, prepare, silent, without_outcome
 from pgv_jax.rollout.agent import Decider, Decision, View
@@ -189,6 +190,10 @@ def _learnt_from(
     judge the critic."""
     if method == "lookahead":
         history = settings.learn.texts.history
+        if history == EPISODE:
+            raise PgvError(
+                "Lookahead learns from windows of turns; set learn.texts.history=0 or more."
+            )
         yield from (replace(part, split="train") for e in episodes for part in unfolded(e, history))
         return
     first = 0 if settings.aggregate else number

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.data.texts import SUCCESS, observation_text
+from pgv_jax.data.texts import SUCCESS, History, observation_text
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Candidate, Episode
 
@@ -31,7 +31,7 @@ def preferences(
     prompt: Prompt,
     *,
     score: Score | None = None,
-    critic_history: int = 0,
+    critic_history: History = 0,
     model_history: int = 3,
     margin: float = 0.03,
     goal: str = SUCCESS,
