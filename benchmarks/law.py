@@ -30,7 +30,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from pgv_jax.config import Config, load_config
-from pgv_jax.critic import Critic, CriticSpec, link
+from pgv_jax.critic import Critic, CriticSpec, link, width_first
 from pgv_jax.data.table import Table, build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.learner import mesh as meshes
@@ -152,7 +152,10 @@ def curve(world: World, table: Table, encoder: HashEncoder, config: Config) -> l
     points = []
     for step in range(0, config.train.steps, EVERY):
         state, _ = feed.advance(state, step, EVERY)
-        error = values(spec, folded(jax.device_get(state.params), standards), inputs) - truth
+        error = (
+            values(spec, folded(width_first(jax.device_get(state.params)), standards), inputs)
+            - truth
+        )
         points.append(
             {
                 "step": step + EVERY,

@@ -303,3 +303,18 @@ class Critic(nnx.Module):
 def link(raw: jax.Array, head: str) -> jax.Array:
     """Turn a head's output into a value: the logistic function for bounded heads."""
     return jax.nn.sigmoid(raw) if head == "sigmoid" else raw
+
+
+def width_first(params: dict[str, Any]) -> dict[str, Any]:
+    """Swap the first two axes of the fields' kernels, [E, D, H] <-> [D, E, H].
+
+    Kept as [D, E, H], a kernel is one matrix for all members and is multiplied where it lies;
+    kept as [E, D, H], it is copied in every call.
+    """
+    swapped = dict(params)
+    for name, value in params.items():
+        if name in Q_FIELDS:
+            swapped[name] = {"kernel": value["kernel"].swapaxes(0, 1)}
+        elif isinstance(value, dict):
+            swapped[name] = width_first(value)
+    return swapped

@@ -20,12 +20,11 @@ from flax import nnx
 
 from pgv_jax import artifact as artifacts
 from pgv_jax.calibration import likelihoods
-from pgv_jax.critic import ACTIVATIONS, Critic, CriticSpec, Head, link
+from pgv_jax.critic import ACTIVATIONS, Critic, CriticSpec, Head, link, width_first
 from pgv_jax.data.texts import EPISODE, History, thought_text
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.types import FIELDS
 
 HEADS = ("sigmoid", "linear")
 PAIRS = 1024
@@ -270,11 +269,11 @@ class _CompiledHead:
     def __init__(self, head: Head, params: dict[str, Any], linked: str, pessimism: float):
         graph = nnx.graphdef(head)
         self.compilations = 0
-        self._params = jax.tree.map(jnp.array, _width_first(params))
+        self._params = jax.tree.map(jnp.array, width_first(params))
 
         def opened(params: Any) -> Head:
             self.compilations += 1  # this line runs where a new shape is traced
-            opened: Head = nnx.merge(graph, nnx.State(_width_first(params)))
+            opened: Head = nnx.merge(graph, nnx.State(width_first(params)))
             return opened
 
         def context(params: Any, task_1D: jax.Array, goal_GD: jax.Array) -> jax.Array:
@@ -304,21 +303,6 @@ class _CompiledHead:
     def pairs(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Values of aligned rows by each member, [B, D] a field: [E, B]."""
         return np.asarray(self._pairs(self._params, inputs))
-
-
-def _width_first(params: dict[str, Any]) -> dict[str, Any]:
-    """Swap the first two axes of the fields' kernels, [E, D, H] <-> [D, E, H].
-
-    Kept as [D, E, H], a kernel is one matrix for all members and is multiplied where it lies;
-    kept as [E, D, H], it is copied in every call.
-    """
-    swapped = dict(params)
-    for name, value in params.items():
-        if name in FIELDS:
-            swapped[name] = {"kernel": value["kernel"].transpose(1, 0, 2)}
-        elif isinstance(value, dict):
-            swapped[name] = _width_first(value)
-    return swapped
 
 
 def _sizes(count: int) -> list[int]:

@@ -8,12 +8,14 @@ import pytest
 
 from pgv_jax.config import Config, load_config
 from pgv_jax.errors import PgvError
+from pgv_jax.iterate import IterateConfig
 from pgv_jax.rollout.config import RolloutConfig
 from pgv_jax.tasks.base import TASKS
 
 ROOT = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 ROLLOUTS = [name for name in CONFIGS if Path(name).stem.startswith("rollout")]
+ITERATIONS = [name for name in CONFIGS if Path(name).stem in ("agent_prm", "inverse_prm", "stl")]
 
 KEYS = """
 data.dataset data.encoder texts.history
@@ -169,7 +171,14 @@ def test_keys_of_yaml_may_be_anything(yaml):
     assert "2" in refusal(yaml("train: {2: 3}\n"))
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ROLLOUTS])
+@pytest.mark.parametrize("name", ITERATIONS)
+def test_the_iterations_that_come_along_are_valid(name):
+    settings = load_config(ROOT / name, ["learn.train.seed=1"], IterateConfig)
+    assert settings.rollout.task.name == Path(name).parent.name
+    assert settings.learn.objective.name != "gc_iql"
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n not in {*ROLLOUTS, *ITERATIONS}])
 def test_the_experiments_that_come_along_are_valid(name):
     config = load_config(ROOT / name, ["train.seed=1"])
     if "/" in name:

@@ -21,7 +21,7 @@ import optax
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config
-from pgv_jax.critic import CriticSpec
+from pgv_jax.critic import CriticSpec, width_first
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
@@ -242,7 +242,9 @@ class _Loop:
 
     def published(self, params: Any) -> Any:
         """Parameters for raw embeddings, on the host."""
-        return jax.device_get(folded(meshes.to_host(self._mesh, params), self._standards))
+        return jax.device_get(
+            folded(width_first(meshes.to_host(self._mesh, params)), self._standards)
+        )
 
     def _write(self, pending: tuple[int, Any], recorder: Recorder, progress: Progress) -> None:
         """Write means over ``log_every`` updates; a value that is not finite ends the run."""

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config, TrainConfig
-from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.critic import Critic, CriticSpec, width_first
 from pgv_jax.learner import mesh as meshes
 
 
@@ -95,7 +95,7 @@ def init_state(
 
 
 def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
-    params = nnx.to_pure_dict(nnx.state(Critic(spec, key)))
+    params = width_first(nnx.to_pure_dict(nnx.state(Critic(spec, key))))
     target = jax.tree.map(jnp.copy, {"q": params["q"]})
     best = jax.tree.map(jnp.copy, params)
     return State(params, target, best, optimizer.init(params), jnp.zeros((), jnp.int32))

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from pgv_jax.config import Config
-from pgv_jax.critic import Critic, CriticSpec, Head, link
+from pgv_jax.critic import Critic, CriticSpec, Head, link, width_first
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
@@ -120,7 +120,8 @@ def make_update(
 ) -> Update:
     """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees.
 
-    The parameters are those for standardised embeddings; batches hold raw ones.
+    The parameters are those for standardised embeddings, kernels as ``width_first`` has them; batches
+    hold raw embeddings.
     """
     objective = OBJECTIVES[config.objective.name]
     options = {name: getattr(config.objective, name) for name in objective.options}
@@ -152,4 +153,4 @@ def make_update(
 
 
 def _merge(graph: nnx.GraphDef, params: Any) -> Critic:
-    return nnx.merge(graph, nnx.State(params))
+    return nnx.merge(graph, nnx.State(width_first(params)))

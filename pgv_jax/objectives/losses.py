@@ -17,7 +17,7 @@ def cross_entropy(logit: jax.Array, target: jax.Array) -> jax.Array:
     Its gradient in the logit is sigmoid(x) - y, so its minimum is at the mean of the targets, as
     that of the squared error: a proper TD loss for values in [0, 1].
     """
-    return jnp.maximum(logit, 0) - logit * target + jnp.log1p(jnp.exp(-jnp.abs(logit)))
+    return jnp.logaddexp(logit, 0.0) - logit * target
 
 
 def expectile_weight(difference: jax.Array, expectile: float) -> jax.Array:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from scipy.stats import rankdata
 
-from pgv_jax.data.texts import SUCCESS
+from pgv_jax.data.texts import SUCCESS, History, thought_text
 from pgv_jax.report.rows import Rows, Scorer
 from pgv_jax.report.sections import not_testable
 from pgv_jax.report.state_goals import GoalRows, q_goals
@@ -119,6 +119,7 @@ def distance(
     train: Rows,
     rows: Rows,
     error_B: np.ndarray,
+    history: History,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -136,8 +137,8 @@ def distance(
     tasks = np.array(known.task_ids)
     fields = {}
     for name in ("observation", "thought"):
-        inside, texts = _unit(embed, getattr(known, name + "s")), getattr(asked, name + "s")
-        gap = 1 - (_unit(embed, texts) @ inside.T).max(1)
+        inside = _unit(embed, _texts(known, name, history))
+        gap = 1 - (_unit(embed, _texts(asked, name, history)) @ inside.T).max(1)
         among = _leave_task_out(inside, tasks)
         usual = float(np.quantile(among, 0.95))
         rho = _spearman(gap, error_B[here], asked.task_ids, resamples, seed)
@@ -148,6 +149,14 @@ def distance(
             **rho.as_json("rho"),
         }
     return {"testable": True, "rows": len(asked), "train_rows": len(known), "fields": fields}
+
+
+def _texts(rows: Rows, name: str, history: History) -> list[str]:
+    """A field's texts as the critic embeds them."""
+    if name == "observation":
+        return list(rows.observations)
+    said = zip(rows.observations, rows.thoughts, strict=True)
+    return [thought_text(seen, thought, history) for seen, thought in said]
 
 
 def _sample(n: int, rng: np.random.Generator) -> np.ndarray:

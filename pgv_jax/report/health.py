@@ -258,7 +258,9 @@ def _controls(judged: _Judged) -> dict[str, Any]:
         found["distance"] = not_testable("no embeddings were given")
     else:
         train = step_rows(judged.beside.train, judged.history)
-        found["distance"] = controls.distance(judged.beside.embed, train, rows, error_B, *sampled)
+        found["distance"] = controls.distance(
+            judged.beside.embed, train, rows, error_B, judged.history, *sampled
+        )
     return found
 
 

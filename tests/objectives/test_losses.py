@@ -40,6 +40,8 @@ def value_and_gradient(loss, prediction: float, target: float) -> tuple[float, f
         (-100.0, 1.0, 100.0, -1.0),
         (100.0, 1.0, 0.0, 0.0),
         (-1e4, 0.5, 5e3, -0.5),
+        (0.0, 1.0, np.log(2), -0.5),
+        (0.0, 0.25, np.log(2), 0.25),
     ],
 )
 def test_cross_entropy_by_hand(logit, target, value, gradient):

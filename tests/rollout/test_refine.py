@@ -381,6 +381,9 @@ def test_a_critic_is_needed_where_its_numbers_are_shown() -> None:
 
 
 def test_strategies_are_known_by_name() -> None:
-    assert set(STRATEGIES) == {"react", "best-of-n", "refine", "propose-and-refine"}
+    assert set(STRATEGIES) == {
+        *("react", "proposals", "best-of-n", "refine", "propose-and-refine"),
+        *("greedy-search", "bfs", "mcts"),
+    }
     with pytest.raises(PgvError, match="'greedy' is unknown; use one of: react"):
         strategy("greedy")
