@@ -120,8 +120,8 @@ def make_update(
 ) -> Update:
     """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees.
 
-    The parameters are those for standardised embeddings, kernels as ``width_first`` has them; batches
-    hold raw embeddings.
+    The parameters are those for standardised embeddings, kernels as ``width_first`` has them;
+    batches hold raw embeddings.
     """
     objective = OBJECTIVES[config.objective.name]
     options = {name: getattr(config.objective, name) for name in objective.options}
