@@ -30,9 +30,12 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }
 
-# A shell that starts the tests in the background has Ctrl-C ignored, and children inherit that.
+# A shell that starts the tests in the background has Ctrl-C ignored, nohup a hang-up, and children
+# inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same examples on every run, and no time limit on one: a slow machine is not a failure.
 settings.register_profile("law", deadline=None, derandomize=True, database=None)
