@@ -120,11 +120,11 @@ class OneMember:
 def test_texts_that_were_never_seen_are_far():
     train = goal_rows([walk(i) for i in range(10)]).rows
     error = np.zeros(len(train))
-    near = controls.distance(embed, train, train, error, 100, 0)["fields"]["observation"]
+    near = controls.distance(embed, train, train, error, 0, 100, 0)["fields"]["observation"]
     assert (near["median"], near["far"]) == (pytest.approx(0, abs=1e-6), 0.0)
     other = goal_rows([walk(i, 9) for i in range(10)]).rows
     strange = other.take(np.array([o[-2] in "678" for o in other.observations]))
-    far = controls.distance(embed, train, strange, np.zeros(len(strange)), 100, 0)
+    far = controls.distance(embed, train, strange, np.zeros(len(strange)), 0, 100, 0)
     assert far["fields"]["observation"]["far"] > 0.5
 
 
