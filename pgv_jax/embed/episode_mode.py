@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
 from pgv_jax.embed.batches import Buckets
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
+from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
 from pgv_jax.embed.pooling import finish
@@ -77,10 +77,10 @@ class EpisodeEncoder:
         self.buckets = Buckets.up_to(rules.max_tokens, budget, mesh.shape[DATA] if mesh else 1)
 
         def vectors(
-            model: nnx.Module, ids_BL: jax.Array, count_B: jax.Array, ends_BN: jax.Array
+            model: Decoder, ids_BL: jax.Array, count_B: jax.Array, ends_BN: jax.Array
         ) -> jax.Array:
-            mask_BL = (jnp.arange(ids_BL.shape[1])[None] < count_B[:, None]).astype(jnp.int32)
-            hidden_BLD = model(ids_BL, mask_BL)
+            del count_B  # padding lies behind, where no token looks
+            hidden_BLD = model.read(ids_BL)
             return finish(jnp.take_along_axis(hidden_BLD, ends_BN[..., None], axis=1), rules)
 
         self.runner = Runner(loaded.model, vectors, mesh)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from pgv_jax.embed.batches import Buckets, Plan
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
+from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
 from pgv_jax.embed.pooling import pool
@@ -47,7 +48,9 @@ class TextEncoder:
 
         def vectors(model: nnx.Module, ids_BL: jax.Array, count_B: jax.Array) -> jax.Array:
             mask_BL = (jnp.arange(ids_BL.shape[1])[None] < count_B[:, None]).astype(jnp.int32)
-            return pool(model(ids_BL, mask_BL), mask_BL, rules)
+            causal = isinstance(model, Decoder)
+            hidden_BLD = model.read(ids_BL) if causal else model(ids_BL, mask_BL)
+            return pool(hidden_BLD, mask_BL, rules)
 
         self.runner = Runner(loaded.model, vectors, mesh)
         self.fingerprint = fingerprint_of(self.describe())

@@ -17,20 +17,22 @@ def attend(
     value: jax.Array,
     query_at: jax.Array,
     key_at: jax.Array,
-    key_real: jax.Array,
+    key_real: jax.Array | None,
     window: jax.Array | None,
     precision: jax.lax.Precision,
 ) -> jax.Array:
     """Causal attention: query [B, Q, K, R, d] over key, value [B, S, K, d] -> [B, Q, K, R, d].
 
     K key heads each serve R query heads. ``query_at`` [B, Q] and ``key_at`` [B, S] are positions;
-    a query sees real keys at its own or earlier positions, no more than ``window`` - 1 back.
+    a query sees real keys (None: all) at its own or earlier positions, at most ``window`` - 1 back.
     Long queries go block by block, so that scores never need Q x S memory.
     """
 
     def block(query: jax.Array, query_at: jax.Array) -> jax.Array:
         distance = query_at[:, :, None] - key_at[:, None, :]
-        seen = (distance >= 0) & key_real[:, None, :]
+        seen = distance >= 0
+        if key_real is not None:
+            seen &= key_real[:, None, :]
         if window is not None:
             seen &= distance < window
         scores = jnp.einsum(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pgv_jax.embed.models import fused
 from pgv_jax.embed.models.attention import attend
 from pgv_jax.embed.models.rope import Rope, rotate, rotation
 from pgv_jax.embed.weights import Block, Path, Reader, WeightFiles
@@ -160,6 +161,14 @@ class Decoder(nnx.Module):
         positions_BL = jnp.maximum(jnp.cumsum(mask_BL, axis=1) - 1, 0)
         return self._run(ids_BL, positions_BL, mask_BL > 0, None, 0)[0]
 
+    def read(self, ids_BL: jax.Array) -> jax.Array:
+        """Read sequences whose padding, if any, lies behind their tokens, where none looks at it.
+
+        The same numbers at the tokens, without a mask, so that a GPU's fused attention serves.
+        """
+        positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
+        return self._run(ids_BL, positions_BL, None, None, 0)[0]
+
     def extend(self, cache: Cache, ids_BL: jax.Array, start: jax.Array) -> tuple[jax.Array, Cache]:
         """Read ``ids_BL`` as positions ``start``..., after the ``start`` tokens in the cache.
 
@@ -182,7 +191,7 @@ class Decoder(nnx.Module):
         self,
         ids_BL: jax.Array,
         positions_BL: jax.Array,
-        real_BS: jax.Array,
+        real_BS: jax.Array | None,
         cache: Cache | None,
         start: jax.Array | int,
     ) -> tuple[jax.Array, Cache | None]:
@@ -191,6 +200,7 @@ class Decoder(nnx.Module):
         turn = rotation(positions_BL, config.rope.frequencies(config.head_dim))
         key_at = positions_BL
         if cache is not None:
+            assert real_BS is not None
             key_at = jnp.broadcast_to(jnp.arange(real_BS.shape[1]), real_BS.shape)
         windows = config.windows[: self.count]
         # Width 0 means full attention: as a number that no distance reaches.
@@ -203,16 +213,20 @@ class Decoder(nnx.Module):
             if kept is not None:
                 key = jax.lax.dynamic_update_slice(kept.key, key, (0, start, 0, 0))
                 value = jax.lax.dynamic_update_slice(kept.value, value, (0, start, 0, 0))
-            mixed = attend(
-                query,
-                key,
-                value,
-                positions_BL,
-                key_at,
-                real_BS,
-                width if any(windows) else None,
-                _precision(x_BLD.dtype),
-            ).reshape(*x_BLD.shape[:2], -1)
+            if real_BS is None and not any(windows) and fused.serves(query):
+                mixed = fused.attend(query, key, value)
+            else:
+                mixed = attend(
+                    query,
+                    key,
+                    value,
+                    positions_BL,
+                    key_at,
+                    real_BS,
+                    width if any(windows) else None,
+                    _precision(x_BLD.dtype),
+                )
+            mixed = mixed.reshape(*x_BLD.shape[:2], -1)
             x_BLD = x_BLD + _dot(mixed, p["out"], p.get("out_bias"))
             normed = rms_norm(x_BLD, p["norm_2"], config.norm_eps)
             hidden = jax.nn.silu(_dot(normed, p["gate"])) * _dot(normed, p["up"])
