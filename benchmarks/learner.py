@@ -1,11 +1,17 @@
 """The learner against two baselines: updates (and triples) a second, sampling included.
 
-    python benchmarks/learner.py [--rounds 7] [--seconds 1.0] [--case NAME]...
+    python benchmarks/learner.py [--rounds 7] [--seconds 1.0] [--case NAME]... [--accelerator]
 
 Baselines, in our own words: ``host`` samples and relabels each batch with numpy, makes one jitted
-call an update without donation, and steps Adam over the slow copy's leaves too (as OGBench's agents
-do); ``scan`` is the honest rival: the same losses, the data resident, sampling in jit, a donated
-scan, the fields concatenated (as unifloral does). Ours is the project's learner as it trains.
+call an update without donation, steps Adam over the slow copy's leaves too and reports the largest,
+the smallest and the norm of the gradient and statistics of Q and V (as OGBench's agents do in each
+update; ours reports norms and quantiles); ``scan`` is the honest rival: the same losses, the data
+resident, sampling in jit, a donated scan, the fields concatenated (as unifloral does). Ours is the
+project's learner as it trains.
+
+``--accelerator`` measures the cases for one instead, in full float32, in what the device makes of
+float32 by itself (TensorFloat-32 on GPUs, which is how the baselines run there) and in bfloat16,
+with the share of what one large matrix product of that precision reaches.
 
 One process, rounds A B C A B C, the median of the ratios within a round with minimum and maximum,
 CPU milliseconds beside wall time. Prints one JSON line a case.
@@ -35,6 +41,7 @@ from pgv_jax.config import Config, load_config
 from pgv_jax.data.table import Table, build_table
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed
+from pgv_jax.learner.speed import flops_per_update, gemm_rate
 from pgv_jax.learner.standardize import standards_of
 from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
 from pgv_jax.learner.step import make_update
@@ -79,6 +86,20 @@ CASES = (
     Case(4096, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (512, 512, 512), 1024, compute="bfloat16", against=("ours float32",)),
+)
+WIDE = (512, 512, 512)
+ACCELERATOR_CASES = (
+    Case(384, WIDE, 1024, compute="float32"),
+    Case(384, WIDE, 1024, compute="tensorfloat32"),
+    Case(384, WIDE, 1024, compute="bfloat16"),
+    *(
+        Case(384, WIDE, batch, compute=compute, against=("ours float32",))
+        for batch in (16384, 65536)
+        for compute in ("tensorfloat32", "bfloat16")
+    ),
+    Case(4096, WIDE, 16384, compute="bfloat16", against=("ours float32",)),
+    Case(384, (64, 64), 256, compute="tensorfloat32"),
+    Case(4096, (64, 64), 256, goals=16, compute="tensorfloat32", against=("scan",)),
 )
 
 
@@ -164,8 +185,10 @@ def mlp(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
     return h[..., 0]
 
 
-def baseline_loss(params: Any, target: Any, batch: dict[str, jax.Array], config: Config) -> Any:
-    """The same IQL losses on concatenated inputs."""
+def baseline_loss(
+    params: Any, target: Any, batch: dict[str, jax.Array], config: Config
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The same IQL losses on concatenated inputs; the values of Q and V beside them."""
     now = jnp.concatenate([batch["task"], batch["obs"]], -1)
     q_in = jnp.concatenate([now, batch["thought"], batch["goal"]], -1)
     v_in = jnp.concatenate([now, batch["goal"]], -1)
@@ -174,11 +197,28 @@ def baseline_loss(params: Any, target: Any, batch: dict[str, jax.Array], config:
     next_v = jnp.where(batch["next_reached"], 1.0, next_v)
     y = jnp.where(batch["reached"], 1.0, config.objective.gamma * next_v)
     y = jax.lax.stop_gradient(y)
-    q_loss = cross_entropy(mlp(params["q"], q_in), y[None]).mean()
+    q = mlp(params["q"], q_in)
+    q_loss = cross_entropy(q, y[None]).mean()
     q_target = jax.lax.stop_gradient(jax.nn.sigmoid(mlp(target, q_in)).min(0))
     v = mlp(params["v"], v_in)[0]
     weight = expectile_weight(q_target - jax.nn.sigmoid(v), config.objective.expectile)
-    return q_loss + (jax.lax.stop_gradient(weight) * cross_entropy(v, q_target)).mean()
+    v_loss = (jax.lax.stop_gradient(weight) * cross_entropy(v, q_target)).mean()
+    return q_loss + v_loss, {"q": q, "v": v, "q_loss": q_loss, "v_loss": v_loss}
+
+
+def told(gradients: Any, seen: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What OGBench's agents report of each update."""
+    leaves = jax.tree.leaves(gradients)
+    reduced = {
+        "grad/max": jnp.stack([leaf.max() for leaf in leaves]).max(),
+        "grad/min": jnp.stack([leaf.min() for leaf in leaves]).min(),
+        "grad/norm": sum(jnp.linalg.norm(leaf.ravel()) for leaf in leaves),
+    }
+    for name in ("q", "v"):
+        value = jax.nn.sigmoid(seen[name])
+        reduced |= {f"{name}_mean": value.mean(), f"{name}_max": value.max()}
+        reduced |= {f"{name}_min": value.min(), f"{name}_loss": seen[f"{name}_loss"]}
+    return reduced
 
 
 def baseline_init(case: Case) -> Any:
@@ -222,19 +262,19 @@ def host(table: Table, case: Case, config: Config, length: int) -> Callable[[], 
     network = {"params": params, "target": target}
     optimizer = optax.adam(config.train.lr)
 
-    def loss(network: Any, batch: Any) -> jax.Array:
+    def loss(network: Any, batch: Any) -> Any:
         slow = jax.lax.stop_gradient(network["target"])
         return baseline_loss(network["params"], slow, batch, config)
 
     @jax.jit
     def update(network: Any, moments: Any, batch: Any) -> Any:
-        value, gradients = jax.value_and_grad(loss)(network, batch)
+        gradients, seen = jax.grad(loss, has_aux=True)(network, batch)
         updates, moments = optimizer.update(gradients, moments)
         new = optax.apply_updates(network, updates)
         slow = optax.incremental_update(
             new["params"]["q"], network["target"], config.objective.polyak
         )
-        return {"params": new["params"], "target": slow}, moments, value
+        return {"params": new["params"], "target": slow}, moments, told(gradients, seen)
 
     state = [network, optimizer.init(network)]
 
@@ -289,11 +329,11 @@ def scan(table: Table, case: Case, config: Config, length: int) -> Callable[[], 
             "reached": goal == row,
             "next_reached": goal == row + 1,
         }
-        value, gradients = jax.value_and_grad(baseline_loss)(params, target, batch, config)
+        gradients, seen = jax.grad(baseline_loss, has_aux=True)(params, target, batch, config)
         updates, moments = optimizer.update(gradients, moments, params)
         params = optax.apply_updates(params, updates)
         target = optax.incremental_update(params["q"], target, config.objective.polyak)
-        return (params, target, moments, key), value
+        return (params, target, moments, key), seen["q_loss"] + seen["v_loss"]
 
     call = jax.jit(
         lambda carry, data: jax.lax.scan(lambda c, _: body(data, c), carry, None, length=length),
@@ -322,6 +362,8 @@ def timed(run: Callable[[], None], seconds: float) -> tuple[float, float]:
 def measure(case: Case, table: Table, rounds: int, seconds: float) -> dict[str, Any]:
     """Alternate the learners and relate them round by round."""
     length = 20 if case.hidden[0] > 64 or case.dim > 1000 else 50
+    if jax.default_backend() != "cpu":
+        length *= 10
     config = config_of(case)
     runs: dict[str, Callable[[], None]] = {"ours": ours(table, config, length)}
     if "host" in case.against:
@@ -345,6 +387,9 @@ def measure(case: Case, table: Table, rounds: int, seconds: float) -> dict[str, 
             "triples_per_s": round(case.batch * triples[name] * length / wall),
             "cpu_ms_per_update": round(1e3 * cpu / length, 3),
         }
+        if name.startswith("ours"):
+            compute = case.compute if name == "ours" else "float32"
+            out[name] |= share(case, table, compute, length / wall)
     for name in case.against:
         ratios = [
             triples["ours"] * theirs[0] / mine[0]
@@ -355,18 +400,33 @@ def measure(case: Case, table: Table, rounds: int, seconds: float) -> dict[str, 
     return out
 
 
+def share(case: Case, table: Table, compute: str, rate: float) -> dict[str, float]:
+    """The arithmetic that our learner needs a second, and its share of one large product's."""
+    config = config_of(case, compute)
+    tasks = case.tasks if case.tasks and case.tasks < case.batch else None
+    spec = critic_spec(config, table.manifest["dim"])
+    flops = rate * flops_per_update(spec, case.batch, case.goals, tasks)
+    return {"tflops": round(flops / 1e12, 3), "gemm_share": round(flops / gemm_rate(compute), 3)}
+
+
 @click.command()
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="A round of one learner, at least.")
 @click.option("--rows", default=10_000, show_default=True)
 @click.option("--case", "wanted", multiple=True, help="Only cases whose name holds this.")
-def main(rounds: int, seconds: float, rows: int, wanted: tuple[str, ...]) -> None:
+@click.option("--accelerator", is_flag=True, help="The cases for a GPU or TPU.")
+def main(
+    rounds: int, seconds: float, rows: int, wanted: tuple[str, ...], accelerator: bool
+) -> None:
     """Measure the cases one after the other."""
     versions = {"jax": jax.__version__, "python": platform.python_version()}
     device = jax.devices()[0].device_kind
-    print(json.dumps({"versions": versions, "device": device, "cpus": os.cpu_count()}), flush=True)
+    kinds = ("float32", "tensorfloat32", "bfloat16")
+    peaks = {kind: round(gemm_rate(kind) / 1e12, 3) for kind in kinds}
+    about = {"versions": versions, "device": device, "cpus": os.cpu_count(), "gemm_tflops": peaks}
+    print(json.dumps(about), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for case in CASES:
+        for case in ACCELERATOR_CASES if accelerator else CASES:
             if wanted and not any(part in case.name for part in wanted):
                 continue
             count = rows if case.dim < 1000 else rows // 4

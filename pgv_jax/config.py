@@ -106,8 +106,8 @@ class TrainConfig(_Section):
     steps: int = Field(3000, ge=1, description="updates")
     batch: int = Field(256, ge=1, description="steps in a batch, over all devices")
     goals: int = Field(1, ge=1, description="goals that each step of a batch meets")
-    compute: Literal["float32", "bfloat16"] = Field(
-        "float32", description="type in which matrices are multiplied; bfloat16 is for accelerators"
+    compute: Literal["float32", "tensorfloat32", "bfloat16"] = Field(
+        "float32", description="how matrices are multiplied; the others are for accelerators"
     )
     feed: Literal["auto", "resident", "stream"] = Field(
         "auto", description="vectors on the devices, or read from disk ahead of them"

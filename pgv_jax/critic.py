@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -59,18 +59,24 @@ class CriticSpec:
         return cls(**{**tree, **lists})
 
 
-Compute = Any
-"""A dtype in which matrices are multiplied; None: as they come, float32."""
+Compute = Literal["float32", "tensorfloat32", "bfloat16"]
+"""In what matrices are multiplied; all else is float32.
+
+float32: in full, also on accelerators, which would round it otherwise. tensorfloat32: as an
+accelerator multiplies float32 by itself (TensorFloat-32 on GPUs). bfloat16: operands and products.
+"""
 
 
-def _einsum(formula: str, x: jax.Array, kernel: jax.Array, compute: Compute) -> jax.Array:
-    if compute is None:
-        return jnp.einsum(formula, x, kernel)
-    x, kernel = x.astype(compute), kernel.astype(compute)
-    # XLA's CPU backend lacks some of the mixed products; there sums are rounded as well.
-    wide = None if jax.default_backend() == "cpu" else jnp.float32
-    product = jnp.einsum(formula, x, kernel, preferred_element_type=wide)
-    return product.astype(jnp.float32)
+def multiply(formula: str, x: jax.Array, kernel: jax.Array, compute: Compute) -> jax.Array:
+    """An einsum of float32 arrays in the precision of ``compute``; float32."""
+    if compute == "bfloat16":
+        # Sums are float32 inside of a product; what leaves it is rounded, which halves the traffic.
+        return jnp.einsum(formula, x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)).astype(
+            jnp.float32
+        )
+    exact = compute == "float32"
+    precision = jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT
+    return jnp.einsum(formula, x, kernel, precision=precision)
 
 
 def _lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
@@ -83,7 +89,7 @@ class Dense(nnx.Module):
     """E independent linear maps: [E, R, H] -> [E, R, H']."""
 
     def __init__(
-        self, key: jax.Array, ensemble: int, width_in: int, width: int, compute: Compute = None
+        self, key: jax.Array, ensemble: int, width_in: int, width: int, compute: Compute = "float32"
     ):
         self.kernel = nnx.Param(_lecun(key, (ensemble, width_in, width), width_in))
         self.bias = nnx.Param(jnp.zeros((ensemble, width)))
@@ -91,7 +97,7 @@ class Dense(nnx.Module):
 
     def __call__(self, h: jax.Array) -> jax.Array:
         """Apply member e to slice e."""
-        return _einsum("erh,ehk->erk", h, self.kernel[...], self.compute) + self.bias[...][:, None]
+        return multiply("erh,ehk->erk", h, self.kernel[...], self.compute) + self.bias[...][:, None]
 
 
 class Norm(nnx.Module):
@@ -119,14 +125,14 @@ class Projection(nnx.Module):
         dim: int,
         width: int,
         fan_in: int,
-        compute: Compute = None,
+        compute: Compute = "float32",
     ):
         self.kernel = nnx.Param(_lecun(key, (ensemble, dim, width), fan_in))
         self.compute = compute
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Project ``x``."""
-        return _einsum("...d,edh->...eh", x, self.kernel[...], self.compute)
+        return multiply("...d,edh->...eh", x, self.kernel[...], self.compute)
 
 
 def _projected(
@@ -149,7 +155,7 @@ class Head(nnx.Module):
         fields: tuple[str, ...],
         ensemble: int,
         spec: CriticSpec,
-        compute: Compute = None,
+        compute: Compute = "float32",
     ):
         keys = iter(jax.random.split(key, len(fields) + len(spec.hidden)))
         self.fields = fields
@@ -249,7 +255,7 @@ class RoutedHead(Head):
         fields: tuple[str, ...],
         ensemble: int,
         spec: CriticSpec,
-        compute: Compute = None,
+        compute: Compute = "float32",
     ):
         super().__init__(key, fields, ensemble, spec, compute)
         self.shape = (ensemble, spec.hidden[0])
@@ -288,11 +294,11 @@ class Critic(nnx.Module):
     With ``spec.outcome_members`` the outcome goals have an expert, see ``RoutedHead``.
 
     ``q`` and ``v`` return logits where ``spec.head`` is "sigmoid" and values where it is "linear";
-    ``link`` maps them to values. ``compute`` bfloat16 multiplies matrices in that type and adds up
-    in float32; parameters, activations and the loss stay float32.
+    ``link`` maps them to values. Whatever ``compute``, parameters, activations and the loss are
+    float32.
     """
 
-    def __init__(self, spec: CriticSpec, key: jax.Array, compute: Compute = None):
+    def __init__(self, spec: CriticSpec, key: jax.Array, compute: Compute = "float32"):
         q_key, v_key = jax.random.split(key)
         self.spec = spec
         head = RoutedHead if spec.outcome_members else Head

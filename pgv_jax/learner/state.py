@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config, TrainConfig
-from pgv_jax.critic import Critic, CriticSpec, width_first
+from pgv_jax.critic import Compute, Critic, CriticSpec, width_first
 from pgv_jax.learner import mesh as meshes
 
 
@@ -68,7 +68,7 @@ def decayed(params: Any) -> Any:
     )
 
 
-def graph_of(spec: CriticSpec, compute: Any = None) -> nnx.GraphDef:
+def graph_of(spec: CriticSpec, compute: Compute = "float32") -> nnx.GraphDef:
     """The critic's static part; ``nnx.merge(graph, params)`` gives the module back."""
     return nnx.split(nnx.eval_shape(lambda: Critic(spec, jax.random.key(0), compute)))[0]
 

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 
 from pgv_jax.config import Config
-from pgv_jax.critic import Critic, CriticSpec, Head, link, width_first
+from pgv_jax.critic import Compute, Critic, CriticSpec, Head, link, multiply, width_first
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
@@ -26,7 +26,9 @@ Metrics = dict[str, jax.Array]
 Update = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def predict(critic: Critic, slow_q: Head, batch: Batch, shards: int) -> Predictions:
+def predict(
+    critic: Critic, slow_q: Head, batch: Batch, shards: int, compute: Compute = "float32"
+) -> Predictions:
     """One forward: the critic itself, the slow copy's Q of (s, thought), and V of s'.
 
     V bootstraps from the critic itself, as in the authors' IQL: a slow V as well would double the
@@ -42,7 +44,7 @@ def predict(critic: Critic, slow_q: Head, batch: Batch, shards: int) -> Predicti
 
     def task(head: Head) -> jax.Array:
         h_NEH = head.project({"task": batch.task_ND})
-        return h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B)
+        return h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B, compute)
 
     goal = {"goal": batch.goal_BD}
     acted = {"observation": batch.obs_BD, "thought": batch.thought_BD}
@@ -59,20 +61,20 @@ def predict(critic: Critic, slow_q: Head, batch: Batch, shards: int) -> Predicti
     )
 
 
-def _picked(h_NEH: jax.Array, number_B: jax.Array) -> jax.Array:
-    """Rows of ``h_NEH``, [B, E, H], exactly.
+def _picked(h_NEH: jax.Array, number_B: jax.Array, compute: Compute) -> jax.Array:
+    """Rows of ``h_NEH``, [B, E, H], as exact as ``compute``.
 
     A product, since the gradient of a gather is a scatter-add, whose order a GPU does not keep.
     """
     chosen_BN = jax.nn.one_hot(number_B, h_NEH.shape[0])
-    return jnp.einsum("bn,neh->beh", chosen_BN, h_NEH, precision=jax.lax.Precision.HIGHEST)
+    return multiply("bn,neh->beh", chosen_BN, h_NEH, compute)
 
 
-def other_q(critic: Critic, batch: Batch, where: str) -> jax.Array:
+def other_q(critic: Critic, batch: Batch, where: str, compute: Compute) -> jax.Array:
     """Q [E, B] of the second thought, at the step's observation ("now") or the next ("next")."""
     assert batch.other_BD is not None
     h_NEH = critic.q.project({"task": batch.task_ND})
-    task_BEH = h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B)
+    task_BEH = h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B, compute)
     observation = batch.obs_BD if where == "now" else batch.next_obs_BD
     inputs = {"observation": observation, "thought": batch.other_BD, "goal": batch.goal_BD}
     return critic.q.finish(task_BEH + critic.q.project(inputs))
@@ -125,14 +127,14 @@ def make_update(
     """
     objective = OBJECTIVES[config.objective.name]
     options = {name: getattr(config.objective, name) for name in objective.options}
-    compute = None if config.train.compute == "float32" else jnp.dtype(config.train.compute)
+    compute = config.train.compute
     graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
         critic, slow = _merge(graph, params), _merge(graph, {**params, **target})
-        predictions = predict(critic, slow.q, batch, shards)
+        predictions = predict(critic, slow.q, batch, shards, compute)
         if objective.other:
-            other = other_q(critic, batch, objective.other)
+            other = other_q(critic, batch, objective.other, compute)
             predictions = predictions._replace(other_q_EB=other)
         value, metrics = objective.loss(predictions, batch, **options)
         return value, metrics | _observed(predictions, batch, spec.head)
