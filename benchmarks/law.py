@@ -30,11 +30,12 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from pgv_jax.config import Config, load_config
-from pgv_jax.critic import Critic, CriticSpec, link, width_first
+from pgv_jax.critic import Critic, CriticSpec, link
 from pgv_jax.data.table import Table, build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed
+from pgv_jax.learner.layout import unstacked
 from pgv_jax.learner.standardize import folded, standards_of
 from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
 from pgv_jax.learner.step import make_update
@@ -153,8 +154,7 @@ def curve(world: World, table: Table, encoder: HashEncoder, config: Config) -> l
     for step in range(0, config.train.steps, EVERY):
         state, _ = feed.advance(state, step, EVERY)
         error = (
-            values(spec, folded(width_first(jax.device_get(state.params)), standards), inputs)
-            - truth
+            values(spec, folded(unstacked(jax.device_get(state.params)), standards), inputs) - truth
         )
         points.append(
             {

@@ -171,13 +171,11 @@ def holds(index: Index, row: jax.Array, goal: jax.Array, longest: int) -> jax.Ar
     row, goal = jnp.broadcast_to(row, shape), jnp.broadcast_to(goal, shape)
     start, end = index.sentence_start[row], index.sentence_start[row + 1]
 
-    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = bounds
+    low, high = start, end
+    for _ in range(int(longest).bit_length()):  # unrolled: a few gathers in one kernel, no loop
         middle = (low + high) // 2
         below = (low < high) & (index.sentence_ids[middle] < goal)
-        return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
-
-    low, _ = jax.lax.fori_loop(0, int(longest).bit_length(), halve, (start, end))
+        low, high = jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
     found = (low < end) & (index.sentence_ids[jnp.minimum(low, end - 1)] == goal)
     return found | (index.row_note[row] == goal)
 

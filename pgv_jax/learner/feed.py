@@ -40,6 +40,8 @@ RESIDENT_SHARE = 0.5
 """Of the devices' memory, what a resident table may take."""
 RESIDENT_BYTES = 2 << 30
 """What a resident table may take where a device does not tell its memory (a CPU)."""
+DRAWN = 1 << 21
+"""Triples that a resident feed draws at once, about 60 bytes each."""
 FEW = 0.5
 """Distinct tasks are few where projecting them costs at most this share of projecting each row."""
 EMBEDDED = ("obs", "thought", "next_obs", "goal", "other")
@@ -124,6 +126,18 @@ class _Sampler:
         key = jax.random.fold_in(key, index.shard)
         return draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
 
+    def draws(self, index: Index, step: jax.Array, size: int) -> Draw:
+        """Numbers of updates ``step`` .. ``step + size - 1`` at once: [S, size, b], for jit.
+
+        A draw is many small operations on small arrays; together they cost little more than one's.
+        """
+
+        def local(step: jax.Array, index: Index) -> Draw:
+            steps = step + jnp.arange(size)
+            return jax.vmap(lambda one: jax.vmap(lambda s: self.draw(one, s))(steps))(index)
+
+        return meshes.over_shards(self._mesh, local)(step, index)
+
 
 def _batch(task_ND: Any, task_B: Any, vectors: dict[str, jax.Array], drawn: Draw) -> Batch:
     """Embeddings in float32, whatever type the table has."""
@@ -136,6 +150,16 @@ def _batch(task_ND: Any, task_B: Any, vectors: dict[str, jax.Array], drawn: Draw
 def _embedded(drawn: Draw) -> dict[str, jax.Array]:
     """The text numbers whose vectors a batch needs."""
     return {n: getattr(drawn, n) for n in EMBEDDED if getattr(drawn, n) is not None}
+
+
+def _by_update(tree: Any) -> Any:
+    """[S, size, ...] -> [size, S, ...], what a scan over updates reads."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), tree)
+
+
+def _divisor(length: int, most: int) -> int:
+    """The largest divisor of ``length`` up to ``most``."""
+    return max(n for n in range(1, min(length, most) + 1) if length % n == 0)
 
 
 def _flat(tree: Any) -> Any:
@@ -165,6 +189,7 @@ class ResidentFeed:
         )
         tasks = meshes.place_same(mesh, np.asarray(table.tasks))
         self._data = _Resident(tasks, vectors, self._sampler.index)
+        self._triples = config.train.batch * config.train.goals
         self._calls: dict[int, Any] = {}
 
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
@@ -173,28 +198,19 @@ class ResidentFeed:
             self._calls[length] = self._compiled(length)
         return self._calls[length](state, self._data)
 
-    def batch(self, data: _Resident, step: jax.Array) -> Batch:
-        """The batch of update ``step``, split over the devices; for use inside jit."""
-
-        def local(step: jax.Array, data: tuple[Any, Index]) -> tuple[dict[str, jax.Array], Draw]:
-            def one(vectors_UD: jax.Array, index: Index) -> tuple[dict[str, jax.Array], Draw]:
-                drawn = self._sampler.draw(index, step)
-                return {name: vectors_UD[t] for name, t in _embedded(drawn).items()}, drawn
-
-            return _flat(jax.vmap(one)(*data))
-
-        shards = (data.vectors, data.rows)
-        vectors, drawn = meshes.over_shards(self._mesh, local)(step, shards)
-        if self.tasks is not None:
-            return _batch(data.tasks, drawn.task, vectors, drawn)
-        return _batch(data.tasks[drawn.task], None, vectors, drawn)
-
     def _compiled(self, length: int) -> Any:
-        def call(state: State, data: _Resident) -> tuple[State, Metrics]:
-            def body(state: State, _: None) -> tuple[State, Metrics]:
-                return self._update(state, self.batch(data, state.step))
+        chunk = _divisor(length, max(1, DRAWN // self._triples))
 
-            return jax.lax.scan(body, state, None, length=length)
+        def call(state: State, data: _Resident) -> tuple[State, Metrics]:
+            def updates(state: State, _: None) -> tuple[State, Metrics]:
+                drawn = self._sampler.draws(data.rows, state.step, chunk)
+                return jax.lax.scan(body, state, _by_update(drawn))
+
+            def body(state: State, drawn: Draw) -> tuple[State, Metrics]:
+                return self._update(state, self._batch(data, drawn))
+
+            state, metrics = jax.lax.scan(updates, state, None, length=length // chunk)
+            return state, _flat(metrics)
 
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._abstract)
         jitted = jax.jit(
@@ -204,6 +220,18 @@ class ResidentFeed:
             out_shardings=(shardings, meshes.replicated(self._mesh)),
         )
         return jitted.lower(self._abstract, self._data).compile()
+
+    def _batch(self, data: _Resident, drawn: Draw) -> Batch:
+        """The batch of one update, split over the devices: drawn [S, b], for use inside jit."""
+
+        def local(_: tuple[()], data: tuple[Any, dict[str, jax.Array]]) -> dict[str, jax.Array]:
+            return jax.vmap(lambda x_UD, n: {name: x_UD[t] for name, t in n.items()})(*data)
+
+        vectors = meshes.over_shards(self._mesh, local)((), (data.vectors, _embedded(drawn)))
+        vectors, drawn = _flat((vectors, drawn))
+        if self.tasks is not None:
+            return _batch(data.tasks, drawn.task, vectors, drawn)
+        return _batch(data.tasks[drawn.task], None, vectors, drawn)
 
 
 class StreamFeed:
@@ -223,7 +251,7 @@ class StreamFeed:
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
         self._thread = ThreadPoolExecutor(1, "gather")
         self._ahead: tuple[tuple[int, int], Future] | None = None
-        self._numbers = jax.jit(self._draws, static_argnums=2)
+        self._numbers = jax.jit(self._sampler.draws, static_argnums=2)
         self._abstract = abstract
         self._calls: dict[int, Any] = {}
 
@@ -244,17 +272,6 @@ class StreamFeed:
             step = following
         return state, jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
-    def _draws(self, index: Index, step: jax.Array, size: int) -> Draw:
-        """Numbers of ``size`` updates: [S, size, b]."""
-
-        def local(step: jax.Array, index: Index) -> Draw:
-            steps = step + jnp.arange(size)
-            return jax.vmap(lambda one: jax.vmap(lambda s: self._sampler.draw(one, s))(steps))(
-                index
-            )
-
-        return meshes.over_shards(self._mesh, local)(step, index)
-
     def _updates(
         self, state: State, tasks: Any, vectors: Any, drawn: Draw
     ) -> tuple[State, Metrics]:
@@ -268,8 +285,7 @@ class StreamFeed:
                 task_ND, task_B = tasks, numbers.task
             return self._update(state, _batch(task_ND, task_B, taken, numbers))
 
-        by_update = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (vectors, drawn))
-        return jax.lax.scan(body, state, by_update)
+        return jax.lax.scan(body, state, _by_update((vectors, drawn)))
 
     def _compiled(self, vectors: Any, drawn: Draw) -> Any:
         """The call on arrays like these, compiled ahead of its first use."""

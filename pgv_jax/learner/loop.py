@@ -21,13 +21,14 @@ import optax
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config
-from pgv_jax.critic import CriticSpec, width_first
+from pgv_jax.critic import CriticSpec
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import goal_spec, make_feed
+from pgv_jax.learner.layout import unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
 from pgv_jax.learner.standardize import folded, standards_of
@@ -243,7 +244,7 @@ class _Loop:
     def published(self, params: Any) -> Any:
         """Parameters for raw embeddings, on the host."""
         return jax.device_get(
-            folded(width_first(meshes.to_host(self._mesh, params)), self._standards)
+            folded(unstacked(meshes.to_host(self._mesh, params)), self._standards)
         )
 
     def _write(self, pending: tuple[int, Any], recorder: Recorder, progress: Progress) -> None:

@@ -17,8 +17,10 @@ from pgv_jax.errors import PgvError
 DATA, MODEL = "data", "model"
 
 RULES = (
-    # (part of the parameter's path, spec): the first match decides. Kernels are [E, in, out].
+    # (part of the parameter's path, spec): the first match decides. Kernels are [E, in, out], of
+    # the first layer [F, in, E, out].
     ("out", PartitionSpec()),
+    ("first", PartitionSpec(None, None, None, MODEL)),
     ("kernel", PartitionSpec(None, None, MODEL)),
     ("bias", PartitionSpec(None, MODEL)),
     ("scale", PartitionSpec(None, MODEL)),

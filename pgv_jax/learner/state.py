@@ -11,12 +11,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config, TrainConfig
-from pgv_jax.critic import Compute, Critic, CriticSpec, width_first
+from pgv_jax.critic import Compute, Critic, CriticSpec
 from pgv_jax.learner import mesh as meshes
+from pgv_jax.learner.layout import stacked
 
 
 class State(NamedTuple):
-    """A pytree of arrays. ``target`` is Q's slow copy, {"q": ...}.
+    """A pytree of arrays, in the learner's form. ``target`` is Q's slow copy, {"q": ...}.
 
     ``best`` are the parameters that were best on held-out tasks.
     """
@@ -95,7 +96,7 @@ def init_state(
 
 
 def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
-    params = width_first(nnx.to_pure_dict(nnx.state(Critic(spec, key))))
+    params = stacked(nnx.to_pure_dict(nnx.state(Critic(spec, key))))
     target = jax.tree.map(jnp.copy, {"q": params["q"]})
     best = jax.tree.map(jnp.copy, params)
     return State(params, target, best, optimizer.init(params), jnp.zeros((), jnp.int32))

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from pgv_jax.config import Config
-from pgv_jax.critic import Compute, Critic, CriticSpec, Head, link, multiply, width_first
+from pgv_jax.critic import CriticSpec, link, multiply
+from pgv_jax.learner.layout import Net, nets
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
@@ -26,58 +26,59 @@ Metrics = dict[str, jax.Array]
 Update = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def predict(
-    critic: Critic, slow_q: Head, batch: Batch, shards: int, compute: Compute = "float32"
-) -> Predictions:
-    """One forward: the critic itself, the slow copy's Q of (s, thought), and V of s'.
+def predict(q: Net, v: Net, slow_q: Net, batch: Batch, shards: int) -> Predictions:
+    """One forward: the heads themselves, the slow copy's Q of (s, thought), and V of s'.
 
     V bootstraps from the critic itself, as in the authors' IQL: a slow V as well would double the
     lag of every backup. Tasks and goals are projected once for V(s) and V(s').
     """
     goals = batch.reached_B.shape[0] // batch.goal_BD.shape[0]
-
-    def meet(head: Head, h_BEH: jax.Array, goal_BEH: jax.Array) -> jax.Array:
-        if goals == 1:
-            return head.finish(h_BEH + goal_BEH)
-        h_BGEH = h_BEH[:, None] + neighbours(goal_BEH, goals, shards)
-        return head.finish(h_BGEH).reshape(h_BEH.shape[1], -1)
-
-    def task(head: Head) -> jax.Array:
-        h_NEH = head.project({"task": batch.task_ND})
-        return h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B, compute)
-
     goal = {"goal": batch.goal_BD}
     acted = {"observation": batch.obs_BD, "thought": batch.thought_BD}
-    v_task_BEH, v_goal_BEH = task(critic.v), critic.v.project(goal)
 
-    def q(head: Head) -> jax.Array:
-        return meet(head, task(head) + head.project(acted), head.project(goal))
+    def meet(net: Net, h_BEH: jax.Array, goal_BEH: jax.Array) -> jax.Array:
+        if goals == 1:
+            return net.head.finish(h_BEH + goal_BEH)
+        h_BGEH = h_BEH[:, None] + neighbours(goal_BEH, goals, shards)
+        return net.head.finish(h_BGEH).reshape(h_BEH.shape[1], -1)
 
-    def v(obs_BD: jax.Array) -> jax.Array:
-        return meet(critic.v, v_task_BEH + critic.v.project({"observation": obs_BD}), v_goal_BEH)[0]
+    def ask(net: Net) -> jax.Array:
+        if goals == 1:
+            return net.head.finish(_task(net, batch) + net.project({**acted, **goal}))
+        return meet(net, _task(net, batch) + net.project(acted), net.project(goal))
+
+    v_task_BEH, v_goal_BEH = _task(v, batch), v.project(goal)
+
+    def value(obs_BD: jax.Array) -> jax.Array:
+        return meet(v, v_task_BEH + v.project({"observation": obs_BD}), v_goal_BEH)[0]
 
     return Predictions(
-        q_EB=q(critic.q), v_B=v(batch.obs_BD), q_target_EB=q(slow_q), next_v_B=v(batch.next_obs_BD)
+        q_EB=ask(q),
+        v_B=value(batch.obs_BD),
+        q_target_EB=ask(slow_q),
+        next_v_B=value(batch.next_obs_BD),
     )
 
 
-def _picked(h_NEH: jax.Array, number_B: jax.Array, compute: Compute) -> jax.Array:
-    """Rows of ``h_NEH``, [B, E, H], as exact as ``compute``.
+def _task(net: Net, batch: Batch) -> jax.Array:
+    """The tasks' projection of each step, [B, E, H]: of each distinct one once, then its rows.
 
-    A product, since the gradient of a gather is a scatter-add, whose order a GPU does not keep.
+    Picked by a product, since the gradient of a gather is a scatter-add, whose order a GPU does not
+    keep.
     """
-    chosen_BN = jax.nn.one_hot(number_B, h_NEH.shape[0])
-    return multiply("bn,neh->beh", chosen_BN, h_NEH, compute)
+    h_NEH = net.project({"task": batch.task_ND})
+    if batch.task_B is None:
+        return h_NEH
+    chosen_BN = jax.nn.one_hot(batch.task_B, h_NEH.shape[0])
+    return multiply("bn,neh->beh", chosen_BN, h_NEH, net.compute)
 
 
-def other_q(critic: Critic, batch: Batch, where: str, compute: Compute) -> jax.Array:
+def other_q(q: Net, batch: Batch, where: str) -> jax.Array:
     """Q [E, B] of the second thought, at the step's observation ("now") or the next ("next")."""
     assert batch.other_BD is not None
-    h_NEH = critic.q.project({"task": batch.task_ND})
-    task_BEH = h_NEH if batch.task_B is None else _picked(h_NEH, batch.task_B, compute)
     observation = batch.obs_BD if where == "now" else batch.next_obs_BD
     inputs = {"observation": observation, "thought": batch.other_BD, "goal": batch.goal_BD}
-    return critic.q.finish(task_BEH + critic.q.project(inputs))
+    return q.head.finish(_task(q, batch) + q.project(inputs))
 
 
 def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
@@ -122,7 +123,7 @@ def make_update(
 ) -> Update:
     """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees.
 
-    The parameters are those for standardised embeddings, kernels as ``width_first`` has them;
+    The parameters are those for standardised embeddings, in the learner's form (``layout``);
     batches hold raw embeddings.
     """
     objective = OBJECTIVES[config.objective.name]
@@ -131,10 +132,11 @@ def make_update(
     graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
-        critic, slow = _merge(graph, params), _merge(graph, {**params, **target})
-        predictions = predict(critic, slow.q, batch, shards, compute)
+        heads = nets(graph, params, compute)
+        slow_q = nets(graph, {**params, **target}, compute)["q"]
+        predictions = predict(heads["q"], heads["v"], slow_q, batch, shards)
         if objective.other:
-            other = other_q(critic, batch, objective.other, compute)
+            other = other_q(heads["q"], batch, objective.other)
             predictions = predictions._replace(other_q_EB=other)
         value, metrics = objective.loss(predictions, batch, **options)
         return value, metrics | _observed(predictions, batch, spec.head)
@@ -152,7 +154,3 @@ def make_update(
         return State(params, target, state.best, moments, state.step + 1), metrics
 
     return update
-
-
-def _merge(graph: nnx.GraphDef, params: Any) -> Critic:
-    return nnx.merge(graph, nnx.State(width_first(params)))

@@ -17,6 +17,7 @@ from flax import nnx
 from pgv_jax.critic import Critic, CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import speed
+from pgv_jax.learner.layout import nets, stacked
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.learner.step import EDGES, QUANTILES, predict, quantiles
@@ -92,12 +93,13 @@ def test_the_counted_arithmetic_is_what_xla_counts(goals, tasks):
 
 
 def _params(spec: CriticSpec):
-    return nnx.to_pure_dict(nnx.state(Critic(spec, jax.random.key(0))))
+    return stacked(nnx.to_pure_dict(nnx.state(Critic(spec, jax.random.key(0)))))
 
 
 def _loss(graph, shards, params, slow, task, number, embedded, fact):
-    critic, slow = nnx.merge(graph, nnx.State(params)), nnx.merge(graph, nnx.State(slow))
-    said = predict(critic, slow.q, Batch(task, number, *embedded, *[fact] * 6), shards)
+    heads, slow_q = nets(graph, params, "float32"), nets(graph, slow, "float32")["q"]
+    batch = Batch(task, number, *embedded, *[fact] * 6)
+    said = predict(heads["q"], heads["v"], slow_q, batch, shards)
     next_v, target = jax.lax.stop_gradient((said.next_v_B, said.q_target_EB))
     return (said.q_EB * next_v[None]).sum() + (said.v_B * target.sum(0)).sum()
 
