@@ -31,7 +31,8 @@ from matplotlib.figure import Figure
 
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic import Critic, CriticSpec, link
-from pgv_jax.data.table import Table, build_table
+from pgv_jax.data.layout import build_table
+from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed

@@ -38,7 +38,8 @@ import numpy as np
 import optax
 
 from pgv_jax.config import Config, load_config
-from pgv_jax.data.table import Table, build_table
+from pgv_jax.data.layout import build_table
+from pgv_jax.data.table import Table
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed
 from pgv_jax.learner.speed import flops_per_update, gemm_rate

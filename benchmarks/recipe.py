@@ -32,7 +32,7 @@ from flax import nnx
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.data.table import build_table
+from pgv_jax.data.layout import build_table
 from pgv_jax.data.texts import SUCCESS
 from pgv_jax.embed.encoder import Encoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore

@@ -31,6 +31,7 @@ from typing import Any
 import click
 import numpy as np
 
+from pgv_jax.data.layout import new_vectors
 from pgv_jax.data.table import FORMAT, SHARED, VERSION, Table
 
 STEPS = 25
@@ -40,7 +41,7 @@ TASKS = 50
 CHUNK = 65536
 
 
-def write_table(folder: Path, rows: int, dim: int) -> None:
+def write_table(folder: Path, rows: int, dim: int, dtype: str) -> None:
     """A table of random vectors, a distinct observation a row; 64 thoughts a shard."""
     rng = np.random.default_rng(0)
     episodes = max(1, rows // SHARDS // (STEPS + 1))
@@ -50,11 +51,10 @@ def write_table(folder: Path, rows: int, dim: int) -> None:
         part = folder / f"shard-{s:05d}"
         part.mkdir(parents=True)
         shape = (2 + thoughts + count, dim)
-        vectors = np.lib.format.open_memmap(part / "vectors.npy", "w+", np.float32, shape)
+        vectors = new_vectors(part / "vectors.npy", dtype, shape)
         for start in range(0, len(vectors), CHUNK):
             size = min(CHUNK, len(vectors) - start)
             vectors[start : start + size] = rng.standard_normal((size, dim), np.float32) / dim**0.5
-        vectors.flush()
         last = np.arange(count) % (STEPS + 1) == STEPS
         note = 2 + thoughts + np.arange(count)
         arrays = {
@@ -72,7 +72,7 @@ def write_table(folder: Path, rows: int, dim: int) -> None:
         np.save(part / "episode_success.npy", rng.integers(2, size=episodes).astype(np.int8))
         np.save(part / "episode_terminal.npy", np.ones(episodes, np.int8))
     shared = {
-        "tasks": rng.standard_normal((TASKS, dim), np.float32) / dim**0.5,
+        "tasks": rng.standard_normal((TASKS, dim), np.float32) / np.float32(dim**0.5),
         "mean": np.zeros((4, dim), np.float32),
         "scale": np.full(4, dim**-0.5, np.float32),
     }
@@ -84,18 +84,18 @@ def write_table(folder: Path, rows: int, dim: int) -> None:
         "version": VERSION,
         "shards": SHARDS,
         "dim": dim,
-        "dtype": "float32",
+        "dtype": dtype,
         "checksums": {},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
 
 
 @contextmanager
-def table(folder: str | None, rows: int, dim: int) -> Iterator[Path]:
+def table(folder: str | None, rows: int, dim: int, dtype: str = "float32") -> Iterator[Path]:
     """A generated table for as long as it is needed."""
     made = Path(tempfile.mkdtemp(dir=folder))
     try:
-        write_table(made / "table", rows, dim)
+        write_table(made / "table", rows, dim, dtype)
         yield made / "table"
     finally:
         shutil.rmtree(made)
@@ -229,7 +229,11 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> list
 @click.option("--batches", default="256,4096,65536", show_default=True, callback=_numbers)
 @click.option("--goals", default="1,4,16", show_default=True, callback=_numbers)
 @click.option("--hidden", default="64,64", show_default=True, callback=_numbers)
+@click.option("--dtype", default="float32", show_default=True, help="Of the table's vectors.")
 @click.option("--most-gb", default=8.0, show_default=True, help="Larger tables are left out.")
+@click.option(
+    "--most-batch-gb", default=1.0, show_default=True, help="Larger batches, in float32, as well."
+)
 @click.option("--seconds", default=2.0, show_default=True)
 @click.option("--folder", type=click.Path(file_okay=False))
 def sweep(
@@ -238,22 +242,30 @@ def sweep(
     batches: list[int],
     goals: list[int],
     hidden: list[int],
+    dtype: str,
     most_gb: float,
+    most_batch_gb: float,
     seconds: float,
     folder: str | None,
 ) -> None:
     """The streamed learner over a grid."""
+    width = 4 if dtype == "float32" else 2
     for count, dim in itertools.product(rows, dims):
-        if count * dim * 4 > most_gb * 1e9:
-            print(json.dumps({"rows": count, "dim": dim, "left_out": "larger than --most-gb"}))
+        size = {"rows": count, "dim": dim, "table_gb": round(count * dim * width / 1e9, 2)}
+        if size["table_gb"] > most_gb:
+            print(json.dumps({**size, "left_out": "table above --most-gb"}), flush=True)
             continue
-        with table(folder, count, dim) as made:
+        with table(folder, count, dim, dtype) as made:
             for batch, per_step in itertools.product(batches, goals):
+                case = {**size, "batch": batch, "goals": per_step}
                 if per_step > batch // SHARDS:
+                    continue
+                # Observation, thought, next observation and goal, each a vector.
+                if 4 * batch * dim * 4 > most_batch_gb * 1e9:
+                    print(json.dumps({**case, "left_out": "above --most-batch-gb"}), flush=True)
                     continue
                 options = {"hidden": hidden, "batch": batch, "goals": per_step, "seconds": seconds}
                 told = apart(folder=str(made), feed="stream", **options)
-                case = {"rows": count, "dim": dim, "batch": batch, "goals": per_step}
                 print(json.dumps({**case, **told}), flush=True)
 
 

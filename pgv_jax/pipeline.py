@@ -20,7 +20,8 @@ from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.examples import Example, texts_of_examples
-from pgv_jax.data.table import Table, build_table, shards_for, texts_of
+from pgv_jax.data.layout import build_table, shards_for, texts_of
+from pgv_jax.data.table import Table
 from pgv_jax.data.targets import TARGETS, Targets
 from pgv_jax.data.texts import EPISODE, History
 from pgv_jax.embed.encoder import Encoder, open_encoder

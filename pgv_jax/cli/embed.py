@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str) -> None:
     """Embed each distinct text of DATASET once; an interrupted run goes on where it stopped."""
     from pgv_jax.data.episodes import read_episodes
-    from pgv_jax.data.table import texts_of
+    from pgv_jax.data.layout import texts_of
     from pgv_jax.data.texts import EPISODE
     from pgv_jax.embed.encoder import open_encoder
     from pgv_jax.embed.store import EmbeddingStore

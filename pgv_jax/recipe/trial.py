@@ -16,8 +16,9 @@ from flax import nnx
 
 from pgv_jax.config import Config
 from pgv_jax.critic import link
+from pgv_jax.data.layout import build_table, shards_for
 from pgv_jax.data.relabel import SUCCESS_ID
-from pgv_jax.data.table import Table, build_table, shards_for
+from pgv_jax.data.table import Table
 from pgv_jax.learner.loop import Trained, train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.recipe.outcomes import FIELDS, Lookup, Outcomes

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from pgv_jax.data.examples import Example, texts_of_examples
-from pgv_jax.data.table import Table, build_table, shard_of_episodes
+from pgv_jax.data.layout import build_table, shard_of_episodes
+from pgv_jax.data.table import Table
 from pgv_jax.types import Episode, Step
 
 

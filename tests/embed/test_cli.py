@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from pgv_jax.cli.embed import embed
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.data.table import texts_of
+from pgv_jax.data.layout import texts_of
 from pgv_jax.data.texts import EPISODE
 from pgv_jax.embed.encoder import HashEncoder, open_encoder
 from pgv_jax.embed.store import EmbeddingStore

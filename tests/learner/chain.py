@@ -11,7 +11,8 @@ from typing import Any
 
 from pgv_jax.config import Config, load_config
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.data.table import Table, build_table
+from pgv_jax.data.layout import build_table
+from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.types import Episode, Step
 

@@ -12,7 +12,8 @@ from flax import nnx
 
 from pgv_jax.critic import Critic, link
 from pgv_jax.data import targets
-from pgv_jax.data.table import Table, build_table
+from pgv_jax.data.layout import build_table
+from pgv_jax.data.table import Table
 from pgv_jax.data.texts import SUCCESS
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError

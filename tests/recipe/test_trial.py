@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pgv_jax.config import load_config
-from pgv_jax.data.table import build_table
+from pgv_jax.data.layout import build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.recipe import residual, trial
