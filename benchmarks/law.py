@@ -36,7 +36,7 @@ from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed
-from pgv_jax.learner.layout import unstacked
+from pgv_jax.learner.first_layer import unstacked
 from pgv_jax.learner.standardize import folded, standards_of
 from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
 from pgv_jax.learner.step import make_update

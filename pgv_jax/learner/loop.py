@@ -28,7 +28,7 @@ from pgv_jax.learner import distributed
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import goal_spec, make_feed
-from pgv_jax.learner.layout import unstacked
+from pgv_jax.learner.first_layer import unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
 from pgv_jax.learner.standardize import folded, standards_of

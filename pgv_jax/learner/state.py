@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from pgv_jax.config import Config, TrainConfig
 from pgv_jax.critic import Compute, Critic, CriticSpec
 from pgv_jax.learner import mesh as meshes
-from pgv_jax.learner.layout import stacked
+from pgv_jax.learner.first_layer import stacked
 
 
 class State(NamedTuple):

@@ -12,7 +12,7 @@ import optax
 
 from pgv_jax.config import Config
 from pgv_jax.critic import CriticSpec, link, multiply
-from pgv_jax.learner.layout import Net, nets
+from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
@@ -123,7 +123,7 @@ def make_update(
 ) -> Update:
     """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees.
 
-    The parameters are those for standardised embeddings, in the learner's form (``layout``);
+    The parameters are those for standardised embeddings, in the learner's form (``first_layer``);
     batches hold raw embeddings.
     """
     objective = OBJECTIVES[config.objective.name]

@@ -17,7 +17,7 @@ from flax import nnx
 from pgv_jax.critic import Critic, CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import speed
-from pgv_jax.learner.layout import nets, stacked
+from pgv_jax.learner.first_layer import nets, stacked
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.learner.step import EDGES, QUANTILES, predict, quantiles
