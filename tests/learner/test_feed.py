@@ -38,6 +38,15 @@ def test_a_streamed_table_trains_the_same_critic(table, resident, tmp_path):
     np.testing.assert_allclose(curve(tmp_path), resident, rtol=1e-5)
 
 
+@pytest.mark.parametrize("drawn", [1, 2 * 32])
+def test_how_many_updates_are_drawn_at_once_changes_nothing(
+    table, resident, tmp_path, monkeypatch, drawn
+):
+    monkeypatch.setattr(feeds, "DRAWN", drawn)
+    train(chain.config(STEPS, "train.feed=resident"), table, None, tmp_path)
+    np.testing.assert_array_equal(curve(tmp_path), resident)
+
+
 @pytest.mark.parametrize(("dtype", "feed"), [("float16", "resident"), ("bfloat16", "stream")])
 def test_a_table_in_half_precision_is_nearly_the_same(resident, tmp_path, dtype, feed):
     half = chain.table(tmp_path / "t", chain.walks(16), dtype=dtype)
