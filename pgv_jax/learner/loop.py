@@ -210,14 +210,16 @@ class _Loop:
                 window, timing = self._longer(window, seconds), False
             at_evaluation = step % train.eval_every == 0 or step == train.steps
             if at_evaluation and self._validate is not None:
+                self._write(pending, recorder, progress)  # first: lines stand in order of steps
+                pending = None
                 state, stop = self._select(state, step, run, recorder)
             overdue = time.monotonic() - saved_at >= train.checkpoint_seconds
             (due,) = distributed.any_process(step - saved >= train.checkpoint_every or overdue)
             asked = distributed.agree_to_stop(interrupts.asked)
             if due or stop or asked or step == train.steps:
-                # Refuses what is not finite, and so it is not saved.
-                self._write(pending, recorder, progress)
-                pending = None
+                if pending is not None:  # refuses what is not finite, and so it is not saved
+                    self._write(pending, recorder, progress)
+                    pending = None
                 checkpoints.save(state, run)
                 saved, saved_at = step, time.monotonic()
             if asked:
