@@ -58,8 +58,8 @@ class ObjectiveConfig(_Section):
     )
     margin: float = Field(0.03, ge=0, description="AgentPRM: least difference of a pair's targets")
     hindsight: int = Field(0, ge=0, description="AgentPRM, lookahead: goals beside success")
-    next_thought: Literal["logged", "policy"] = Field(
-        "logged", description="InversePRM: a' of expert steps, logged or metadata.policy_thought"
+    next_thought: Literal["policy", "logged"] = Field(
+        "policy", description="InversePRM: a' of expert steps, metadata.policy_thought or logged"
     )
 
 
