@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
 from pgv_jax.critic import CriticSpec, width_first
 from pgv_jax.data.table import Table
@@ -30,8 +31,15 @@ from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import goal_spec, make_feed
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
-from pgv_jax.learner.standardize import folded, standards_of
-from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
+from pgv_jax.learner.standardize import folded, standards_of, unfolded
+from pgv_jax.learner.state import (
+    State,
+    abstract_state,
+    begun_with,
+    critic_spec,
+    init_state,
+    make_optimizer,
+)
 from pgv_jax.learner.step import make_update, quantiles
 from pgv_jax.learner.validate import Validation
 from pgv_jax.objectives import OBJECTIVES
@@ -106,6 +114,9 @@ def train(
         restored = checkpoints.restore(abstract)
         if restored is None:
             state = init_state(spec, optimizer, mesh, config.train.seed)
+            if config.train.start:
+                begin = unfolded(_begin(config.train.start, spec, table), standards_of(table))
+                state = begun_with(state, width_first(begin), abstract)
             run = {"best_step": 0, "best_score": None, "best_metrics": {}}
         else:
             state, run = restored
@@ -127,12 +138,30 @@ def train(
     return Trained(loop.published(chosen), spec, step, run["best_metrics"])
 
 
+def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
+    """The parameters of the artifact ``train.start``, which must fit the critic and its texts."""
+    found = artifacts.load(folder)
+    encoder = table.manifest["encoder"]
+    for what, held, asked in (
+        ("critic", found.manifest["critic"], spec.to_json()),
+        ("encoder", found.manifest["encoder"]["fingerprint"], encoder["fingerprint"]),
+    ):
+        if held != asked:
+            raise PgvError(
+                f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
+                "train with its settings, or start from new parameters (train.start='')."
+            )
+    return found.params
+
+
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it."""
     m = table.manifest
     train = config.train.model_dump(
         include={"batch", "goals", "compute", "seed", "lr", "schedule", "weight_decay"}
     )
+    if config.train.start:
+        train["start"] = config.train.start
     return {
         "critic": spec.to_json(),
         "objective": config.objective.model_dump(),
