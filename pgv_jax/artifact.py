@@ -43,11 +43,16 @@ class Artifact:
 
 
 def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) -> Path:
-    """Write an artifact atomically; an older one at the same place is replaced."""
+    """Write an artifact atomically; an older one at the same place is replaced.
+
+    One that says the same already stays, with what was added to it since (``annotate``).
+    """
     folder = Path(folder)
     missing = [key for key in REQUIRED if key not in manifest]
     if missing:
         raise PgvError(f"An artifact's manifest lacks {', '.join(missing)}.")
+    if _is_there(folder, params, manifest):
+        return folder
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -59,6 +64,17 @@ def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) 
         shutil.rmtree(folder)
     os.rename(temporary, folder)
     return folder
+
+
+def _is_there(folder: Path, params: Any, manifest: dict[str, Any]) -> bool:
+    """Does the folder hold an artifact of these parameters, whose manifest says at least this?"""
+    said = json.loads(json.dumps(manifest))
+    try:
+        known = load(folder)
+    except PgvError:
+        return False
+    same = all(key in known.manifest and known.manifest[key] == said[key] for key in said)
+    return same and fingerprint(known.params) == fingerprint(params)
 
 
 def annotate(folder: str | os.PathLike[str], key: str, value: Any) -> None:

@@ -58,8 +58,8 @@ class ObjectiveConfig(_Section):
     )
     margin: float = Field(0.03, ge=0, description="AgentPRM: least difference of a pair's targets")
     hindsight: int = Field(0, ge=0, description="AgentPRM, lookahead: goals beside success")
-    next_thought: Literal["logged", "policy"] = Field(
-        "logged", description="InversePRM: a' of expert steps, logged or metadata.policy_thought"
+    next_thought: Literal["policy", "logged"] = Field(
+        "policy", description="InversePRM: a' of expert steps, metadata.policy_thought or logged"
     )
 
 
@@ -117,6 +117,7 @@ class TrainConfig(_Section):
     warmup: int = Field(0, ge=0, description="updates of linear warm-up")
     weight_decay: float = Field(1e-2, ge=0)
     seed: int = Field(0, ge=0, lt=2**32)
+    start: str = Field("", description="artifact whose parameters are the start; empty: new ones")
     scan: int = Field(0, ge=0, description="updates a device call; 0: about a second's worth")
     log_every: int = Field(50, ge=1, description="updates averaged in a line of metrics.jsonl")
     early_stop: bool = Field(True, description="keep the best parameters on held-out tasks")

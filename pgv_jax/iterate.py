@@ -58,6 +58,9 @@ class IterateConfig(BaseModel):
     search: Literal["greedy-search", "bfs", "mcts"] = Field(
         "greedy-search", description="lookahead: what makes the data"
     )
+    refit: Literal["base", "new"] = Field(
+        "base", description="lookahead: what each fit starts from, base's parameters or new ones"
+    )
 
 
 def iterate(
@@ -79,7 +82,7 @@ def iterate(
             licence="generated",
             overwrite=True,
         )
-        config = _learn_config(settings, out, data)
+        config = _learn_config(method, settings, out, data)
         artifact = fit(config, prepare(config, folder / "tables", bar), folder / "critic", bar)
         records.append(_record(number, episodes, artifact))
         text = "".join(json.dumps(record) + "\n" for record in records)
@@ -117,8 +120,11 @@ def _claim(method: str, settings: IterateConfig, out: Path) -> None:
     path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
 
 
-def _learn_config(settings: IterateConfig, out: Path, dataset: Path) -> Config:
+def _learn_config(method: str, settings: IterateConfig, out: Path, dataset: Path) -> Config:
     learn = settings.learn
+    if method == "lookahead" and settings.refit == "base" and not learn.train.start:
+        train = learn.train.model_copy(update={"start": settings.base})
+        learn = learn.model_copy(update={"train": train})
     store = learn.data.store or str(out / "embeddings")
     data = learn.data.model_copy(update={"dataset": str(dataset), "store": store})
     return learn.model_copy(update={"data": data})

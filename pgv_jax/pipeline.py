@@ -228,7 +228,9 @@ def fit(
         "step": trained.step,
         "metrics": trained.metrics,
         # Paths are this machine's affair; the fingerprint above says which data it was.
-        "config": config.model_dump(mode="json", exclude={"data": {"dataset", "store"}}),
+        "config": config.model_dump(
+            mode="json", exclude={"data": {"dataset", "store"}, "train": {"start"}}
+        ),
     }
     os.makedirs(workdir, exist_ok=True)
     return artifacts.save(workdir / "artifact", params, manifest)

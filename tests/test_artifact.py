@@ -111,6 +111,15 @@ def test_saving_again_replaces_and_leaves_nothing_beside_it(saved):
     assert sorted(path.name for path in saved.iterdir()) == ["manifest.json", "params.safetensors"]
 
 
+def test_saving_the_same_again_keeps_what_was_added_since(saved):
+    artifacts.annotate(saved, "calibration", {"slope": 2.0})
+    artifacts.save(saved, PARAMS, MANIFEST)
+    assert artifacts.load(saved).manifest["calibration"] == {"slope": 2.0}
+    other = {**PARAMS["q"], "bias_0": np.zeros(3)}
+    artifacts.save(saved, {"q": other}, MANIFEST)
+    assert "calibration" not in artifacts.load(saved).manifest
+
+
 def test_a_failed_save_keeps_the_old_artifact(saved):
     with pytest.raises(TypeError):
         artifacts.save(saved, PARAMS, {**MANIFEST, "metrics": object()})

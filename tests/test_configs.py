@@ -11,8 +11,18 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = {"agent_prm": "agent_prm", "inverse_prm": "inverse_prm", "lookahead": "stl"}
 
 
-@pytest.mark.parametrize("task", ["textworld", "game24"])
-@pytest.mark.parametrize("method", METHODS)
+ALL = ("textworld", "game24", "webshop", "alfworld")
+"""Tasks with a configuration for each method; a talk and a game of roles have no other expert."""
+
+
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [
+        *((task, method) for task in ALL for method in METHODS),
+        ("avalon", "agent_prm"),
+        ("persuasion", "agent_prm"),
+    ],
+)
 def test_each_task_has_a_config_for_each_method(task, method):
     path = CONFIGS / task / f"{FILES[method]}.yaml"
     settings = load_config(path, [], IterateConfig)

@@ -132,6 +132,47 @@ def test_inverse_prm_learns_without_a_reward_in_its_data(tmp_path, monkeypatch):
         value.v("Reach the last room.", "You are in room 0.", [SUCCESS])
 
 
+def test_goals_in_hindsight_give_goal_conditioned_agent_prm_and_lookahead(tmp_path):
+    """Asked in room 2 of the corridor for what lies behind, both point back; for the task, on."""
+
+    def better(artifact: Path, goal: str) -> str:
+        value = ValueFunction.load(artifact)
+        thoughts = [toy.Corridor().thought_for(action) for action in toy.ACTIONS]
+        q = value.q("Reach the last room.", "You are in room 2.", thoughts, [goal])[:, 0]
+        return toy.ACTIONS[int(q.argmax())]
+
+    wanted = {"You are in room 0.": "go left", SUCCESS: "go right"}
+    common = ("iterations=1", "rollout.client=scripted:player:0.2", "learn.train.steps=600")
+    asked = settings(
+        *common,
+        "learn.objective.name=agent_prm",
+        "learn.objective.hindsight=4",
+        "learn.train.early_stop=false",
+        "rollout.task.repeats=24",
+    )
+    iterate("agent_prm", asked, tmp_path / "agent_prm")
+    base = tmp_path / "agent_prm/iteration-0/critic/artifact"
+    assert {goal: better(base, goal) for goal in wanted} == wanted
+    asked = settings(
+        *common,
+        "learn.objective.name=lookahead",
+        "learn.objective.hindsight=2",
+        "rollout.search.expansions=4",
+        f"base={base}",
+    )
+    iterate("lookahead", asked, tmp_path / "lookahead")
+    artifact = tmp_path / "lookahead/iteration-0/critic/artifact"
+    assert {goal: better(artifact, goal) for goal in wanted} == wanted
+    goals = {
+        goal
+        for e in read_episodes(tmp_path / "lookahead/iteration-0/dataset")
+        for step in e.steps
+        for c in step.candidates
+        for goal in c.scores
+    }
+    assert {"You are in room 0.", "You are in room 2.", SUCCESS} <= goals
+
+
 @pytest.mark.parametrize("search", ["greedy-search", "mcts"])
 def test_lookahead_starts_from_a_value_and_keeps_no_outcome(base, tmp_path, search):
     asked = settings(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     help="scripted:skill=S with S from 0 (random) to 1 (expert); several as 0.1/0.9, in turn.",
 )
 @click.option("--model", help="Collect with an API model: MODEL, anthropic:MODEL, google:MODEL.")
+@click.option(
+    "--voice", default="", help="A model for the task's other seats, such as a persuadee."
+)
 @click.option("--split", type=click.Choice(["all", "train", "test"]), default="all")
 @click.option(
     "--task-arg", "args", multiple=True, metavar="NAME=VALUE", help="Of the environment; repeat it."
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes. [one a core]")
 @click.option("--base-url", default="", help="Of the model's endpoint; default: its vendor's.")
 @click.option("--key-env", help="Environment variable of its key; '' where none is wanted.")
+@click.option("--voice-base-url", default="", help="Of the voice's; default: the model's.")
+@click.option("--voice-key-env", help="Of the voice's key; default: the model's.")
+@click.option("--voice-dollars", type=float, help="The voice's own budget; needs --prices.")
 @click.option("--prices", type=click.Path(), help="YAML of dollars per million tokens.")
 @click.option("--dollars", type=float, help="The model's budget; needs --prices.")
 @click.option(
@@ -50,6 +56,7 @@ def collect(
     episodes: int,
     policy: str,
     model: str | None,
+    voice: str,
     split: str,
     args: tuple[str, ...],
     seed: int,
@@ -76,6 +83,7 @@ def collect(
         args=_arguments(args),
         policy=policy,
         model=model,
+        voice=voice,
         split=split,
         seed=seed,
         candidates=candidates or (1 if model else 6),
@@ -85,7 +93,7 @@ def collect(
         plan,
         out,
         workers=workers or _cores(),
-        api=_api(model, reached) if model else None,
+        api=_api(model, voice, reached) if model else None,
         licence=licence,
         overwrite=overwrite,
         bar=bar,
@@ -122,14 +130,26 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _api(model: str, reached: dict[str, Any]) -> RolloutConfig:
-    from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig
+def _api(model: str, voice: str, reached: dict[str, Any]) -> RolloutConfig:
+    from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig, VoiceConfig
+
+    other = ApiConfig(
+        base_url=reached["voice_base_url"] or reached["base_url"],
+        key_env=reached["key_env"]
+        if reached["voice_key_env"] is None
+        else reached["voice_key_env"],
+    )
 
     return RolloutConfig(
         client=model,
         api=ApiConfig(base_url=reached["base_url"], key_env=reached["key_env"]),
         budget=BudgetConfig(dollars=reached["dollars"], prices=reached["prices"]),
         concurrency=reached["concurrency"],
+        voice=VoiceConfig(
+            client=voice,
+            api=other,
+            budget=BudgetConfig(dollars=reached["voice_dollars"], prices=reached["prices"]),
+        ),
     )
 
 

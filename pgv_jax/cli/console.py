@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,29 @@ from rich.progress import (
 )
 
 console = Console(stderr=True)
+
+
+class _Lines(logging.Handler):
+    """Prints a record's message as a line of the console, above any bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """Show what this package logs: what it chose and why, on stderr, a line each."""
+    logger, lines = logging.getLogger("pgv_jax"), _Lines()
+    level, upward = logger.level, logger.propagate
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(level)
+        logger.propagate = upward
 
 
 @contextmanager

@@ -120,6 +120,7 @@ def _run(arguments: list[str]) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         _say("Interrupted. Run the same command again to continue.")
+        _say(f"  pgv {shlex.join(arguments)}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe (`pgv ... | head`) has what it wanted; also spare the last flush.

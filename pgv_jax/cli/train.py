@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from pgv_jax.learner.place import Options
 
 
 @click.command()
@@ -56,21 +62,31 @@ def train(
     On several hosts with one file system, run the same command on each. SLURM, Kubernetes and TPU
     pods tell each process who it is; elsewhere --coordinator, --processes and --process-id do.
     """
+    from pgv_jax.learner.place import Options
+    from pgv_jax.rollout.stopping import terminable
+
+    place = Options(coordinator, processes, process_id, worker_timeout, start_timeout)
+    with terminable():  # before what takes seconds to import
+        _train(config, overrides, workdir, profile, place)
+
+
+def _train(
+    config: str, overrides: tuple[str, ...], workdir: str, profile: bool, place: Options
+) -> None:
     from pathlib import Path
 
     from pgv_jax.artifact import load
-    from pgv_jax.cli.console import bar, console
+    from pgv_jax.cli.console import bar, console, logged
     from pgv_jax.config import load_config
     from pgv_jax.learner import distributed
-    from pgv_jax.learner.place import Options
     from pgv_jax.pipeline import fit, prepare, silent
 
     settings = load_config(config, overrides)
     folder = Path(workdir)
-    distributed.initialize(
-        Options(coordinator, processes, process_id, worker_timeout, start_timeout)
-    )
-    with distributed.guarded():
+    with ExitStack() as stack:
+        stack.enter_context(logged())
+        distributed.initialize(place)
+        stack.enter_context(distributed.guarded())
         shown = bar if distributed.is_writer() else silent
         prepared = prepare(settings, folder / "tables", shown)
         told = console.print if distributed.is_writer() else lambda words: None

@@ -221,7 +221,10 @@ def _write_table(
     """Write all shards beside the folder, then put them in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for path in folder.parent.glob(f".{folder.name}.*.tmp"):
+        owner = path.name.split(".")[-2]
+        if path == temporary or (owner.isdecimal() and not _runs(int(owner))):  # it was killed
+            shutil.rmtree(path, ignore_errors=True)
     try:
         all_texts = list(ids)
         task_number: dict[int, int] = {}
@@ -254,6 +257,17 @@ def _write_table(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _runs(process: int) -> bool:
+    """Is there such a process on this machine?"""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True  # somebody else's
+    except OSError:
+        return False
+    return True
+
+
 def _present(folder: Path, manifest: dict[str, Any]) -> Table | None:
     """Return the folder's table if it is undamaged and has this manifest."""
     if not folder.exists():
@@ -262,11 +276,13 @@ def _present(folder: Path, manifest: dict[str, Any]) -> Table | None:
         known = read_manifest(folder)
         known.pop("checksums", None)
         return Table.open(folder) if known == manifest else None
-    except PgvError:
+    except PgvError as error:
         if not (folder / "manifest.json").exists() and any(folder.iterdir()):
             raise PgvError(
                 f"{folder} exists and is not a table; choose another folder or remove it."
             ) from None
+        reason = str(error).partition(";")[0].partition(". ")[0]
+        log.warning("%s is laid out again: %s", folder, reason.rstrip("."))
         return None
 
 

@@ -195,13 +195,15 @@ def _hindsight(
 
 
 def inverse_prm(
-    episodes: Sequence[Episode], history: int, *, next_thought: str = "logged"
+    episodes: Sequence[Episode], history: int, *, next_thought: str = "policy"
 ) -> PerEpisode:
     """Labels of InversePRM: 1 for steps of episodes with ``metadata["expert"]``, 0 for the others.
 
-    ``other`` is a': the next logged thought or, at an expert's steps under "policy", what the
-    policy would think there (the next step's ``metadata["policy_thought"]``). The last step of a
-    task that ended has none; the last step of a log that was cut has no a' and is left out.
+    ``other`` is a', a thought of the policy in s': the next logged one at the policy's steps, the
+    next step's ``metadata["policy_thought"]`` at an expert's. "logged" takes the expert's own next
+    thought there: the loss then lowers q of what it raises, and where both act well now and then it
+    ranks the expert's choice last. The last step of a task that ended has none; the last step of a
+    log that was cut has no a' and is left out.
     """
     made: PerEpisode = []
     for episode in episodes:
@@ -233,7 +235,8 @@ def _policy_thought(episode: Episode, t: int) -> str:
     if not isinstance(thought, str):
         raise PgvError(
             f"Step {t} of expert episode '{episode.episode_id}' has no metadata.policy_thought, "
-            "which objective.next_thought=policy reads; use logged, or `pgv iterate`."
+            "which objective.next_thought=policy reads; `pgv iterate inverse_prm` writes it where "
+            "the expert is a client."
         )
     return thought
 

@@ -72,6 +72,14 @@ class EmbeddingStore:
     def lookup(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [len(texts), D], in order; a text without a vector is a PgvError."""
         keys = [self.key(text) for text in texts]
+        for _ in range(3):
+            with contextlib.suppress(FileNotFoundError):
+                return self._gathered(keys, texts)
+            self._stamp = None  # another writer joined the shards that were listed here
+            self._refresh()
+        return self._gathered(keys, texts)
+
+    def _gathered(self, keys: list[bytes], texts: Sequence[str]) -> np.ndarray:
         rows = self._index.find(keys)
         if (rows < 0).any():
             self._refresh()

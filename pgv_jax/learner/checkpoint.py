@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ DISK = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|Read-only file system", re.I
 )
 """What a disk that refuses says, in whatever library's words around it."""
+WHY = 300
+"""Characters of a library's reason that a sentence of ours repeats."""
 
 
 class Checkpoints:
@@ -33,6 +36,8 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._identity = identity
         self._folder = folder
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_Echoes())
 
     def latest(self) -> int | None:
         """Return the newest complete checkpoint's step, or None."""
@@ -58,9 +63,10 @@ class Checkpoints:
         step = self.latest()
         if step is None:
             return None
-        progress = self._manager.restore(
-            step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
-        )["progress"]
+        with self._read(step):
+            progress = self._manager.restore(
+                step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
+            )["progress"]
         saved = _leaves(progress["identity"])
         for key, mine in _leaves(self._identity).items():
             theirs = saved.get(key)
@@ -69,17 +75,20 @@ class Checkpoints:
                     f"The checkpoint in {self._folder} was made with {key} = {theirs}, but this "
                     f"run has {mine}; use another --workdir, or remove that folder to start again."
                 )
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict())),
-        )["state"]
+        with self._read(step):
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict())),
+            )["state"]
         return State(**jax.tree.map(lambda x: x, restored)), progress
 
     def close(self) -> None:
         """Wait for the last save. Errors of a save, which goes on in a thread, come up here too."""
-        with self._told():
-            self._manager.wait_until_finished()
-        self._manager.close()
+        with self._quiet, self._told():
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
 
     def _check_room(self, needed: int) -> None:
         """Ask the disk before TensorStore does, whose threads report a failed write at length."""
@@ -98,6 +107,20 @@ class Checkpoints:
         )
 
     @contextlib.contextmanager
+    def _read(self, step: int) -> Iterator[None]:
+        """Turn a checkpoint that is there and cannot be read into a sentence."""
+        try:
+            yield
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            older = [n for n in self._manager.all_steps() if n < step]
+            then = f"continue from step {max(older)}" if older else "start again"
+            why = " ".join(str(error).split())[:WHY].rstrip(".")
+            raise PgvError(
+                f"The checkpoint of step {step} cannot be read ({type(error).__name__}: {why}); "
+                f"remove {self._folder / str(step)} to {then}."
+            ) from None
+
+    @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Turn a save that the disk refuses into a sentence, in place of pages of tracebacks."""
         absl = logging.getLogger("absl")
@@ -112,6 +135,34 @@ class Checkpoints:
             raise self._refusal(said[0].lower()) from None
         finally:
             absl.setLevel(level)
+
+
+class _Echoes:
+    """Leaves out what threads print of a disk that refuses, which itself comes up in the main one.
+
+    Orbax closes a save's event loop at the first write that fails and waits for no other. Each of
+    those then finds the loop closed: TensorStore's threads report that as unraisable, and Orbax's
+    own log the first failure with its traceback.
+    """
+
+    def __enter__(self) -> _Echoes:
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._unraisable
+        logging.getLogger("absl").addFilter(self._logged)
+        return self
+
+    def _unraisable(self, told: Any) -> None:
+        echo = told.exc_type is RuntimeError and str(told.exc_value) == "Event loop is closed"
+        if not echo:
+            self._hook(told)
+
+    def _logged(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else ""
+        return not DISK.search(f"{record.getMessage()} {error}")
+
+    def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._hook
+        logging.getLogger("absl").removeFilter(self._logged)
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
 from pgv_jax.critic import CriticSpec
 from pgv_jax.data.table import Table
@@ -31,8 +32,15 @@ from pgv_jax.learner.feed import goal_spec, make_feed
 from pgv_jax.learner.first_layer import unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
-from pgv_jax.learner.standardize import folded, standards_of
-from pgv_jax.learner.state import State, abstract_state, critic_spec, init_state, make_optimizer
+from pgv_jax.learner.standardize import folded, standards_of, unfolded
+from pgv_jax.learner.state import (
+    State,
+    abstract_state,
+    begun_with,
+    critic_spec,
+    init_state,
+    make_optimizer,
+)
 from pgv_jax.learner.step import make_update, quantiles
 from pgv_jax.learner.validate import Validation
 from pgv_jax.objectives import OBJECTIVES
@@ -107,6 +115,9 @@ def train(
         restored = checkpoints.restore(abstract)
         if restored is None:
             state = init_state(spec, optimizer, mesh, config.train.seed)
+            if config.train.start:
+                begin = unfolded(_begin(config.train.start, spec, table), standards_of(table))
+                state = begun_with(state, width_first(begin), abstract)
             run = {"best_step": 0, "best_score": None, "best_metrics": {}}
         else:
             state, run = restored
@@ -128,12 +139,30 @@ def train(
     return Trained(loop.published(chosen), spec, step, run["best_metrics"])
 
 
+def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
+    """The parameters of the artifact ``train.start``, which must fit the critic and its texts."""
+    found = artifacts.load(folder)
+    encoder = table.manifest["encoder"]
+    for what, held, asked in (
+        ("critic", found.manifest["critic"], spec.to_json()),
+        ("encoder", found.manifest["encoder"]["fingerprint"], encoder["fingerprint"]),
+    ):
+        if held != asked:
+            raise PgvError(
+                f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
+                "train with its settings, or start from new parameters (train.start='')."
+            )
+    return found.params
+
+
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it."""
     m = table.manifest
     train = config.train.model_dump(
         include={"batch", "goals", "compute", "seed", "lr", "schedule", "weight_decay"}
     )
+    if config.train.start:
+        train["start"] = config.train.start
     return {
         "critic": spec.to_json(),
         "objective": config.objective.model_dump(),
@@ -210,14 +239,16 @@ class _Loop:
                 window, timing = self._longer(window, seconds), False
             at_evaluation = step % train.eval_every == 0 or step == train.steps
             if at_evaluation and self._validate is not None:
+                self._write(pending, recorder, progress)  # first: lines stand in order of steps
+                pending = None
                 state, stop = self._select(state, step, run, recorder)
             overdue = time.monotonic() - saved_at >= train.checkpoint_seconds
             (due,) = distributed.any_process(step - saved >= train.checkpoint_every or overdue)
             asked = distributed.agree_to_stop(interrupts.asked)
             if due or stop or asked or step == train.steps:
-                # Refuses what is not finite, and so it is not saved.
-                self._write(pending, recorder, progress)
-                pending = None
+                if pending is not None:  # refuses what is not finite, and so it is not saved
+                    self._write(pending, recorder, progress)
+                    pending = None
                 checkpoints.save(state, run)
                 saved, saved_at = step, time.monotonic()
             if asked:

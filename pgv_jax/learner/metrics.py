@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,27 +93,42 @@ class WandB:
                 'train.wandb needs wandb; pip install "pgv_jax[wandb]", or leave it out: '
                 "metrics.jsonl is always written."
             ) from None
-        folder.mkdir(parents=True, exist_ok=True)
-        marker = folder / "wandb-run-id"
-        # The same run goes on after an interruption.
-        if not marker.exists():
-            marker.write_text(wandb.util.generate_id(), "utf-8")
-        self._run = wandb.init(
-            project=project,
-            id=marker.read_text("utf-8"),
-            resume="allow",
-            dir=str(folder),
-            config=config.model_dump(mode="json", exclude={"data": {"dataset", "store"}}),
-        )
+        try:
+            self._run = wandb.init(
+                project=project,
+                id=_run_id(folder),  # the same run goes on after an interruption
+                resume="allow",
+                dir=str(folder),
+                config=config.model_dump(mode="json", exclude={"data": {"dataset", "store"}}),
+            )
+        except wandb.Error as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise PgvError(
+                f"Weights & Biases did not begin a run in project '{project}': {why}. Log in with "
+                "`wandb login`, set WANDB_MODE=offline, or leave train.wandb out."
+            ) from None
+        # W&B's own step may only grow, and drops what an interrupted run tells again.
+        self._run.define_metric("step", hidden=True)
+        self._run.define_metric("*", step_metric="step")
 
     def write(self, values: dict[str, Any]) -> None:
         """Log the numbers at their step."""
-        named = {name: value for name, value in values.items() if name != "step"}
-        self._run.log(named, step=values["step"])
+        self._run.log(values)
 
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
+
+
+def _run_id(folder: Path) -> str:
+    """The identifier that a folder's run keeps over its interruptions."""
+    marker = folder / "wandb-run-id"
+    known = marker.read_text("utf-8").strip() if marker.exists() else ""
+    if not known:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = secrets.token_hex(4)
+        marker.write_text(known, "utf-8")
+    return known
 
 
 class Recorder:

@@ -1,41 +1,66 @@
-"""Rows of memory-mapped files, read without keeping the files in this process's memory."""
+"""Rows of memory-mapped files, read without mapping them into this process's memory.
+
+A mapping would count: Linux maps up to 2 MB around a row that is touched (6.18 does, where the page
+cache holds large folios), so that some hundred rows make a file resident.
+"""
 
 from __future__ import annotations
 
 import mmap
-from typing import Any
+import os
+import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 
-KEPT_BYTES = 256 << 20
-"""Pages of the files that may stay mapped, about; the system's own cache of them stays."""
-FAULT_BYTES = 64 << 10
-"""What Linux maps around a page that is touched."""
+from pgv_jax.errors import PgvError
+
+
+class _Place(NamedTuple):
+    """Where in an open file an array begins."""
+
+    file: int
+    offset: int
+    path: str
 
 
 class Rows:
-    """Reads rows of mapped arrays and lets their pages go again, now and then."""
+    """Reads rows by their place in the file; holds the files open for as long as it lives."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, Any] = {}
-        self._touched = 0
+        self._files: dict[str, int] = {}
 
     def read(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """``array[rows]``, a copy."""
-        out = array[rows]
-        mapped = _map_of(array)
-        if mapped is not None:
-            self._seen[id(mapped)] = mapped
-            self._touched += rows.size * (array.strides[0] + FAULT_BYTES)
-            if self._touched > KEPT_BYTES:
-                for one in self._seen.values():
-                    one.madvise(mmap.MADV_DONTNEED)
-                self._touched = 0
-        return np.asarray(out)
+        """``array[rows]``, a copy; -1 is the last one, as for numpy.
 
+        Raises PgvError for a file that ends before a row.
+        """
+        place = self._place(array)
+        if place is None:
+            return np.asarray(array[rows])
+        count, size = len(array), array.strides[0]
+        flat = np.where(rows < 0, rows + count, rows).ravel()
+        if flat.size and not 0 <= flat.min() <= flat.max() < count:
+            raise IndexError(f"rows of {place.path} are 0 to {count - 1}")
+        out = np.empty((flat.size, *array.shape[1:]), array.dtype)
+        into = out.view(np.uint8).reshape(-1).data
+        for i, row in enumerate(flat.tolist()):
+            piece = into[i * size : (i + 1) * size]
+            if os.preadv(place.file, [piece], place.offset + row * size) != size:
+                raise PgvError(f"{place.path} ends before its row {row}; build the table again.")
+        return out.reshape(*rows.shape, *array.shape[1:])
 
-def _map_of(array: Any) -> mmap.mmap | None:
-    """The mapping under a numpy array, if there is one that can be advised."""
-    while array is not None and not isinstance(array, mmap.mmap):
-        array = getattr(array, "base", None)
-    return array if array is not None and hasattr(array, "madvise") else None
+    def _place(self, array: np.ndarray) -> _Place | None:
+        """Where the array lies, if that is a mapped file with its rows one after another."""
+        root: Any = array
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        if not (isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)):
+            return None
+        if root.filename is None or not array.flags.c_contiguous or not hasattr(os, "preadv"):
+            return None
+        path = str(root.filename)
+        if path not in self._files:
+            self._files[path] = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._files[path])
+        return _Place(self._files[path], root.offset + array.ctypes.data - root.ctypes.data, path)

@@ -67,3 +67,19 @@ def folded(params: Any, standards: Standards) -> Any:
                 head[field] = {"kernel": kernel_EDH}
         out[name] = {**head, "bias_0": bias_EH}
     return out
+
+
+def unfolded(params: Any, standards: Standards) -> Any:
+    """The inverse of ``folded``: what to train on standardised embeddings from such parameters."""
+    out = {}
+    for name, head in params.items():
+        head = dict(head)
+        bias_EH = head["bias_0"]
+        for field in FIELDS:
+            if field in head:
+                mean, scale = standards[field]
+                kernel_EDH = np.asarray(head[field]["kernel"])
+                bias_EH = bias_EH + np.einsum("d,edh->eh", mean, kernel_EDH)
+                head[field] = {"kernel": kernel_EDH * scale}
+        out[name] = {**head, "bias_0": bias_EH}
+    return out

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -93,6 +94,18 @@ def init_state(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     init = jax.jit(lambda key: _init(spec, optimizer, key), out_shardings=shardings)
     return init(jax.random.key(seed))
+
+
+def begun_with(state: State, params: Any, abstract: State) -> State:
+    """A new run's state with given parameters, on each host, kernels as [D, E, H]."""
+
+    def placed(leaf: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
+        host = np.asarray(leaf, like.dtype)
+        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: host[index])
+
+    params = jax.tree.map(placed, params, abstract.params)
+    target = jax.tree.map(jnp.copy, {"q": params["q"]})
+    return state._replace(params=params, target=target, best=jax.tree.map(jnp.copy, params))
 
 
 def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:

@@ -124,7 +124,7 @@ def _claim(plan: Plan, parts: Path) -> None:
     if path.exists() and any(parts.glob("*.jsonl")):
         known = json.loads(path.read_text("utf-8"))
         for key, value in asked.items():
-            if known.get(key) != value and key != "episodes":
+            if known.get(key, value) != value and key != "episodes":
                 raise PgvError(
                     f"{parts} holds unfinished episodes with {key} = {known.get(key)!r}, and this "
                     f"call has {value!r}; repeat the earlier call, or remove that folder."
@@ -280,23 +280,29 @@ def _play_model(
     """Let an API model play, many episodes at once; finished samples and spend are in ``parts``."""
     from pgv_jax.rollout.config import RolloutConfig
     from pgv_jax.rollout.models import open_model
+    from pgv_jax.rollout.partner import open_partner
 
     assert plan.model is not None
     settings = api or RolloutConfig(client=plan.model)
     ((path, specs),) = dealt.items()
     model = open_model(settings, parts)
-    run_episodes(
-        specs,
-        plan.env,
-        _model_agents(plan, settings, model.client),
-        path,
-        concurrency=settings.concurrency,
-        max_steps=plan.max_steps,
-        model_history=settings.history,
-        progress=lambda done, total, episode: report(done),
-        client=model,
-        say=say,
-    )
+    partner = open_partner(settings.voice, plan.task, parts)
+    try:
+        run_episodes(
+            specs,
+            lambda: plan.env(partner),
+            _model_agents(plan, settings, model.client),
+            path,
+            concurrency=settings.concurrency,
+            max_steps=plan.max_steps,
+            model_history=settings.history,
+            progress=lambda done, total, episode: report(done),
+            client=model,
+            say=say,
+        )
+    finally:
+        if partner is not None:
+            partner.close()
 
 
 def _model_agents(plan: Plan, settings: RolloutConfig, client: Any) -> MakeAgent:

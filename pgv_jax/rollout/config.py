@@ -65,6 +65,16 @@ class BudgetConfig(_Section):
     prices: str | None = Field(None, description="YAML: MODEL: {input: 2.5, output: 10.0}")
 
 
+class VoiceConfig(_Section):
+    """A model that plays the other seats of a task, such as a persuadee (``partner.Partner``)."""
+
+    client: str = Field("", description="openai:MODEL | anthropic:MODEL | ...; empty: scripts play")
+    api: ApiConfig = ApiConfig()
+    budget: BudgetConfig = BudgetConfig()
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(200, ge=1)
+
+
 class RefineConfig(_Section):
     """How a thought is refined (``refine.RefineOptions``)."""
 
@@ -106,6 +116,7 @@ class RolloutConfig(_Section):
         "openai:MODEL | anthropic:MODEL | google:MODEL",
     )
     api: ApiConfig = ApiConfig()
+    voice: VoiceConfig = VoiceConfig()
     strategy: str = Field("react", description=" | ".join(STRATEGIES))
     scores: Literal[
         "critic", "shuffled", "mismatched", "constant", "none", "guess", "scalar", "oracle"

@@ -8,10 +8,10 @@ the run is, ``OUT/cache`` finished samples, ``OUT/ledger`` what was spent. A sha
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ from pgv_jax.calibration import calibrator_of
 from pgv_jax.data.texts import SUCCESS
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Agent, Decider
+from pgv_jax.rollout.budget import Spend
 from pgv_jax.rollout.config import RolloutConfig, TaskConfig
 from pgv_jax.rollout.goals import SentenceIndex, training_sentences
 from pgv_jax.rollout.guide import GuidedAgent, strategy
 from pgv_jax.rollout.models import ApiModel, Model, open_model
+from pgv_jax.rollout.partner import open_partner, without_voice
 from pgv_jax.rollout.prompt import Prompt
 from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
 from pgv_jax.rollout.refine import PROMPTS, RefineOptions, Refiner
@@ -38,7 +40,7 @@ from pgv_jax.rollout.studies import GOAL_STEPS
 from pgv_jax.rollout.summarize import PROMPT as SUMMARY
 from pgv_jax.rollout.summarize import Summarizer
 from pgv_jax.rollout.world import World
-from pgv_jax.tasks.base import TASKS, TextEnv, make_env
+from pgv_jax.tasks.base import TextEnv, env_class, make_env
 from pgv_jax.types import Episode
 
 if TYPE_CHECKING:  # at run time where a critic is asked for: jax takes seconds to import
@@ -54,6 +56,10 @@ class Rollout:
     def __init__(self, settings: RolloutConfig, out: Path, shard: Shard | None = None):
         self.settings, self.out, self.shard = settings, out, shard or Shard()
         self.watch = Watch()
+        without_voice(settings.task.args)
+        self.partner = open_partner(
+            settings.voice, settings.task.name, out, self.shard.suffix, self.shard.count
+        )
         self.specs = list(self._specs(settings.task))
         if not self.specs:
             raise PgvError(
@@ -110,17 +116,22 @@ class Rollout:
             )
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
-            reason = self.model.clean(str(error)) or type(error).__name__
+            cleans = [self.model.clean, *([self.partner.clean] if self.partner else [])]
+            reason = reduce(lambda text, clean: clean(text), cleans, str(error))
+            reason = reason or type(error).__name__
             raise
         finally:
             if self.value is not None:
                 self.value.flush()
+            if self.partner is not None:
+                self.partner.close()
             self.record.close(state, reason, self._so_far())
 
     def _env(self) -> TextEnv:
         task = self.settings.task
         try:
-            return make_env(task.name, **task.args)
+            seated = {"voice": self.partner} if self.partner is not None else {}
+            return make_env(task.name, **task.args, **seated)
         except TypeError as error:
             raise PgvError(
                 f"task.args {task.args} do not fit the task '{task.name}': {error}. It takes "
@@ -310,6 +321,7 @@ class Rollout:
             "arm": self.settings.arm,
             "settings": settings,
             "model": self.model.identity,
+            **({"partner": self.partner.identity} if self.partner is not None else {}),
             "prompts": {name: prompt.version for name, prompt in self.prompts.items()},
             "critic": None if self.value is None else _fingerprint(str(settings["artifact"])),
             "shard": [self.shard.index, self.shard.count],
@@ -317,19 +329,24 @@ class Rollout:
         }
 
     def _so_far(self) -> dict[str, Any]:
-        spent = self.model.spent
         counts = dict(self.model.paid.counts) if self.model.paid is not None else {}
+        partner = {} if self.partner is None else {"partner_spent": _bill(self.partner.spent)}
         return {
             "episodes": len(self.specs),
             **self.watch.to_json(),
-            "spent": {
-                "requests": spent.requests,
-                "prompt_tokens": spent.prompt_tokens,
-                "completion_tokens": spent.completion_tokens,
-                "dollars": round(spent.dollars, 6),
-            },
+            "spent": _bill(self.model.spent),
+            **partner,
             "calls": counts,
         }
+
+
+def _bill(spent: Spend) -> dict[str, float]:
+    return {
+        "requests": spent.requests,
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "dollars": round(spent.dollars, 6),
+    }
 
 
 def _goals(
@@ -356,9 +373,7 @@ def _as_they_are(scores_G: np.ndarray, goals: Sequence[str]) -> np.ndarray:
 
 
 def _parameters(name: str) -> list[str]:
-    module, _, attribute = TASKS[name].partition(":")
-    made = getattr(importlib.import_module(module), attribute)
-    return [p for p in inspect.signature(made).parameters]
+    return list(inspect.signature(env_class(name)).parameters)
 
 
 def _fingerprint(folder: str) -> dict[str, str]:

@@ -135,11 +135,17 @@ def open_model(settings: RolloutConfig, out: Path, suffix: str = "", shards: int
     spec = settings.client
     if spec.partition(":")[0] == "scripted":
         return ScriptedModel(spec, settings.candidates)
-    table = settings.budget.prices
-    prices = Prices.load(table) if table else Prices()
-    budget = _budget(settings.budget, shards, out / f"ledger{suffix}")
     cache = Path(settings.cache) if settings.cache else out / "cache"
-    return ApiModel(spec, settings.api, budget, prices, cache)
+    ledger = out / f"ledger{suffix}"
+    return api_model(spec, settings.api, settings.budget, shards, ledger, cache)
+
+
+def api_model(
+    spec: str, api: ApiConfig, limits: BudgetConfig, shards: int, ledger: Path, cache: Path
+) -> ApiModel:
+    """An API model with its part of a budget."""
+    prices = Prices.load(limits.prices) if limits.prices else Prices()
+    return ApiModel(spec, api, _budget(limits, shards, ledger), prices, cache)
 
 
 def _budget(limits: BudgetConfig, shards: int, ledger: Path) -> Budget:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgv_jax.errors import PgvError
+from pgv_jax.rollout.partner import takes_voice, without_voice
 from pgv_jax.rollout.runner import EpisodeSpec
 from pgv_jax.rollout.studies import SKILLS
 from pgv_jax.tasks.base import TextEnv, make_env
+from pgv_jax.tasks.voice import Voice
 
 SPLITS = ("all", "train", "test")
 
@@ -56,7 +58,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is collected. A ``model`` (MODEL, anthropic:MODEL ...) plays in the policy's place.
+    """What is collected. A ``model`` (MODEL, anthropic:MODEL ...) plays in the policy's place, and
+    a ``voice`` plays the task's other seats.
 
     ``split`` "all" plays training and test tasks mixed; a tenth of the training tasks become "val".
     """
@@ -66,6 +69,7 @@ class Plan:
     args: Mapping[str, Any] = field(default_factory=dict)
     policy: str = "scripted"
     model: str | None = None
+    voice: str = ""
     split: str = "all"
     seed: int = 0
     candidates: int = 6
@@ -78,22 +82,31 @@ class Plan:
             if getattr(self, name) < 1:
                 raise PgvError(f"{name} is {getattr(self, name)}; at least 1 is needed.")
         Policy.parse(self.policy)
+        without_voice(self.args)
+        if self.voice:
+            takes_voice(self.task)
+        if self.voice and self.model is None:
+            raise PgvError(
+                f"Voice '{self.voice}' is a model, with which scripted policies cannot play; name "
+                "the agent's model, too, with --model."
+            )
 
     @property
     def source(self) -> str:
         """The plan as the command that makes it; kept with the dataset."""
         words = ["pgv", "collect", self.task, "--episodes", str(self.episodes)]
         words += ["--model", self.model] if self.model else ["--policy", self.policy]
+        words += ["--voice", self.voice] if self.voice else []
         for name in ("split", "seed", "candidates", "max_steps"):
             words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
         for key, value in sorted(self.args.items()):
             words += ["--task-arg", f"{key}={value}"]
         return shlex.join(words)
 
-    def env(self) -> TextEnv:
+    def env(self, voice: Voice | None = None) -> TextEnv:
         """The environment."""
         try:
-            return make_env(self.task, **self.args)
+            return make_env(self.task, **self.args, **({"voice": voice} if voice else {}))
         except TypeError as error:
             told = str(error).partition(") ")[2] or str(error)
             raise PgvError(

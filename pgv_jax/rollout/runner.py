@@ -93,10 +93,10 @@ async def play(
         Halted: ``stop`` has a cause; the decision that was under way has ended.
     """
     started = time.monotonic()
-    observation, info = env.reset(seed=spec.seed, options={"task": spec.task_id})
+    observation, info = await _in(env, env.reset, seed=spec.seed, options={"task": spec.task_id})
     env.set_goal(spec.goal)
     for action in spec.start:
-        observation, _, _, _, info = env.step(action)
+        observation, _, _, _, info = await _in(env, env.step, action)
     steps: list[Step] = []
     task, reached = str(info["task"]), False
     notes: list[str] = []
@@ -125,7 +125,8 @@ async def play(
         waited = time.monotonic() - asked
         if on_decision is not None:
             on_decision(decision)
-        following, reward, terminated, truncated, info = env.step(decision.chosen.action)
+        played = await _in(env, env.step, decision.chosen.action)
+        following, reward, terminated, truncated, info = played
         step = _step(observation, decision, float(reward), waited)
         if notes:
             step = replace(step, metadata={**step.metadata, "note": notes[-1]})
@@ -154,6 +155,11 @@ async def play(
         split=spec.split,
         metadata=metadata if spec.goal is None else {**metadata, "goal": spec.goal},
     )
+
+
+async def _in(env: TextEnv, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """``call``; in a thread where the environment waits for a model, so that others play on."""
+    return await asyncio.to_thread(call, *args, **named) if env.waits else call(*args, **named)
 
 
 def instruction(goal: str) -> str:

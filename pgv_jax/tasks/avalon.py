@@ -79,7 +79,7 @@ class AvalonEnv(TextEnv):
             split: tuple(f"{players}p{flags}-{role.lower()}-{split}-{i:04d}" for i in range(count))
             for split, count in (("train", train), ("test", test))
         }
-        self.voice = voice
+        self.voice, self.waits = voice, voice is not None
         self.unreadable = 0
         self._sheet = Sheet("avalon", "player", prompts) if voice else None
         self._table: Table | None = None

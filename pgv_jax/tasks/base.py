@@ -45,6 +45,8 @@ class TextEnv(gymnasium.Env[str, str]):
     """A gymnasium environment over text; subclasses say how a task starts and steps."""
 
     name: ClassVar[str] = ""
+    waits: bool = False
+    """Whether a step waits for a model: then it is done in a thread."""
 
     def __init__(self) -> None:
         alphabet = string.printable
@@ -106,12 +108,17 @@ class TextEnv(gymnasium.Env[str, str]):
         return str(asked)
 
 
-def make_env(name: str, **settings: Any) -> TextEnv:
-    """Make the environment of a task by its name in ``TASKS``."""
+def env_class(name: str) -> Any:
+    """The class of a task's environment, by its name in ``TASKS``."""
     if name not in TASKS:
         raise PgvError(f"Task '{name}' is unknown; use one of: {', '.join(sorted(TASKS))}.")
     module, _, attribute = TASKS[name].partition(":")
-    env = getattr(importlib.import_module(module), attribute)(**settings)
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make_env(name: str, **settings: Any) -> TextEnv:
+    """Make the environment of a task by its name in ``TASKS``."""
+    env = env_class(name)(**settings)
     assert isinstance(env, TextEnv)
     return env
 

@@ -74,6 +74,7 @@ class PersuasionEnv(TextEnv):
         if rounds < 1:
             raise PgvError(f"A talk of {rounds} rounds was asked for; it needs at least 1.")
         self.rounds, self.offer, self.voice, self.prompts = rounds, offer, voice, prompts
+        self.waits = voice is not None
         self._ids = {
             split: tuple(f"persuadee-{split}-{i:04d}" for i in range(count))
             for split, count in (("train", train), ("test", test))
@@ -185,7 +186,8 @@ class PersuasionEnv(TextEnv):
     def _meet(self, task_id: str, seed: int) -> Partner:
         if self.voice is None:
             return ScriptedPartner(task_id, seed)
-        return ModelPartner(self.voice, seed, self.rounds, self.prompts)
+        own = random.Random(f"{task_id}/{seed}").randrange(2**31)  # two tasks are two persuadees
+        return ModelPartner(self.voice, own, self.rounds, self.prompts)
 
     def _donation(self, moment: _Moment) -> float:
         partner = self._here()[0]

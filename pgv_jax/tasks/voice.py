@@ -45,39 +45,58 @@ class Completes(Protocol):
         ...
 
 
+class ClientVoice:
+    """A voice that asks a client, on an event loop of its own; made by ``voice_of``."""
+
+    def __init__(self, client: Completes, make_request: Callable[..., Any], **options: Any):
+        self._client, self._make_request, self._options = client, make_request, options
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def __call__(self, messages: Sequence[Message], seed: int) -> str:
+        """Answer; many threads may ask at once."""
+        request = self._make_request(messages=messages, seed=seed, **self._options)
+        completions = self.run(self._client.complete(request))
+        return str(completions[0].text)
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        """Do ``work`` on the voice's loop and wait for it."""
+
+        async def awaited() -> Any:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._running()).result()
+
+    def close(self) -> None:
+        """End the loop; close the client before, by ``run``."""
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._loop = self._thread = None
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+                self._thread.start()
+        return self._loop
+
+
 def voice_of(
     client: Completes,
     make_request: Callable[..., Any],
     *,
     temperature: float = 0.7,
     max_tokens: int = 200,
-) -> Voice:
+) -> ClientVoice:
     """A voice that asks ``client``; ``make_request`` is the class of its requests.
 
     ``voice_of(client, pgv_jax.rollout.client.Request)``. Raises what the client raises.
     """
-    loop: asyncio.AbstractEventLoop | None = None
-    starting = threading.Lock()
-
-    def running() -> asyncio.AbstractEventLoop:
-        nonlocal loop
-        with starting:
-            if loop is None:
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, daemon=True).start()
-        return loop
-
-    async def ask(request: Any) -> str:
-        completions = await client.complete(request)
-        return str(completions[0].text)
-
-    def voice(messages: Sequence[Message], seed: int) -> str:
-        request = make_request(
-            messages=messages, temperature=temperature, max_tokens=max_tokens, seed=seed
-        )
-        return asyncio.run_coroutine_threadsafe(ask(request), running()).result()
-
-    return voice
+    return ClientVoice(client, make_request, temperature=temperature, max_tokens=max_tokens)
 
 
 def plain(text: str, limit: int = 600) -> str:

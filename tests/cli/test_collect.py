@@ -188,6 +188,40 @@ def test_a_model_behind_an_api_collects(tmp_path):
         assert all(step.metadata["prompt_tokens"] for step in episode.steps)
 
 
+def test_a_model_persuades_a_model(tmp_path):
+    """Each has a server, a client and a budget of its own; talks go on beside each other."""
+
+    def persuader(request, index):
+        return "Thought: Children matter.\nAction: Would you help the children?"
+
+    asked_at_once = []
+
+    def persuadee(request, index):
+        asked_at_once.append(other.in_flight)
+        over = "The talk is over" in request.messages[-1]["content"]
+        return "Donation: $1.00" if over else "Tell me more."
+
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("scripted: {input: 1.0, output: 2.0}\nother: {input: 1.0, output: 2.0}\n")
+    with (
+        ScriptedServer(persuader) as server,
+        ScriptedServer(persuadee, latency=0.05, model="other") as other,
+    ):
+        words = ("--model", "openai:scripted", "--base-url", f"{server.url}/v1", "--key-env", "")
+        heard = ("--voice", "openai:other", "--voice-base-url", f"{other.url}/v1")
+        talk = ("persuasion", "--task-arg", "rounds=2", "--episodes", 4, *words, *heard)
+        said = call(*talk, "--out", tmp_path / "d")
+        assert said.exit_code == 0, said.output
+        bill = ("--prices", prices, "--voice-dollars", 0.00001)
+        with pytest.raises(PgvError, match="budget"):
+            call(*talk, *bill, "--out", tmp_path / "e")
+    assert max(asked_at_once) > 1
+    episodes = list(read_episodes(tmp_path / "d"))
+    assert len(episodes) == 4 and all(e.score == 0.5 and e.success for e in episodes)
+    assert all("They say: Tell me more." in e.steps[1].observation for e in episodes)
+    assert "--voice openai:other" in dataset_info(tmp_path / "d")["source"]
+
+
 def test_a_model_s_interrupted_collection_goes_on_to_the_same_bytes(tmp_path):
     asked = []
 
@@ -222,6 +256,9 @@ def test_a_model_s_interrupted_collection_goes_on_to_the_same_bytes(tmp_path):
         (("textworld",), r"do not fit the task 'textworld': .*'folder'"),
         (("game24", "--task-arg", "data=/no/where"), "cannot be read"),
         (("game24", "--model", "m", "--dollars", "1", "--key-env", ""), "price of 'm'"),
+        (("persuasion", "--task-arg", "voice=openai:m"), "voice='openai:m' cannot be written down"),
+        (("persuasion", "--voice", "openai:m"), "name the agent's model, too, with --model"),
+        (("game24", "--model", "m", "--voice", "m"), "'game24' has no seat for another model"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(tmp_path, words, sentence):

@@ -88,7 +88,7 @@ def test_an_interrupt_says_how_to_continue(capsys, failing):
     failing(KeyboardInterrupt())
     code, _, err = run(capsys, "train")
     assert code == 130
-    assert err.strip() == "Interrupted. Run the same command again to continue."
+    assert err.strip() == "Interrupted. Run the same command again to continue.\n  pgv train"
 
 
 def test_an_unexpected_error_is_one_sentence_that_names_it(capsys, failing):
@@ -126,7 +126,7 @@ def test_a_signal_ends_a_running_command_with_130():
         child.send_signal(signal.SIGINT)
         _, err = child.communicate()
     assert child.returncode == cli.INTERRUPTED
-    assert err.strip() == "Interrupted. Run the same command again to continue."
+    assert err.strip() == "Interrupted. Run the same command again to continue.\n  pgv train"
 
 
 def test_a_closed_pipe_is_not_an_error():

@@ -104,6 +104,38 @@ def test_shards_play_all_tasks_once_and_compare_merges_them(capsys, config, tmp_
     assert "has no tasks" in pgv(capsys, config, tmp_path / "c", "--shard", "5/6").error
 
 
+def test_a_model_plays_the_other_seat(capsys, config, tmp_path):
+    """The persuadee is a model behind another address; a cut run hears it again, unpaid."""
+
+    def persuadee(request: Request, index: int) -> str:
+        over = "The talk is over" in str(request.messages[-1]["content"])
+        return "Donation: $2.00" if over else "Why should I?"
+
+    config.write_text("task: {name: persuasion, args: {rounds: 2, train: 1, test: 2}}\n")
+    with (
+        ScriptedServer(policy) as server,
+        ScriptedServer(persuadee, key=KEY, model="other") as other,
+    ):
+        voice = ["voice.client=openai:other", f"voice.api.base_url={other.url}/v1"]
+        words = [*api(server), *voice, "voice.api.key_env=TEST_KEY"]
+        done = pgv(capsys, config, tmp_path / "a", *words)
+        assert done.status == 0 and "success 2 of 2" in done.said, done.said
+        assert done.record["partner"]["model"] == "other"
+        assert done.record["partner_spent"]["requests"] == len(other.calls) == 6
+        (tmp_path / "a" / "episodes.jsonl").unlink()
+        again = pgv(capsys, config, tmp_path / "a", *words)
+        assert again.status == 0 and len(other.calls) == 6
+        refused = [*words[:-1], "voice.api.key_env=none"]
+        wrong = pgv(capsys, config, tmp_path / "b", *refused)
+    assert wrong.status == 2 and KEY not in wrong.said
+    assert all(e.score == 1.0 for e in read_jsonl(tmp_path / "a" / "episodes.jsonl"))
+    for words, sentence in (
+        (["task.args={voice: openai:m}"], "cannot be written down; name the model with voice"),
+        (["task.name=game24", "voice.client=openai:m"], "'game24' has no seat for another model"),
+    ):
+        assert sentence in pgv(capsys, config, tmp_path / "c", *words).error
+
+
 def test_an_api_model_refines_within_its_budget_and_the_run_continues(capsys, config, tmp_path):
     prices = tmp_path / "prices.yaml"
     prices.write_text("scripted: {input: 1.0, output: 2.0}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tests.compiled  # noqa: F401
+from pgv_jax import artifact as artifacts
 from pgv_jax.cli import console
 from pgv_jax.cli import main as cli
 from pgv_jax.embed.encoder import HashEncoder
@@ -48,14 +50,14 @@ def pgv(capsys):
     return run
 
 
-def interrupt_at(words: str):
-    """A bar that presses Ctrl-C at the first report of one stage."""
+def interrupt_at(words: str, number: signal.Signals):
+    """A bar that sends a signal at the first report of one stage."""
 
     @contextmanager
     def bar(shown: str, total: int):
         def report(done: int) -> None:
             if shown.startswith(words):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
 
         yield report
 
@@ -63,20 +65,43 @@ def interrupt_at(words: str):
 
 
 def test_a_run_says_where_the_critic_is_and_an_interrupted_one_continues(folder, pgv, monkeypatch):
-    for stage in ("embedding", "training"):
+    arguments = ("my.yaml", "train.steps=20", "--workdir", "run")
+    for stage, number in (
+        ("embedding", signal.SIGINT),
+        ("embedding", signal.SIGTERM),
+        ("training", signal.SIGINT),
+        ("training", signal.SIGTERM),
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(console, "bar", interrupt_at(stage))
-            status, said = pgv("my.yaml", "--workdir", "run")
+            patch.setattr(console, "bar", interrupt_at(stage, number))
+            status, said = pgv(*arguments)
         assert status == 130, said
-        assert "Interrupted" in said.splitlines()[-1] and "same command" in said
+        *_, words, command = said.splitlines()
+        assert "Interrupted" in words and "same command" in words
         assert not (folder / "run" / "artifact").exists()
-    status, said = pgv("my.yaml", "--workdir", "run")
+    program, *again = shlex.split(command)
+    assert (program, again) == ("pgv", ["train", *arguments])
+    status, said = pgv(*again[1:])
     assert status == 0
     assert "run/artifact" in said and "pgv evaluate" in said
+    assert "feed resident: the table's vectors take 0.00 GB" in said
     assert (folder / "run" / "artifact" / "manifest.json").exists()
     metrics = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     told = [json.loads(line) for line in metrics]
     assert [line["step"] for line in told if "loss" in line] == [5, 10, 15, 20]
+
+
+def test_a_run_that_is_over_stays_as_it_is_and_damage_is_mended(folder, pgv):
+    assert pgv("my.yaml", "--workdir", "run")[0] == 0
+    artifact, metrics = folder / "run" / "artifact", folder / "run" / "metrics.jsonl"
+    artifacts.annotate(artifact, "calibration", {"slope": 1.0})
+    before = [path.read_bytes() for path in (*sorted(artifact.iterdir()), metrics)]
+    damaged = folder / "run" / "tables" / "train" / "shard-00001" / "vectors.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    status, said = pgv("my.yaml", "--workdir", "run")
+    assert status == 0
+    assert "run/tables/train is laid out again" in said and "shard-00001/vectors.npy" in said
+    assert [path.read_bytes() for path in (*sorted(artifact.iterdir()), metrics)] == before
 
 
 def test_without_held_out_tasks_it_says_so(folder, pgv):

@@ -1,5 +1,8 @@
 """Laying out a table: every row says what the episode says; atomic and reusable."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +97,9 @@ def test_vectors_are_looked_up_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
     assert pieces.manifest == {**whole.manifest}
 
 
-def test_reused_if_the_same_replaced_if_not(tmp_path: Path) -> None:
+def test_reused_if_the_same_replaced_if_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = build(tmp_path / "t", Book())
     book = Book()
     again = build(tmp_path / "t", book)
@@ -105,11 +110,22 @@ def test_reused_if_the_same_replaced_if_not(tmp_path: Path) -> None:
     path = tmp_path / "t" / "shard-00000" / "row_obs.npy"
     path.write_bytes(path.read_bytes()[:-1])
     assert build(tmp_path / "t", Book(), history=2).manifest == other.manifest
+    assert f"{tmp_path / 't'} is laid out again: {path} is damaged" in caplog.text
     Table.open(tmp_path / "t")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "x").write_text("x")
     with pytest.raises(PgvError, match="not a table"):
         build(tmp_path / "notes", Book())
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    left, others = tmp_path / f".t.{gone.pid}.tmp", tmp_path / f".t.{os.getppid()}.tmp"
+    for folder in (left, others):
+        folder.mkdir()
+    build(tmp_path / "t", Book())
+    assert not left.exists() and others.exists()
 
 
 def test_a_failing_lookup_leaves_nothing(tmp_path: Path) -> None:

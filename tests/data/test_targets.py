@@ -99,26 +99,26 @@ def test_hindsight_goals_are_worth_gamma_to_the_steps_until_they_hold():
 def test_labels_of_experts_and_others_and_what_follows():
     expert = replace(WON, metadata={"expert": True})
     cut = replace(LOST, is_terminal=False)
-    ours, theirs = inverse_prm([expert, cut], 0)
+    ours, theirs = inverse_prm([expert, cut], 0, next_thought="logged")
     assert [(e.target, e.group, e.other) for e in ours] == [(1, 0, "go"), (1, 0, None)]
     # The log was cut: what would have followed its last step is not known.
     assert [(e.target, e.group, e.other) for e in theirs] == [(0, 1, "stay"), (0, 1, "stay")]
 
 
-def test_after_an_experts_step_the_policy_may_think():
+def test_after_an_experts_step_the_policy_thinks():
     steps = (WON.steps[0], replace(WON.steps[1], metadata={"policy_thought": "stay"}))
     expert = replace(WON, steps=steps, metadata={"expert": True})
-    ours, theirs = inverse_prm([expert, LOST], 0, next_thought="policy")
+    ours, theirs = inverse_prm([expert, LOST], 0)
     assert [e.other for e in ours] == ["stay", None]
     assert [e.other for e in theirs] == ["stay", "stay", None]
     with pytest.raises(PgvError, match=r"has no metadata\.policy_thought"):
-        inverse_prm([replace(WON, metadata={"expert": True}), LOST], 0, next_thought="policy")
+        inverse_prm([replace(WON, metadata={"expert": True}), LOST], 0)
 
 
 @pytest.mark.parametrize(("expert", "who"), [(True, "policy"), (False, "expert")])
 def test_one_side_alone_is_no_comparison(expert, who):
     with pytest.raises(PgvError, match=f"no episode is the {who}'s"):
-        inverse_prm([replace(WON, metadata={"expert": expert})], 0)
+        inverse_prm([replace(WON, metadata={"expert": expert})], 0, next_thought="logged")
 
 
 def test_a_backup_is_gamma_times_the_best_successor():
@@ -147,5 +147,7 @@ def test_data_without_a_search_or_with_broken_values_is_refused():
 
 def test_only_agent_prm_reads_outcomes():
     assert {name for name, t in TARGETS.items() if t.reads_outcome} == {"agent_prm"}
-    bare = [replace(WON, success=None, metadata={"expert": True}), replace(LOST, success=None)]
-    assert inverse_prm(bare, 0) == inverse_prm([replace(WON, metadata={"expert": True}), LOST], 0)
+    steps = (WON.steps[0], replace(WON.steps[1], metadata={"policy_thought": "stay"}))
+    judged = [replace(WON, steps=steps, metadata={"expert": True}), LOST]
+    bare = [replace(episode, success=None) for episode in judged]
+    assert inverse_prm(bare, 0) == inverse_prm(judged, 0)

@@ -126,6 +126,21 @@ def test_a_damaged_manifest_is_an_error(tmp_path: Path) -> None:
         EmbeddingStore(tmp_path, HashEncoder(4))
 
 
+def test_a_reader_finds_what_another_store_joined_under_its_hands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_JOIN_AT", 4)
+    encoder, texts = HashEncoder(8), [f"text {i}" for i in range(12)]
+    writer = EmbeddingStore(tmp_path, encoder)
+    writer.add(texts[:1])
+    reader = EmbeddingStore(tmp_path, encoder)  # knows one shard and has not opened its vectors
+    for text in texts[1:]:
+        writer.add([text])
+    assert not reader._paths(reader._entries[0])[1].exists()
+    np.testing.assert_array_equal(reader.lookup(texts[:1]), encoder.encode(texts[:1]))
+    np.testing.assert_array_equal(reader.lookup(texts), encoder.encode(texts))
+
+
 def test_many_small_adds_are_joined_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_checkpoint_that_does_not_fit_is_a_sentence_and_the_last_one_is_kept(t
     assert train(tmp_path, room, 10)[0] == 0
     status, said = train(tmp_path, small, 20)
     assert status == 2, said
+    assert not any("Traceback" in line or "Event loop" in line for line in said), said
     sentence = said[-1]
     assert sentence.startswith("Error: A checkpoint could not be written")
     assert "run/checkpoints" in sentence and "step 10 is kept" in sentence

@@ -136,3 +136,64 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
         values = json.loads(line)
         assert told[values["step"], "loss"] == pytest.approx(values["loss"])
     assert (10, "updates_per_s") in told
+
+
+OFFLINE = """
+import sys
+from pathlib import Path
+from pgv_jax.data.table import Table
+from pgv_jax.errors import PgvError
+from pgv_jax.learner.loop import train
+from tests.learner import chain
+folder = Path(sys.argv[1])
+tables = [Table.open(folder / split) for split in ("train", "val")]
+for steps in (10, 20):
+    train(chain.config(f"train.steps={steps}", "train.wandb=mine"), *tables, folder / "run")
+import os
+os.environ["WANDB_MODE"] = "online"
+try:
+    train(chain.config("train.wandb=mine"), *tables, folder / "refused")
+except PgvError as error:
+    print(error)
+"""
+
+
+def test_weights_and_biases_gets_the_same_numbers(tmp_path, monkeypatch, run_python):
+    if importlib.util.find_spec("wandb") is None:
+        pytest.skip("needs the extra wandb")
+    chain.table(tmp_path / "train", chain.walks(8))
+    chain.table(tmp_path / "val", [chain.walk(i, 4, 8, success=i % 2 == 0) for i in range(8)])
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in there
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    said = run_python(OFFLINE, args=(str(tmp_path),)).stdout.splitlines()
+    assert "WANDB_MODE=offline" in said[-1] and "'mine'" in said[-1]
+    run = tmp_path / "run"
+    folders = sorted((run / "wandb").glob("offline-run-*"))
+    assert len({folder.name.rsplit("-")[-1] for folder in folders}) == 1 and len(folders) == 2
+    told = [row for folder in folders for row in history(next(folder.glob("*.wandb")))]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "val_score" in line] == [10, 20]
+    for line in lines:
+        assert any(line.items() <= row.items() for row in told), line
+    assert {row["step"] for row in told if "updates_per_s" in row} == {5, 10, 15, 20}
+
+
+def history(file: Path) -> list[dict]:
+    """The rows of an offline run: a log as LevelDB writes it, after a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, record, rows = file.read_bytes(), 7, b"", []
+    while at + 7 < len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        record += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or its last part
+            items = Record.FromString(record).history.item
+            rows.append({i.key or i.nested_key[0]: json.loads(i.value_json) for i in items})
+            record = b""
+    return [row for row in rows if row]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,11 @@ def test_patience_ends_a_run_that_no_longer_gains(run, tmp_path):
     assert told[-1]["step"] == trained.step + 10 < 100
 
 
+def test_lines_stand_in_the_order_of_steps(straight):
+    steps = [line["step"] for line in straight[1]]
+    assert steps == sorted(steps)
+
+
 # What does not fit
 
 
@@ -218,3 +224,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     # It is a checkpoint that loads: the run goes on from there, into the same wall.
     with pytest.raises(PgvError, match=f"at step {step};"):
         run(tmp_path, *wild, "train.checkpoint_every=5")
+
+
+def damage(checkpoint: Path, how: str) -> None:
+    if how == "gone":
+        (checkpoint / "progress" / "metadata").unlink()
+    for path in (checkpoint / "state").rglob("d/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= how == "bit"
+        path.write_bytes(data[:100] if how == "cut" else data)
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_checkpoint_that_cannot_be_read_names_the_one_before(run, straight, tmp_path, how):
+    run(tmp_path, "train.steps=30", "train.checkpoint_every=10")
+    newest = tmp_path / "checkpoints" / "30"
+    damage(newest, how)
+    with pytest.raises(PgvError, match="step 30 cannot be read") as error:
+        run(tmp_path)
+    said = str(error.value)
+    assert "\n" not in said and f"remove {newest} to continue from step 20" in said
+    shutil.rmtree(newest)
+    assert_same(run(tmp_path), straight[0])
+    assert lines(tmp_path) == straight[1]
