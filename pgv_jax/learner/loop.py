@@ -29,7 +29,7 @@ from pgv_jax.learner import distributed
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import goal_spec, make_feed
-from pgv_jax.learner.first_layer import unstacked
+from pgv_jax.learner.first_layer import stacked, unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
 from pgv_jax.learner.standardize import folded, standards_of, unfolded
@@ -117,7 +117,7 @@ def train(
             state = init_state(spec, optimizer, mesh, config.train.seed)
             if config.train.start:
                 begin = unfolded(_begin(config.train.start, spec, table), standards_of(table))
-                state = begun_with(state, width_first(begin), abstract)
+                state = begun_with(state, stacked(begin), abstract)
             run = {"best_step": 0, "best_score": None, "best_metrics": {}}
         else:
             state, run = restored

@@ -97,7 +97,7 @@ def init_state(
 
 
 def begun_with(state: State, params: Any, abstract: State) -> State:
-    """A new run's state with given parameters, on each host, kernels as [D, E, H]."""
+    """A new run's state with given parameters in the learner's form, on each host."""
 
     def placed(leaf: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
         host = np.asarray(leaf, like.dtype)
