@@ -1,14 +1,20 @@
 """What the rollout runner adds to waiting: many episodes at once against a slow model server.
 
-``python benchmarks/runner.py [--episodes 64] [--steps 20] [--latency 0.2] [--rounds 3]`` prints one
-JSON line a case. The scripted server runs in a process of its own. Ideal is ``steps * latency``
-seconds: all episodes wait at the same time and nothing else takes any. Cases, alternating:
+``python benchmarks/runner.py [--at-once 64] [--each 1] [--steps 20] [--latency 0.2] [--rounds 3]``
+prints one JSON line a case. The server runs in a process of its own and costs little, so that what
+is measured is the other side. Ideal is ``each * steps * latency`` seconds: ``at-once`` episodes
+wait at the same time, ``each`` one after the other, and nothing else takes any. The start costs
+once: 64 calls at the same instant are sent one by one. Cases, alternating:
 
-- ``client``: the same calls through the client alone, with neither cache nor ledger;
-- ``runner``: ``pgv rollout`` as it is (client, cache, ledger, episodes on disk), a trivial task;
+- ``wire``: prepared bytes over bare sockets, the least that this machine and this server take;
+- ``client``: the calls through the client alone, with neither cache nor ledger;
+- ``runner``: ``pgv rollout`` as it is (client, cache, ledger, episodes on disk), a trivial task,
+  from settings to the last episode;
 - ``textworld``: the same with cooking games, whose steps are computed in this process.
 
-``cpu_ms`` is this process's CPU time a decision.
+``--http httpx,aiohttp`` measures the client and the runner over both. ``cpu_ms`` is this process's
+CPU time a decision; ``others_cpu`` is how much of the machine's CPU time went to processes that are
+neither this one nor its server: near 0 on a quiet machine.
 """
 
 from __future__ import annotations
@@ -16,13 +22,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +43,6 @@ from pgv_jax.rollout.limits import Retry
 from pgv_jax.rollout.paid import ClientOptions
 from pgv_jax.rollout.propose import build_messages
 from pgv_jax.rollout.providers import open_client
-from pgv_jax.rollout.scripted_server import ScriptedServer
 from pgv_jax.tasks.base import TASKS, TextEnv
 
 NOTE = " ".join(f"The thing {i} is on the shelf {i}." for i in range(12))
@@ -75,39 +83,109 @@ class Waiting(TextEnv):
         return {**about, "success": False, "score": 0.0}
 
 
-def answer(request: Request, index: int) -> str:
+def answer(body: dict[str, Any]) -> str:
     """Any of the possible actions but those that end a cooking game."""
-    user = str(request.messages[-1]["content"])
+    user = str(body["messages"][-1]["content"])
     lines = user.rpartition("Possible actions:\n")[2].splitlines()
     actions = [line[2:] for line in lines if line.startswith("- ")]
     moves = [a for a in actions if a.split()[0] in ("go", "open", "close")] or actions
-    action = moves[(request.seed or 0) % len(moves)]
+    action = moves[(body.get("seed") or 0) % len(moves)]
     return f"Thought: I {action}, as I have to begin somewhere.\nAction: {action}"
 
 
+class Slow(asyncio.Protocol):
+    """Answers each chat request ``latency`` seconds after its last byte came; some 0.1 ms of CPU.
+
+    ``ScriptedServer`` takes over 1 ms a call, which 64 calls at once would wait for.
+    """
+
+    latency = 0.2
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.received = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        head, end, rest = self.received.partition(b"\r\n\r\n")
+        if not end:
+            return
+        length = int(re.search(rb"(?i)content-length: *(\d+)", head).group(1))
+        if len(rest) >= length:
+            self.received = rest[length:]
+            loop = asyncio.get_running_loop()
+            loop.call_at(loop.time() + self.latency, self._reply, rest[:length])
+
+    def _reply(self, content: bytes) -> None:
+        message = {"role": "assistant", "content": answer(json.loads(content))}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        usage = {"prompt_tokens": 200, "completion_tokens": 20, "total_tokens": 220}
+        about = {"id": "x", "object": "chat.completion", "created": 0, "model": "slow"}
+        body = json.dumps({**about, "choices": [choice], "usage": usage}).encode()
+        head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
+        self.transport.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
+
+
+async def serve(latency: float) -> None:
+    """Serve until the standard input ends; the address is the first line of the output."""
+    Slow.latency = latency
+    server = await asyncio.get_running_loop().create_server(Slow, "127.0.0.1", 0, backlog=1024)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
 @contextmanager
-def serving(latency: float) -> Iterator[str]:
-    """The address of a scripted server in another process."""
+def serving(latency: float) -> Iterator[tuple[str, int]]:
+    """The address of a slow server in another process, and that process's id."""
     words = [sys.executable, __file__, "--serve", "--latency", str(latency)]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None and server.stdin is not None
         try:
-            yield server.stdout.readline().strip()
+            yield server.stdout.readline().strip(), server.pid
         finally:
             server.stdin.close()  # it ends with its input
 
 
-def client_alone(url: str, episodes: int, steps: int) -> int:
+def messages_of(step: int) -> list[Any]:
+    """What is asked at a step of ``Waiting``."""
+    return list(build_messages("Wait.", f"{NOTE} It is {step} o'clock.", ACTIONS))
+
+
+def wire(url: str, episodes: int, steps: int) -> int:
+    """The calls of ``runner`` as prepared bytes; returns their number."""
+    port = int(re.search(r":(\d+)/", url).group(1))
+    asked = []
+    for step in range(steps):
+        body = json.dumps({"messages": messages_of(step), "max_tokens": 256}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
+        asked.append(head.encode() + body)
+
+    async def episode() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for request in asked:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head).group(1)))
+        writer.close()
+
+    async def play() -> None:
+        await asyncio.gather(*(episode() for _ in range(episodes)))
+
+    asyncio.run(play())
+    return episodes * steps
+
+
+def client_alone(url: str, episodes: int, steps: int, http: str) -> int:
     """The calls of ``runner`` without a runner; returns their number."""
-    options = ClientOptions(base_url=url, key_env="", concurrency=episodes, retry=Retry())
+    options = ClientOptions(
+        base_url=url, key_env="", concurrency=episodes, retry=Retry(), http=http
+    )
 
     async def episode(client: Any, i: int) -> None:
         for step in range(steps):
-            note = f"{NOTE} It is {step} o'clock."
-            messages = build_messages("Wait.", note, ACTIONS)
-            await client.complete(Request(messages, max_tokens=256, seed=1000 * i + step))
+            seed = 1000 * i + step
+            await client.complete(Request(messages_of(step), max_tokens=256, seed=seed))
 
     async def play() -> None:
         async with open_client("scripted", options) as client:
@@ -117,69 +195,118 @@ def client_alone(url: str, episodes: int, steps: int) -> int:
     return episodes * steps
 
 
-def runner(url: str, episodes: int, steps: int, task: list[str]) -> int:
+def runner(url: str, episodes: int, steps: int, http: str, task: list[str]) -> int:
     """A rollout; returns the number of its decisions."""
     words = [*task, "client=openai:scripted", f"api.base_url={url}", "api.key_env=''"]
-    words += [f"concurrency={episodes}", f"api.concurrency={episodes}", f"task.max_steps={steps}"]
+    words += [
+        f"api.http={http}",
+        f"concurrency={episodes}",
+        f"api.concurrency={episodes}",
+        f"task.max_steps={steps}",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         settings = load_config(None, [*words, "history=0"], RolloutConfig)
         played = Rollout(settings, Path(folder)).run()
     return sum(len(episode.steps) for episode in played)
 
 
+def cpu_seconds(pid: int | None = None) -> float:
+    """CPU seconds of a process, or of the whole machine, so far."""
+    path = Path("/proc/stat") if pid is None else Path(f"/proc/{pid}/stat")
+    if pid is None:
+        fields = path.read_text().splitlines()[0].split()[1:]
+        used = [int(fields[i]) for i in (0, 1, 2, 5, 6, 7)]  # not idle, not waiting for disks
+    else:
+        used = [int(n) for n in path.read_text().rpartition(")")[2].split()[11:13]]
+    return sum(used) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(play: Callable[[], int], server: int) -> dict[str, float]:
+    """Play once, and see what it took."""
+    pids = (None, os.getpid(), server)
+    before, started = [cpu_seconds(pid) for pid in pids], time.perf_counter()
+    own = time.process_time()
+    decisions = play()
+    wall, own = time.perf_counter() - started, time.process_time() - own
+    whole, me, served = (cpu_seconds(pid) - old for pid, old in zip(pids, before, strict=True))
+    others = max(0.0, whole - me - served) / (wall * (os.cpu_count() or 1))
+    return {
+        "wall_s": wall,
+        "cpu_ms": 1000 * own / decisions,
+        "server_ms": 1000 * served / decisions,
+        "others_cpu": others,
+        "decisions": decisions,
+    }
+
+
+def cases(url: str, asked: argparse.Namespace) -> dict[str, tuple[int, Callable[[], int]]]:
+    """Name -> episodes at once, and what plays them."""
+    episodes, steps, each = asked.at_once, asked.steps, asked.each
+    waiting = ["task.name=waiting", f"task.args={{episodes: {episodes * each}, steps: {steps}}}"]
+    repeats = -(-episodes // 12)
+    games = [f"task.args={{folder: {asked.games}}}", f"task.repeats={repeats}"]
+    found: dict[str, tuple[int, Callable[[], int]]] = {
+        "wire": (episodes, partial(wire, url, episodes, each * steps))
+    }
+    for http in asked.http.split(","):
+        found[f"client, {http}"] = (
+            episodes,
+            partial(client_alone, url, episodes, each * steps, http),
+        )
+        found[f"runner, {http}"] = (episodes, partial(runner, url, episodes, steps, http, waiting))
+    if each == 1 and Path(asked.games).exists():
+        last = asked.http.split(",")[-1]
+        found[f"textworld, {last}"] = (
+            12 * repeats,
+            partial(runner, url, 12 * repeats, steps, last, games),
+        )
+    return found
+
+
 def main() -> None:
     """Measure and print, or serve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--at-once", type=int, default=64, help="episodes")
+    parser.add_argument("--each", type=int, default=1, help="episodes one after the other")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--http", default="auto", help="auto, httpx, aiohttp, or some with commas")
     parser.add_argument("--games", default="runs/quickstart/games")
+    parser.add_argument("--only", default="", help="cases whose names begin so")
     parser.add_argument("--serve", action="store_true")
     asked = parser.parse_args()
     if asked.serve:
-        with ScriptedServer(answer, latency=asked.latency) as server:
-            print(server.url + "/v1", flush=True)
-            sys.stdin.read()
+        asyncio.run(serve(asked.latency))
         return
     TASKS["waiting"] = "__main__:Waiting"
-    size = f"episodes: {asked.episodes}, steps: {asked.steps}"
-    waiting = ["task.name=waiting", f"task.args={{{size}}}"]
-    repeats = -(-asked.episodes // 12)
-    games = [f"task.args={{folder: {asked.games}}}", f"task.repeats={repeats}"]
     found: dict[str, list[dict[str, float]]] = {}
-    with serving(asked.latency) as url:
-        client_alone(url, asked.episodes, 1)  # warm
+    with serving(asked.latency) as (url, server):
+        plays = cases(url, asked)
+        for http in asked.http.split(","):
+            client_alone(url, 4, 1, http)  # imports
         for _ in range(asked.rounds):
-            for case, play in (
-                ("client", lambda: client_alone(url, asked.episodes, asked.steps)),
-                ("runner", lambda: runner(url, asked.episodes, asked.steps, waiting)),
-                ("textworld", lambda: runner(url, 12 * repeats, asked.steps, games)),
-            ):
-                wall, cpu = time.perf_counter(), time.process_time()
-                decisions = play()
-                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                found.setdefault(case, []).append(
-                    {"wall_s": wall, "cpu_ms": 1000 * cpu / decisions, "decisions": decisions}
-                )
-    ideal = asked.steps * asked.latency
+            for case, (_, play) in plays.items():
+                if not case.startswith(asked.only):
+                    continue
+                found.setdefault(case, []).append(measure(play, server))
+    ideal = asked.each * asked.steps * asked.latency
     for case, rounds in found.items():
         middle = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
         walls = [r["wall_s"] for r in rounds]
-        print(
-            json.dumps(
-                {
-                    "case": case,
-                    "episodes_at_once": asked.episodes if case != "textworld" else 12 * repeats,
-                    "decisions": int(middle["decisions"]),
-                    "ideal_s": round(ideal, 3),
-                    "wall_s": round(middle["wall_s"], 3),
-                    "range_s": [round(min(walls), 3), round(max(walls), 3)],
-                    "added": round(middle["wall_s"] / ideal - 1, 4),
-                    "cpu_ms": round(middle["cpu_ms"], 3),
-                }
-            )
-        )
+        about = {
+            "case": case,
+            "episodes_at_once": plays[case][0],
+            "decisions": int(middle["decisions"]),
+            "ideal_s": round(ideal, 3),
+            "wall_s": round(middle["wall_s"], 3),
+            "range_s": [round(min(walls), 3), round(max(walls), 3)],
+            "added": round(middle["wall_s"] / ideal - 1, 4),
+            "cpu_ms": round(middle["cpu_ms"], 3),
+            "server_ms": round(middle["server_ms"], 3),
+            "others_cpu": round(middle["others_cpu"], 3),
+        }
+        print(json.dumps(about))
 
 
 if __name__ == "__main__":

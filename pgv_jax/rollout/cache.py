@@ -125,14 +125,24 @@ class CachedClient:
             missing = [index for index in indices if index not in found]
             self.hits += len(found)
             self.misses += len(missing)
-            calls = [self._ask(part, keys) for part in self._parts(request, missing)]
-            # every call is waited for, also when one fails: what is paid must reach the cache
-            outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        for outcome in outcomes:
+            parts = self._parts(request, missing)
+            if len(parts) == 1:  # no task of its own: that costs a turn of the event loop
+                found.update(await self._ask(parts[0], keys))
+            else:
+                found.update(await self._ask_all(parts, keys))
+        return [found[index] for index in indices]
+
+    async def _ask_all(
+        self, parts: list[Request], keys: Mapping[int, str]
+    ) -> dict[int, Completion]:
+        """Every call is waited for, also when one fails: what is paid must reach the cache."""
+        calls = [self._ask(part, keys) for part in parts]
+        found: dict[int, Completion] = {}
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
             found.update(outcome)
-        return [found[index] for index in indices]
+        return found
 
     async def _ask(self, request: Request, keys: Mapping[int, str]) -> dict[int, Completion]:
         try:

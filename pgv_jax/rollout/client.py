@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pgv_jax.embed.tokens import clean
 from pgv_jax.errors import PgvError
 
 Message = Mapping[str, Any]
@@ -39,7 +40,8 @@ class Completion:
     """One sample: its text and what it cost. ``seconds`` is the latency that the caller waited.
 
     A cached sample repeats what it cost when it was paid, with ``cached`` set: records of a
-    resumed run equal those of an uninterrupted one, and today's spend leaves it out.
+    resumed run equal those of an uninterrupted one, and today's spend leaves it out. Lone
+    surrogates in the text become U+FFFD: nothing that is written or sent on can hold them.
     """
 
     text: str
@@ -49,6 +51,9 @@ class Completion:
     seconds: float = 0.0
     cached: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", clean(self.text))
 
 
 class ClientError(PgvError):

@@ -52,6 +52,9 @@ class ApiConfig(_Section):
     retry_base: float = Field(0.5, gt=0, description="waits are drawn from 0 to base 2^k")
     retry_cap: float = Field(30.0, gt=0, description="and never longer than this")
     samples: Literal["auto", "parallel"] = "auto"
+    http: Literal["auto", "httpx", "aiohttp"] = Field(
+        "auto", description="of the openai client; auto: aiohttp where it is installed"
+    )
     extra: dict[str, Any] = Field({}, description="goes into every request as it is")
     omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
 
@@ -138,6 +141,9 @@ class RolloutConfig(_Section):
     prompts: str | None = Field(None, description="a folder whose prompts replace the shipped ones")
     concurrency: int = Field(16, ge=1, description="episodes at once")
     cache: str | None = Field(None, description="finished samples; default OUT/cache")
+    tracing: Literal["off", "file", "otlp", "global"] = Field(
+        "off", description="OpenTelemetry spans: OUT/traces.jsonl, a collector, the process's own"
+    )
     budget: BudgetConfig = BudgetConfig()
 
     @model_validator(mode="after")

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from pgv_jax.embed.tokens import clean
+
 _CONTEXT = re.compile(
     r"context[ _]?(length|window|size)|maximum context|prompt is too long|too many tokens"
     r"|input token count|exceeds? the (available )?context",
@@ -27,15 +29,13 @@ _TRANSIENT = {408, 409, 425, 429}
 _OVERLOADED = {429, 503, 529}
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionRefusedError", "gaierror"}
 _BROKEN = {
-    "APIConnectionError",
-    "CloseError",
-    "ConnectionResetError",
-    "NetworkError",
-    "ReadError",
-    "RemoteProtocolError",
-    "ServerDisconnectedError",
+    *("APIConnectionError", "CloseError", "NetworkError", "ReadError", "RemoteProtocolError"),
     "WriteError",
 }
+_CUT_OFF = {
+    *("ClientOSError", "ClientPayloadError", "ConnectionResetError", "ServerDisconnectedError"),
+}
+"""Broken after it stood; the openai library calls some of aiohttp's own timeouts of connecting."""
 _BAD_ADDRESS = {"UnsupportedProtocol", "InvalidURL", "LocalProtocolError"}
 
 
@@ -58,8 +58,8 @@ class Endpoint:
         return public_url(self.url)
 
     def clean(self, text: Any, longest: int = 300) -> str:
-        """``text`` on one line, without secrets."""
-        line = " ".join(str(text).split())
+        """``text`` on one line, without secrets and half characters."""
+        line = " ".join(clean(str(text)).split())
         for secret in self.secrets:
             if secret:
                 line = line.replace(secret, "***")
@@ -101,16 +101,16 @@ def describe_failure(error: BaseException, endpoint: Endpoint) -> Failure | None
             f"({endpoint.clean(error, 120)}); base_url must look like https://host/v1."
         )
         return Failure("host", sentence, answered=False)
-    if names & _UNREACHABLE:
+    if names & _UNREACHABLE and not names & _CUT_OFF:
         sentence = (
             f"{endpoint.host} cannot be reached; check base_url, the network and that the server "
             "runs."
         )
         return Failure("host", sentence, transient=True, answered=False)
-    if any("Timeout" in name for name in names):
+    if any("Timeout" in name for name in names) and not names & _CUT_OFF:
         sentence = f"{endpoint.host} did not answer in time; raise the timeout if it is slow."
         return Failure("exhausted", sentence, transient=True, billed=True, answered=False)
-    if names & _BROKEN:
+    if names & (_BROKEN | _CUT_OFF):
         sentence = f"{endpoint.host} broke the connection off."
         return Failure("exhausted", sentence, transient=True, billed=True, answered=False)
     return None

@@ -39,6 +39,7 @@ from pgv_jax.rollout.select import NEEDS_SCORES
 from pgv_jax.rollout.studies import GOAL_STEPS
 from pgv_jax.rollout.summarize import PROMPT as SUMMARY
 from pgv_jax.rollout.summarize import Summarizer
+from pgv_jax.rollout.tracing import open_tracing
 from pgv_jax.rollout.world import World
 from pgv_jax.tasks.base import TextEnv, env_class, make_env
 from pgv_jax.types import Episode
@@ -71,6 +72,10 @@ class Rollout:
         self.index = self._sentence_index(encoder)
         self.ends = self._ends(encoder)
         self.model: Model = open_model(settings, out, self.shard.suffix, self.shard.count)
+        traces = out / f"traces{self.shard.suffix}.jsonl"
+        self.tracing = open_tracing(settings.tracing, traces, settings.arm)
+        if self.tracing is not None:
+            self.model.trace(self.tracing)
         self.note = self._note()
         self.path = out / f"episodes{self.shard.suffix}.jsonl"
         self.record = RunRecord(out / f"run{self.shard.suffix}.json", self.model.clean)
@@ -113,6 +118,7 @@ class Rollout:
                 on_decision=self.watch.decision,
                 client=self.model,
                 say=say,
+                around=self.tracing.episode if self.tracing is not None else None,
             )
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
@@ -125,6 +131,8 @@ class Rollout:
                 self.value.flush()
             if self.partner is not None:
                 self.partner.close()
+            if self.tracing is not None:
+                self.tracing.close()
             self.record.close(state, reason, self._so_far())
 
     def _env(self) -> TextEnv:
@@ -260,6 +268,10 @@ class Rollout:
         return SentenceIndex(known, embed)
 
     def _agent(self, env: TextEnv, spec: EpisodeSpec) -> Decider:
+        agent = self._untraced_agent(env, spec)
+        return agent if self.tracing is None else self.tracing.agent(agent)
+
+    def _untraced_agent(self, env: TextEnv, spec: EpisodeSpec) -> Decider:
         settings = self.settings
         chosen = strategy(settings.strategy)
         client = self.model.client(env, spec)

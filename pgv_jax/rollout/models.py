@@ -17,6 +17,7 @@ from pgv_jax.rollout.providers import open_client
 from pgv_jax.rollout.runner import EpisodeSpec
 from pgv_jax.rollout.scripted import behaviour_client, proposer_client
 from pgv_jax.rollout.scripted_listener import listener_client
+from pgv_jax.rollout.tracing import Tracing
 from pgv_jax.tasks.base import TextEnv
 
 SCRIPTED = {"proposer": 0.9, "player": 0.5, "listener": 4}
@@ -44,6 +45,9 @@ class Model:
     def clean(self, text: str) -> str:
         """``text`` without secrets."""
         return text
+
+    def trace(self, tracing: Tracing) -> None:
+        """Make a span of each call that is really sent; a scripted model sends none."""
 
     async def __aenter__(self) -> Model:
         return self
@@ -96,6 +100,7 @@ class ApiModel(Model):
             concurrency=api.concurrency,
             retry=Retry(api.tries, api.retry_base, api.retry_cap),
             samples=api.samples,
+            http=api.http,
             extra=api.extra,
             omit=api.omit,
         )
@@ -109,6 +114,11 @@ class ApiModel(Model):
         """What this run has spent, also before it was last interrupted."""
         assert self.paid is not None
         return self.paid.budget.spent
+
+    def trace(self, tracing: Tracing) -> None:
+        """Make a span of each call; what the cache answers is none."""
+        assert self.paid is not None
+        self.shared = CachedClient(tracing.client(self.paid), self._cache)
 
     def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
         """The client that all episodes share."""

@@ -52,7 +52,8 @@ class ClientOptions:
     ``key_env`` names the environment variable of the key ("" for servers that want none).
     ``extra`` goes into the body of every request as it is; ``omit`` leaves fields out that a model
     does not take (such as "temperature"). ``samples``: "auto" asks for n samples in one call and
-    falls back to parallel calls where fewer come, "parallel" always asks one by one.
+    falls back to parallel calls where fewer come, "parallel" always asks one by one. ``http``
+    (openai only): "aiohttp", "httpx", or "auto" for the first where it is installed.
     """
 
     base_url: str = ""
@@ -62,6 +63,7 @@ class ClientOptions:
     concurrency: int = 32
     retry: Retry = field(default_factory=Retry)
     samples: str = "auto"
+    http: str = "auto"
     extra: Mapping[str, Any] = field(default_factory=dict)
     omit: tuple[str, ...] = ()
 
@@ -85,6 +87,8 @@ class PaidClient:
         options = options or ClientOptions()
         if options.samples not in ("auto", "parallel"):
             raise PgvError(f"samples is '{options.samples}'; use auto or parallel.")
+        if options.http not in ("auto", "httpx", "aiohttp"):
+            raise PgvError(f"http is '{options.http}'; use auto, httpx or aiohttp.")
         if not options.timeout > 0:
             raise PgvError(f"timeout is {options.timeout}; give a positive number of seconds.")
         self.model = model

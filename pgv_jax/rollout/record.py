@@ -23,7 +23,7 @@ VERSION = 1
 
 _MAY_CHANGE = (
     *("api.base_url", "api.key_env", "api.timeout", "api.connect_timeout", "api.concurrency"),
-    *("api.tries", "api.retry_base", "api.retry_cap"),
+    *("api.http", "api.tries", "api.retry_base", "api.retry_cap", "tracing"),
     *("artifact", "budget", "cache", "concurrency", "store"),
     *("task.goals", "task.ids", "task.repeats", "task.split"),
 )

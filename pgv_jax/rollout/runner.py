@@ -15,7 +15,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +28,7 @@ from typing import Any
 
 from pgv_jax.data.jsonl import episode_to_json, read_jsonl
 from pgv_jax.data.texts import History, observation_text, sentences, with_notes
+from pgv_jax.embed.tokens import clean
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.agent import Decider, Decision, View
 from pgv_jax.rollout.client import ClientError
@@ -68,6 +74,9 @@ Note = Callable[[str, str, str, str], Awaitable[str]]
 
 OnDecision = Callable[[Decision], None]
 """Called after each decision, before it is acted on."""
+
+Around = Callable[[EpisodeSpec], AbstractContextManager[Callable[[Episode], None]]]
+"""Entered for each episode; what it gives is called with the episode once it is over."""
 
 
 async def play(
@@ -218,7 +227,7 @@ class EpisodeFile:
         line = json.dumps(episode_to_json(episode), ensure_ascii=False, allow_nan=False)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write(line.encode() + b"\n")
+            file.write(clean(line).encode() + b"\n")  # a task's own text may hold half characters
         self.episodes.append(episode)
 
 
@@ -247,13 +256,14 @@ def run_episodes(
     on_decision: OnDecision | None = None,
     client: AbstractAsyncContextManager[Any] | None = None,
     say: Callable[[str], None] | None = None,
+    around: Around | None = None,
 ) -> list[Episode]:
     """Play the episodes that ``path`` lacks and return all that were asked for, in their order.
 
     ``concurrency`` episodes wait for the model at the same time, each in an environment of its
     own. A model that stays silent after all retries costs that episode only: the others are played,
     and the error at the end says how many are missing. ``client`` is closed at the end, in the
-    event loop that used it; ``say`` is told of an interruption.
+    event loop that used it; ``say`` is told of an interruption; ``around`` encloses each episode.
 
     Raises:
         PgvError: something that would hit every episode (key, budget, a broken critic), or episodes
@@ -263,6 +273,7 @@ def run_episodes(
     _check(specs, concurrency)
     file = EpisodeFile(path)
     crew = _Crew(specs, make_env, make_agent, file, progress)
+    crew.around = around or _nothing_around
     crew.play = partial(
         play,
         max_steps=max_steps,
@@ -282,6 +293,10 @@ def run_episodes(
             f"{crew.silent[0]}); run the same again to continue."
         )
     return [crew.done[spec.episode_id] for spec in specs]
+
+
+def _nothing_around(spec: EpisodeSpec) -> AbstractContextManager[Callable[[Episode], None]]:
+    return nullcontext(lambda episode: None)
 
 
 class _Crew:
@@ -304,6 +319,7 @@ class _Crew:
         self.silent: list[str] = []
         self.stop = Stop()
         self.play: Callable[..., Any] = play
+        self.around: Around = _nothing_around
 
     async def run(
         self, concurrency: int, client: AbstractAsyncContextManager[Any] | None = None
@@ -328,7 +344,9 @@ class _Crew:
 
     async def _one(self, env: TextEnv, spec: EpisodeSpec) -> None:
         try:
-            episode = await self.play(env, self.make_agent(env, spec), spec)
+            with self.around(spec) as over:
+                episode = await self.play(env, self.make_agent(env, spec), spec)
+                over(episode)
         except ClientError as failure:
             if failure.stops_run:
                 raise

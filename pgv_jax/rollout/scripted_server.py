@@ -8,6 +8,7 @@ would have charged for. For tests and rehearsals: it never listens beyond this m
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import socket
 import struct
@@ -211,7 +212,7 @@ class ScriptedServer:
         reply = dialect.reply(self.model, request, texts, fault)
         delivered = fault not in ("truncate", "garbage")
         self._record(http, request, fault, delivered)
-        return _garble(JSONResponse(reply), fault)
+        return _garble(_Escaped(reply), fault)
 
     def _fault(self) -> str:
         if self.next_faults:
@@ -261,6 +262,13 @@ class ScriptedServer:
         if model == self.model:
             return None
         return _error(404, "model_not_found", f"The model `{model}` does not exist.")
+
+
+class _Escaped(JSONResponse):
+    """JSON in ASCII, as many servers write it: an escape can carry what UTF-8 cannot."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _error(

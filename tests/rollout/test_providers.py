@@ -26,7 +26,7 @@ ASK = Request(
     max_tokens=64,
 )
 FAST = Retry(base=1e-4, tries=4)
-VENDORS = ["openai", "anthropic", "google"]
+VENDORS = ["openai", "openai over aiohttp", "anthropic", "google"]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,15 @@ def open_(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     monkeypatch.setenv("PGV_TEST_KEY", KEY)
 
     def opener(vendor: str = "openai", model: str = "scripted", **more: Any) -> PaidClient:
+        vendor, _, http = vendor.partition(" over ")
         if vendor != "openai":
             pytest.importorskip({"google": "google.genai"}.get(vendor, vendor))
+        if http:
+            pytest.importorskip(http)
         budget, prices = more.pop("budget", None), more.pop("prices", None)
         url = server.url + ("/v1" if vendor == "openai" else "")
         settings = {"base_url": url, "key_env": "PGV_TEST_KEY", "timeout": 20.0, "retry": FAST}
+        settings["http"] = http or "httpx"
         options = ClientOptions(**(settings | more))
         return open_client(f"{vendor}:{model}", options, budget=budget, prices=prices)
 
@@ -267,6 +271,25 @@ def test_the_limit_settles_at_what_the_server_takes(
     assert client.limit.limit < 12  # from 32; it hunts around the 4 that fit
     assert client.limit.rejections == sum(call.fault == "429" for call in server.calls) > 0
     assert sum(call.paid for call in server.calls) == 150
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_half_a_character_becomes_the_replacement_character(
+    vendor: str,
+    open_: Callable[..., PaidClient],
+    monkeypatch: pytest.MonkeyPatch,
+    server: ScriptedServer,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(server, "_policy", lambda request, index: "cut \ud83d off")
+    client = CachedClient(open_(vendor), ResponseCache(tmp_path))
+    (answers, again) = run(_twice(client))
+    assert {answer.text for answer in (*answers, *again)} == {"cut \ufffd off"}
+
+
+async def _twice(client: CachedClient) -> tuple[list[Completion], list[Completion]]:
+    async with client._client:
+        return await client.complete(ASK), await client.complete(ASK)
 
 
 def test_a_budget_stops_before_it_is_passed_as_counted_by_the_server(

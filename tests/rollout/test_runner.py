@@ -108,6 +108,24 @@ def test_a_file_of_one_torn_line_is_empty(tmp_path):
     assert EpisodeFile(path).episodes == [] and path.read_bytes() == b""
 
 
+def test_half_a_character_in_an_answer_or_a_note_costs_no_episode(tmp_path):
+    half = "\ud83d"  # of an emoji whose other half was cut off
+
+    class Cut(Corridor):
+        def step(self, action):
+            note, *rest = super().step(action)
+            return (f"{note} {half}", *rest)
+
+    def broken(env, spec):
+        return Agent(ScriptedClient(lambda r, i: f"Thought: {half} right\nAction: go right"))
+
+    path = tmp_path / "e.jsonl"
+    (episode,) = run_episodes(SPECS[:1], Cut, broken, path)
+    assert episode.success and episode.steps[0].thought == "\ufffd right"
+    (written,) = read_jsonl(path)
+    assert written.final_observation == "You are in room 3. \ufffd"
+
+
 def test_ctrl_c_keeps_what_is_over(tmp_path):
     path = tmp_path / "e.jsonl"
 
