@@ -1,17 +1,18 @@
-"""Every objective on the same logs, embeddings, budget and seeds; one table.
+"""Every objective on the same logs, embeddings, budget and seeds: three tasks, one table.
 
-    python benchmarks/objectives.py --task textworld --task-arg folder=runs/quickstart/games \
-        --dataset runs/quickstart/dataset --out runs/objectives
-    python benchmarks/objectives.py --task game24 --out runs/objectives-24
+    python benchmarks/objectives.py --data ../shared/data --out runs/objectives
 
-Without --dataset the logs are collected first, by scripted players of mixed skill. Each seed
-trains every method anew and plays the held-out tasks with proposals of its own; the logs and the
-tasks are the same for all seeds. A run that is there is continued. Proposers are scripts.
+Logs are collected once a task by scripted players of mixed skill, and each text is embedded once.
+Each seed trains every method anew and plays held-out tasks, with proposals of its own. A cell
+(task, seed, method) leaves ``NAME.cell.json`` and is not run again; the same call continues, and
+prints the table of what is there. ``--task`` chooses tasks, so that processes may share the work:
+each task has its own folder. Players and proposers are scripts.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,30 +22,30 @@ from typing import Any
 
 import click
 import numpy as np
+from objectives_table import tell
 
-from pgv_jax.cli.collect import _arguments
 from pgv_jax.cli.console import bar, console
 from pgv_jax.config import Config, load_config
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.texts import SUCCESS, observation_text
+from pgv_jax.embed.encoder import open_encoder
 from pgv_jax.learner.validate import stratified_auc
 from pgv_jax.pipeline import fit, prepare
 from pgv_jax.quickstart import SUCCESS_ONLY
-from pgv_jax.report.arms import arms_summary
-from pgv_jax.report.tries import tries_summary
 from pgv_jax.rollout.collect import collect
 from pgv_jax.rollout.plan import Plan
 from pgv_jax.rollout.runner import EpisodeSpec, run_episodes
 from pgv_jax.rollout.scripted import proposer_client
 from pgv_jax.rollout.search import Limits
 from pgv_jax.rollout.search_agent import SearchAgent, search_values, unfolded
-from pgv_jax.rollout.studies import Arm, arm_agents, compare_specs
+from pgv_jax.rollout.studies import SKILLS, Arm, arm_agents, compare_specs
 from pgv_jax.rollout.world import World
-from pgv_jax.tasks.base import TextEnv, make_env
+from pgv_jax.tasks.base import TextEnv
 from pgv_jax.types import Episode
 from pgv_jax.value import ValueFunction
 
-CANDIDATES = 6
+CANDIDATES, SHARE = 6, 0.5
+"""Proposals a decision; a right one is among them with this chance."""
 EXPERT_SKILL = 0.9
 """Logged players of at least this skill are InversePRM's experts."""
 METHODS: dict[str, tuple[str, ...]] = {
@@ -52,33 +53,97 @@ METHODS: dict[str, tuple[str, ...]] = {
     "goal_free_iql": SUCCESS_ONLY,
     "monte_carlo": ("objective.name=monte_carlo", *SUCCESS_ONLY),
     "agent_prm": ("objective.name=agent_prm", "objective.by_candidates=false"),
-    "inverse_prm": ("objective.name=inverse_prm",),
+    "inverse_prm": ("objective.name=inverse_prm", "objective.next_thought=policy"),
     "lookahead": ("objective.name=lookahead",),
 }
 """Name -> what differs from the common configuration. Lookahead's base is gc_iql of its seed."""
-BASE = "gc_iql"
+BASE, SEARCHED = "gc_iql", ("gc_iql", "lookahead")
+CELLS = ("first", *METHODS, *(f"search-{name}" for name in SEARCHED))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a task is done.
+
+    ``episodes`` are logged; a seed plays ``tasks`` held-out tasks ``repeats`` times each. Lookahead
+    searches ``searched`` training tasks; a decision has ``expansions``; a search is judged on
+    ``search_tasks`` of the tasks, ``tries`` times each.
+    """
+
+    args: tuple[tuple[str, str], ...]
+    episodes: int
+    tasks: int
+    repeats: int
+    searched: int
+    search_tasks: int
+    expansions: int = 2
+    tries: int = 2
+
+
+SIZES = {
+    "textworld": Size((("folder", "{out}/games"),), 432, 12, 2, 20, 12),
+    "game24": Size((("data", "{data}/game24"),), 900, 20, 2, 60, 20),
+    "webshop": Size(
+        (("data", "{data}/webshop"), ("observation", "note")), 600, 16, 2, 20, 8, tries=1
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One benchmark: its task, its size and where it is."""
+    """One task of the benchmark: its size and where it is."""
 
     task: str
-    args: dict[str, Any]
+    size: Size
+    data: Path | None
     out: Path
-    dataset: Path
-    seeds: int
     steps: int
-    repeats: int
-    share: float
-    games: int
-    expansions: int
 
+    @cached_property
+    def args(self) -> dict[str, str]:
+        """The task's arguments; without ``--data`` what would be read from there is made up."""
+        kept = [(k, v) for k, v in self.size.args if self.data or "{data}" not in v]
+        return {k: v.format(out=self.out, data=self.data) for k, v in kept}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The logs' plan."""
+        return Plan(self.task, self.size.episodes, self.args, candidates=CANDIDATES)
+
+    @cached_property
     def env(self) -> TextEnv:
-        """The task."""
-        return make_env(self.task, **self.args)
+        """The one environment of this process."""
+        return self.plan.env()
 
-    def config(self, name: str, seed: int, dataset: Path) -> Config:
+    @cached_property
+    def dataset(self) -> Path:
+        """The logs, collected where they are missing."""
+        if not is_dataset(self.out / "dataset"):
+            collect(self.plan, self.out / "dataset", bar=bar)
+        return self.out / "dataset"
+
+    @cached_property
+    def test(self) -> list[Episode]:
+        """The held-out logs."""
+        return list(read_episodes(self.dataset, "test"))
+
+    def held_out(self, seed: int, count: int) -> list[str]:
+        """The tasks that a seed plays: the seeds go through a fixed shuffle of all of them."""
+        tasks = sorted({e.task_id for e in self.test})
+        random.Random("held out").shuffle(tasks)
+        first = seed * self.size.tasks
+        return [tasks[(first + i) % len(tasks)] for i in range(min(count, len(tasks)))]
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The one encoder of all methods."""
+        return open_encoder("sentences:minilm")
+
+    def load(self, artifact: Path) -> ValueFunction:
+        """Open an artifact over the common store."""
+        return ValueFunction.load(artifact, store=self.dataset / "embeddings", encoder=self.encoder)
+
+    def config(self, name: str, seed: int, dataset: Path, *more: str) -> Config:
         """The training configuration of a method."""
         common = (
             f"data.dataset={dataset}",
@@ -86,55 +151,66 @@ class Bench:
             f"data.store={self.dataset / 'embeddings'}",
             "texts.history=0",
             "objective.expectile=0.7",
+            "critic.hidden=[64,64]",
             f"train.steps={self.steps}",
             f"train.eval_every={min(200, self.steps)}",
+            "train.scan=100",  # one length of call, compiled once
+            "train.log_every=100",
             f"train.seed={seed}",
         )
-        return load_config(None, [*common, *METHODS[name]])
+        return load_config(None, [*common, *METHODS[name], *more])
 
     def critic(self, name: str, seed: int) -> ValueFunction:
         """A method's critic of a seed, trained where it is missing."""
         folder = self.out / f"seed-{seed}" / name
         if not (folder / "artifact").exists():
-            tables = self.out / "tables" / (name if name in TABLES else "rows")
-            data = self.dataset
+            shared = name if name in ("agent_prm", "inverse_prm") else "rows"
+            data, tables, more = self.dataset, self.out / "tables" / shared, ()
             if name == "inverse_prm":
                 data = self.marked
             if name == "lookahead":
-                data, tables = self.searched(seed), folder / "tables"
-            config = self.config(name, seed, data)
+                base = self.critic(BASE, seed)
+                data, tables = self.searched(seed, base), folder / "tables"
+                more = (f"train.start={self.out / f'seed-{seed}' / BASE / 'artifact'}",)
+            config = self.config(name, seed, data, *more)
             fit(config, prepare(config, tables, bar), folder, bar, f"{name}, seed {seed}")
         return self.load(folder / "artifact")
 
-    def load(self, artifact: Path) -> ValueFunction:
-        """Open an artifact over the common store."""
-        return ValueFunction.load(artifact, store=self.dataset / "embeddings", encoder=self.encoder)
-
-    @cached_property
-    def encoder(self) -> Any:
-        """The one encoder of all methods."""
-        from pgv_jax.embed.encoder import open_encoder
-
-        return open_encoder("sentences:minilm")
-
     @cached_property
     def marked(self) -> Path:
-        """The logs with the experts' episodes marked and all outcomes deleted."""
+        """The logs with the experts' episodes marked, the policy's thoughts beside their steps, and
+        all outcomes deleted."""
+        folder = self.out / "marked"
+        if not is_dataset(folder):
+            write_dataset(folder, map(self._marked, read_episodes(self.dataset, "train")))
+        return folder
 
-        def episodes() -> Iterator[Episode]:
-            for e in read_episodes(self.dataset, "train"):
-                expert = float(e.metadata["skill"]) >= EXPERT_SKILL
-                steps = tuple(replace(step, reward=None) for step in e.steps)
-                about = {**e.metadata, "expert": expert}
-                yield replace(e, success=None, score=None, steps=steps, metadata=about)
+    def _marked(self, episode: Episode) -> Episode:
+        steps = tuple(replace(step, reward=None) for step in episode.steps)
+        episode = replace(episode, success=None, score=None, steps=steps)
+        if float(episode.metadata["skill"]) < EXPERT_SKILL:
+            return episode
+        about = {**episode.metadata, "expert": True}
+        return replace(episode, steps=tuple(self._shadowed(episode)), metadata=about)
 
-        write_dataset(self.out / "marked", episodes(), overwrite=True)
-        return self.out / "marked"
+    def _shadowed(self, episode: Episode) -> Iterator[Any]:
+        """The expert's steps with what a logged player of lower skill would have thought there."""
+        rng = random.Random(f"shadow/{episode.episode_id}")
+        skill = rng.choice([s for s in SKILLS if s < EXPERT_SKILL])
+        options = {"task": episode.task_id}
+        observation, _ = self.env.reset(seed=int(episode.metadata["seed"]), options=options)
+        for step in episode.steps:
+            assert observation == step.observation, "the environment is not what was logged"
+            expert, actions = self.env.expert_action(), self.env.admissible_actions()
+            action = expert if expert and rng.random() < skill else rng.choice(actions)
+            about = {**step.metadata, "policy_thought": self.env.thought_for(action)}
+            observation = self.env.step(step.action)[0]
+            yield replace(step, metadata=about)
 
-    def searched(self, seed: int) -> Path:
+    def searched(self, seed: int, base: ValueFunction) -> Path:
         """Lookahead's data: training tasks, played by greedy search under the base's V."""
-        base = self.critic(BASE, seed)
-        tasks = sorted({e.task_id for e in read_episodes(self.dataset, "train")})[: self.games]
+        tasks = sorted({e.task_id for e in read_episodes(self.dataset, "train")})
+        tasks = random.Random(f"search/{seed}").sample(tasks, min(self.size.searched, len(tasks)))
         specs = [
             EpisodeSpec(f"search/{t}", t, "search", 7000 + 1000 * seed, split="train")
             for t in tasks
@@ -151,10 +227,10 @@ class Bench:
 
         def make(env: TextEnv, spec: EpisodeSpec) -> SearchAgent:
             return SearchAgent(
-                proposer_client(env, self.share, CANDIDATES),
+                proposer_client(env, SHARE, CANDIDATES),
                 World(env, spec),
                 search_values(value, ends),
-                limits=Limits(self.expansions),
+                limits=Limits(self.size.expansions),
                 candidates=CANDIDATES,
             )
 
@@ -166,14 +242,54 @@ class Bench:
         """Play what ``path`` lacks under a progress bar."""
         with bar(words, len(specs)) as report:
             return run_episodes(
-                specs, self.env, agents, path, progress=lambda done, total, e: report(done)
+                specs, lambda: self.env, agents, path, progress=lambda done, total, e: report(done)
             )
 
+    def cell(self, name: str, seed: int) -> None:
+        """Train, judge and play one method of a seed, unless that is done."""
+        folder = self.out / f"seed-{seed}"
+        path = folder / f"{name}.cell.json"
+        if path.exists():
+            return
+        begin, cpu = time.perf_counter(), time.process_time()
+        _, searches, method = name.rpartition("search-")
+        critic = None if name == "first" else self.critic(method, seed)
+        trained = time.perf_counter() - begin
+        words, episodes = f"{self.task}: {name}, seed {seed}", folder / f"{name}.jsonl"
+        if searches:
+            specs = [
+                replace(spec, metadata={"try": again, "group": seed})
+                for again in range(self.size.tries)
+                for spec in compare_specs(
+                    self.held_out(seed, self.size.search_tasks),
+                    [Arm(name)],
+                    1,
+                    seed=1000 * seed + 800 + again,
+                )
+            ]
+            assert critic is not None
+            agents = self.searching(critic, self.critic(BASE, seed))
+        else:
+            arm = Arm(name, "critic", critic.q) if critic else Arm(name, "first")
+            tasks = self.held_out(seed, self.size.tasks)
+            specs = compare_specs(tasks, [arm], self.size.repeats, seed=1000 * seed + 500)
+            agents = arm_agents([arm], SHARE, CANDIDATES)
+        self.play(words, specs, agents, episodes)
+        figures: dict[str, Any] = {}
+        if critic is not None:
+            critic.flush()
+        if critic is not None and not searches:
+            figures = {**offline(critic, self.test), "decisions_s": speed(critic, self.test[0])}
+        figures |= {
+            "seconds": round(time.perf_counter() - begin, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "training_seconds": round(trained, 1),
+        }
+        path.write_text(json.dumps(figures) + "\n", "utf-8")
+        console.print(f"{words}: {figures['seconds']:.0f} s, {figures['cpu_seconds']:.0f} s CPU")
 
-TABLES = ("agent_prm", "inverse_prm", "lookahead")
 
-
-def offline(value: ValueFunction, episodes: Sequence[Episode]) -> dict[str, float]:
+def offline(value: ValueFunction, episodes: Sequence[Episode]) -> dict[str, float | None]:
     """On held-out logs: AUC of success at equal steps, top-1 of the candidates, calibration."""
     rows = [(e, t) for e in episodes if e.success is not None for t in range(len(e.steps))]
     tasks, seen, thoughts = zip(
@@ -181,7 +297,6 @@ def offline(value: ValueFunction, episodes: Sequence[Episode]) -> dict[str, floa
     )
     q = np.asarray(value.q_pairs(tasks, seen, thoughts, [SUCCESS] * len(rows)), float)
     won = np.asarray([bool(e.success) for e, _ in rows])
-    auc = stratified_auc(q, won, np.asarray([t for _, t in rows]))
     hits = []
     for e, t in rows[:: max(1, len(rows) // 200)]:
         offered = e.steps[t].candidates
@@ -194,154 +309,51 @@ def offline(value: ValueFunction, episodes: Sequence[Episode]) -> dict[str, floa
     parts = [(bins == b) for b in range(10) if (bins == b).any()]
     gap = sum(part.sum() * abs(q[part].mean() - won[part].mean()) for part in parts) / len(q)
     return {
-        "auc": float("nan") if auc is None else auc,
-        "top1": float(np.mean(hits)),
+        "auc": stratified_auc(q, won, np.asarray([t for _, t in rows])),
+        "top1": float(np.mean(hits)) if hits else None,
         "brier": float(np.square(q - won).mean()),
         "ece": float(gap),
     }
 
 
 def speed(value: ValueFunction, episode: Episode, calls: int = 100) -> float:
-    """Decisions a second: Q of six known thoughts for one goal."""
+    """Decisions a second, the best of five rounds: Q of six known thoughts for one goal."""
     step = episode.steps[0]
     thoughts = [c.thought for c in step.candidates]
     value.q(episode.task, step.observation, thoughts, [SUCCESS])
-    begin = time.perf_counter()
-    for _ in range(calls):
-        value.q(episode.task, step.observation, thoughts, [SUCCESS])
-    return calls / (time.perf_counter() - begin)
-
-
-def run_seed(bench: Bench, seed: int, test: Sequence[Episode]) -> dict[str, dict[str, Any]]:
-    """Train, judge and play one seed; what is there is not done again."""
-    folder = bench.out / f"seed-{seed}"
-    critics = {name: bench.critic(name, seed) for name in METHODS}
-    tasks = sorted({e.task_id for e in test})
-    arms = [Arm("first", "first"), *(Arm(n, "critic", c.q) for n, c in critics.items())]
-    specs = compare_specs(tasks, arms, bench.repeats, seed=1000 * seed + 500)
-    bench.play(
-        f"held-out tasks, seed {seed}",
-        specs,
-        arm_agents(arms, bench.share, CANDIDATES),
-        folder / "arms.jsonl",
-    )
-    base = critics[BASE]
-    for name in (BASE, "lookahead") if bench.expansions else ():
-        specs = [
-            replace(spec, metadata={"try": again, "group": seed})
-            for again in range(2)
-            for spec in compare_specs(
-                tasks, [Arm(f"search:{name}")], 1, seed=1000 * seed + 800 + again
-            )
-        ]
-        agents = bench.searching(critics[name], base)
-        bench.play(f"search by {name}, seed {seed}", specs, agents, folder / f"search-{name}.jsonl")
-    for critic in critics.values():
-        critic.flush()
-    path = folder / "offline.json"
-    if not path.exists():
-        figures = {
-            name: {**offline(critic, test), "decisions_s": speed(critic, test[0])}
-            for name, critic in critics.items()
-        }
-        path.write_text(json.dumps(figures) + "\n", "utf-8")
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
-    return found
-
-
-def used(bench: Bench, seeds: int) -> dict[str, Any]:
-    """Environment steps that the methods learned from, and those of lookahead's own search."""
-    from pgv_jax.data.jsonl import read_jsonl
-
-    logged = sum(len(e.steps) for e in read_episodes(bench.dataset, "train"))
-    searched = [
-        step.metadata
-        for seed in range(seeds)
-        for e in read_jsonl(bench.out / f"seed-{seed}" / "searched.jsonl")
-        for step in e.steps
-    ]
-    return {
-        "logged_steps": logged,
-        "search_env_steps_a_seed": sum(m["env_steps"] + 1 for m in searched) / seeds,
-        "search_expansions_a_seed": sum(m["expansions"] for m in searched) / seeds,
-    }
-
-
-def report(bench: Bench, offline_by_seed: list[dict[str, dict[str, Any]]]) -> None:
-    """Print the table and, behind it, one JSON line of all figures."""
-    from pgv_jax.data.jsonl import read_jsonl
-
-    seeds = len(offline_by_seed)
-    played: dict[str, list[Episode]] = {}
-    searches: dict[str, list[Episode]] = {}
-    for seed in range(seeds):
-        for e in read_jsonl(bench.out / f"seed-{seed}" / "arms.jsonl"):
-            played.setdefault(str(e.metadata["arm"]), []).append(e)
-        for name in (BASE, "lookahead") if bench.expansions else ():
-            found = read_jsonl(bench.out / f"seed-{seed}" / f"search-{name}.jsonl")
-            searches.setdefault(name, []).extend(found)
-    arms = arms_summary(played)
-    print("| method | success [95 %] | AUC | top-1 | Brier | ECE | decisions/s |")
-    print("|---|---|---|---|---|---|---|")
-    lines = {}
-    for name, arm in arms.items():
-        low, high = arm["ci95"]
-        cells = [f"{arm['success']:.0%} [{low:.0%}, {high:.0%}]"]
-        if name in METHODS:
-            seen = [figures[name] for figures in offline_by_seed]
-            means = {key: float(np.nanmean([f[key] for f in seen])) for key in seen[0]}
-            spread = {key: float(np.nanstd([f[key] for f in seen])) for key in seen[0]}
-            cells += [f"{means[k]:.2f} ± {spread[k]:.2f}" for k in ("auc", "top1", "brier", "ece")]
-            cells += [f"{means['decisions_s']:.0f}"]
-            arm = {**arm, "offline": means, "offline_sd": spread}
-        print(f"| {name} | {' | '.join(cells + [''] * (6 - len(cells)))} |")
-        lines[name] = arm
-    told = {name: tries_summary(episodes) for name, episodes in searches.items()}
-    for name, three in told.items():
-        words = []
-        for pick in ("first_try", "self_selected", "oracle"):
-            low, high = three[pick]["ci95"]
-            words.append(f"{pick} {three[pick]['success']:.0%} [{low:.0%}, {high:.0%}]")
-        print(f"\ngreedy search by {name}: {', '.join(words)}")
-    print(json.dumps({"arms": lines, "search": told, "used": used(bench, seeds), "seeds": seeds}))
+    rates = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        for _ in range(calls):
+            value.q(episode.task, step.observation, thoughts, [SUCCESS])
+        rates.append(calls / (time.perf_counter() - begin))
+    return max(rates)
 
 
 @click.command()
-@click.option("--task", default="textworld", show_default=True)
-@click.option("--task-arg", "args", multiple=True, metavar="NAME=VALUE")
-@click.option("--dataset", type=click.Path(path_type=Path), help="Logs; collected if not given.")
-@click.option("--episodes", default=360, show_default=True, help="Collected where no --dataset is.")
+@click.option("--task", "tasks", multiple=True, type=click.Choice(list(SIZES)), help="All if none.")
+@click.option("--data", type=click.Path(path_type=Path), help="Has game24/ and webshop/.")
+@click.option("--cell", "cells", multiple=True, type=click.Choice(CELLS), help="All if none.")
 @click.option("--seeds", default=5, show_default=True)
-@click.option("--steps", default=1500, show_default=True, help="Updates.")
-@click.option("--repeats", default=2, show_default=True, help="Episodes a held-out task and seed.")
-@click.option("--share", default=0.5, show_default=True, help="A right action is proposed with p.")
-@click.option("--tasks", default=12, show_default=True, help="Held-out tasks that are played.")
-@click.option("--games", default=20, show_default=True, help="Tasks that lookahead searches.")
-@click.option("--expansions", default=3, show_default=True, help="Of a search's decision.")
+@click.option("--first", default=0, show_default=True, help="Seed to begin with.")
+@click.option("--steps", default=800, show_default=True, help="Updates.")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(
-    task: str,
-    args: tuple[str, ...],
-    dataset: Path | None,
-    episodes: int,
-    tasks: int,
+    tasks: tuple[str, ...],
+    cells: tuple[str, ...],
+    data: Path | None,
+    seeds: int,
+    first: int,
+    steps: int,
     out: Path,
-    **size: Any,
 ) -> None:
-    """Run (or continue) the seeds, then print what they show together."""
-    arguments = _arguments(args)
-    data = dataset or out / "dataset"
-    if dataset is None and not is_dataset(data):
-        collect(Plan(task, episodes, arguments, candidates=CANDIDATES), data, bar=bar)
-    bench = Bench(task, arguments, out, data, **size)
-    test = [e for e in read_episodes(data, "test")]
-    chosen = sorted({e.task_id for e in test})[:tasks]
-    test = [e for e in test if e.task_id in chosen]
-    found = []
-    for seed in range(bench.seeds):
-        console.print(f"seed {seed}")
-        found.append(run_seed(bench, seed, test))
-        report(bench, found)
+    """Run (or continue) the cells, then print what they show together."""
+    benches = {task: Bench(task, SIZES[task], data, out / task, steps) for task in tasks or SIZES}
+    for seed in range(first, seeds):
+        for bench in benches.values():
+            for name in cells or CELLS:
+                bench.cell(name, seed)
+    tell({task: bench.out for task, bench in benches.items()}, CELLS, seeds)
 
 
 if __name__ == "__main__":
