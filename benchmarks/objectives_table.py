@@ -51,12 +51,14 @@ def _told(task: str, folder: Path, played: Played, figures: Figures, seeds: int)
     arms = arms_summary({name: e for name, e in played.items() if name not in SEARCHES})
     used = _used(folder, seeds)
     print(f"\n{task}: {max(map(len, figures.values()), default=0)} seeds")
-    print("| method | success [95 %] | score | AUC | top-1 | Brier | ECE | decisions/s | steps |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = ("method", "seeds", "success [95 %]", "score", "AUC", "top-1", "Brier", "ECE")
+    print(f"| {' | '.join((*columns, 'decisions/s', 'steps'))} |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, arm in arms.items():
         arm |= {"score": _score(played[name]), "offline": _means(figures[name])}
         low, high = arm["ci95"]
-        row = [f"{arm['success']:.0%} [{low:.0%}, {high:.0%}]", f"{arm['score']['score']:.2f}"]
+        row = [str(len(figures[name]))]
+        row += [f"{arm['success']:.0%} [{low:.0%}, {high:.0%}]", f"{arm['score']['score']:.2f}"]
         for key in OFFLINE:
             mean, sd = arm["offline"].get(key, (None, None))
             row.append("" if mean is None else f"{mean:.2f} ± {sd:.2f}")
