@@ -48,9 +48,9 @@ class TextEncoder:
 
         def vectors(model: nnx.Module, ids_BL: jax.Array, count_B: jax.Array) -> jax.Array:
             mask_BL = (jnp.arange(ids_BL.shape[1])[None] < count_B[:, None]).astype(jnp.int32)
-            causal = isinstance(model, Decoder)
-            hidden_BLD = model.read(ids_BL) if causal else model(ids_BL, mask_BL)
-            return pool(hidden_BLD, mask_BL, rules)
+            if isinstance(model, Decoder):
+                return pool(model.read(ids_BL), mask_BL, rules)
+            return pool(model(ids_BL, mask_BL), mask_BL, rules)
 
         self.runner = Runner(loaded.model, vectors, mesh)
         self.fingerprint = fingerprint_of(self.describe())
