@@ -2,16 +2,19 @@
 
     python benchmarks/recipe.py LOG=DATASET ... --store STORE --out OUT
 
-Each dataset is an imported log (``pgv import``) whose texts STORE holds (``pgv embed``). For each
-split its tasks are dealt anew to training, validation and test (60/15/25 %), and for each split and
-seed the recipe is chosen and fitted. The probe is logistic regression on the same embeddings of the
-tasks that the recipe saw (training and validation), its penalty chosen by cross-validation.
+Each dataset is an imported log (``pgv import``) whose texts STORE holds (``pgv embed --encoder
+sentences:minilm --history 3``). For each split its tasks are dealt anew to training, validation and
+test (60/15/25 %), and for each split and seed the recipe is chosen and fitted as by ``pgv train
+configs/gc_iql.yaml``. The seed deals the tasks to folds and starts the network and TD. The probe
+is logistic regression on the same embeddings of all steps that the recipe saw (training and
+validation), its penalty chosen by cross-validation over tasks; it is fitted once a split.
 
 A log's figures are means over splits and seeds: AUC at fixed steps of critic and probe, their
 difference, and the raw Brier score of Q(success) beside that of the training tasks' success rate,
 with 95 % intervals by a bootstrap over tasks, drawn once for all splits and seeds. State goals are
 trained only where TD is chosen, since nothing here asks for them. ``--td first`` tries TD on
-the first split and seed of a log alone. A cell that OUT holds is not done again.
+the first split and seed of a log alone. A cell that OUT holds is not done again, and ``--most N``
+ends after N new ones: OUT may be filled by several processes, each with logs of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ import argparse
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +38,16 @@ from flax import nnx
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.data.layout import build_table
-from pgv_jax.data.texts import SUCCESS
-from pgv_jax.embed.encoder import Encoder, open_encoder
+from pgv_jax.data.layout import build_table, shards_for, texts_of
+from pgv_jax.data.texts import SUCCESS, History
+from pgv_jax.embed.encoder import open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import critic_spec, graph_of
 from pgv_jax.pipeline import keep_compiled
 from pgv_jax.recipe.choose import Choice, choose
 from pgv_jax.report.baselines import LogisticProbe
-from pgv_jax.report.health import AT_STEPS
+from pgv_jax.report.ranking import AT_STEPS
 from pgv_jax.report.rows import Rows, step_rows
 from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
 from pgv_jax.types import Episode
@@ -65,15 +71,29 @@ def dealt(episodes: Sequence[Episode], split: int) -> dict[str, list[Episode]]:
     return parts
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """The embeddings of a log's texts in memory, and whose they are."""
+
+    place: dict[str, int]
+    rows: np.ndarray
+    encoder: dict[str, str]
+
+    @classmethod
+    def read(cls, episodes: Sequence[Episode], history: History, store: EmbeddingStore) -> Vectors:
+        """What the store holds of the episodes' texts."""
+        texts = texts_of(episodes, history)
+        about = {"name": store.encoder.name, "fingerprint": store.encoder.fingerprint}
+        return cls({text: i for i, text in enumerate(texts)}, store.lookup(texts), about)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        return self.rows[[self.place[text] for text in texts]]
+
+
 def cell(
-    config: Config,
-    parts: dict[str, list[Episode]],
-    encoder: Encoder,
-    store: EmbeddingStore,
-    folder: Path,
+    config: Config, parts: dict[str, list[Episode]], lookup: Vectors, folder: Path
 ) -> dict[str, Any]:
-    """Fit the recipe and the probe on one split, and score its test tasks."""
-    seed = config.train.seed
+    """Choose and fit the recipe on one split, and score its test tasks."""
     seen = {name: parts[name] for name in ("train", "val")}
     tables = None
     if config.critic.recipe == "auto":
@@ -81,27 +101,32 @@ def cell(
             build_table(
                 folder / name,
                 part,
-                store.lookup,
+                lookup,
                 split=name,
-                shards=config.mesh.shards,
+                shards=shards_for(config.mesh.shards, len(part)),
                 history=config.texts.history,
-                encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
+                encoder=lookup.encoder,
                 data_fingerprint=str(folder),
             )
             for name, part in seen.items()
         )
-    choice = choose(config, seen, tables, store.lookup, folder / "recipe")
+    choice = choose(config, seen, tables, lookup, folder / "recipe")
+    rows = step_rows(parts["test"], config.texts.history)
+    spec, params = _trained(config, choice, tables, lookup.rows.shape[1], folder / "run")
+    return {"critic": _q_success(spec, params, rows, lookup), "recipe": json.dumps(choice.record)}
+
+
+def beside(config: Config, parts: dict[str, list[Episode]], lookup: Vectors) -> dict[str, Any]:
+    """The test rows of one split, scored by the probe and the constant."""
     fitted_on = step_rows([*parts["train"], *parts["val"]], config.texts.history)
     rows = step_rows(parts["test"], config.texts.history)
-    spec, params = _trained(config, choice, tables, encoder.dim, folder / "run")
+    probe = LogisticProbe(fitted_on, lookup, history=config.texts.history, max_rows=len(fitted_on))
     return {
-        "critic": _q_success(spec, params, rows, store),
-        "probe": LogisticProbe(fitted_on, store.lookup, seed=seed).score(rows),
+        "probe": probe.score(rows),
         "constant": np.full(len(rows), fitted_on.success_B.mean()),
         "success": rows.success_B,
         "step": rows.step_B,
         "task": np.asarray(rows.task_ids),
-        "recipe": json.dumps(choice.record),
     }
 
 
@@ -117,12 +142,12 @@ def _trained(
     return choice.attach(spec, params)
 
 
-def _q_success(spec: CriticSpec, params: Any, rows: Rows, store: EmbeddingStore) -> np.ndarray:
+def _q_success(spec: CriticSpec, params: Any, rows: Rows, lookup: Vectors) -> np.ndarray:
     inputs = {
-        "task": store.lookup(rows.tasks),
-        "observation": store.lookup(rows.observations),
-        "thought": store.lookup(rows.thoughts),
-        "goal": store.lookup([SUCCESS] * len(rows)),
+        "task": lookup(rows.tasks),
+        "observation": lookup(rows.observations),
+        "thought": lookup(rows.thoughts),
+        "goal": lookup([SUCCESS] * len(rows)),
     }
     critic = nnx.merge(graph_of(spec), nnx.State(jax.tree.map(jnp.asarray, params)))
     return np.asarray(link(critic.q(inputs), spec.head).mean(0), np.float64)
@@ -178,6 +203,47 @@ def _auc(
     return np.nanmean(drawn, axis=0)
 
 
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The arrays of a file, which is made where it is absent."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".part.npz")
+        np.savez(aside, **make())
+        aside.rename(path)
+    return dict(np.load(path))
+
+
+def fill(args: argparse.Namespace, name: str, dataset: str, store: EmbeddingStore) -> Iterator[str]:
+    """Do the missing cells of a log, split within seed, and say what each chose."""
+    episodes: list[Episode] = []
+    for seed, split in itertools.product(range(args.seeds), range(args.splits)):
+        path = args.out / name / f"split{split}-seed{seed}.npz"
+        if path.exists():
+            continue
+        tried = args.td == "every" or (args.td == "first" and (split, seed) == (0, 0))
+        recipe = f"critic.recipe={'auto' if tried else 'anchored'}"
+        config = load_config("configs/gc_iql.yaml", [recipe, f"train.seed={seed}"])
+        if not episodes:
+            episodes = list(read_episodes(dataset))
+            lookup = Vectors.read(episodes, config.texts.history, store)
+        parts, folder = dealt(episodes, split), path.with_suffix("")
+        kept(args.out / name / f"beside-split{split}.npz", partial(beside, config, parts, lookup))
+        found = kept(path, partial(cell, config, parts, lookup, folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        yield f"{path} {json.loads(str(found['recipe']))['words']}"
+
+
+def done(folder: Path) -> list[dict[str, Any]]:
+    """The cells of a log that were done."""
+    return [
+        {
+            **np.load(folder / f"beside-{path.stem.split('-')[0]}.npz"),
+            **np.load(path),
+        }
+        for path in sorted(folder.glob("split?-seed?.npz"))
+    ]
+
+
 def main() -> None:
     """Do the cells that are missing, then print the table."""
     parser = argparse.ArgumentParser(
@@ -190,27 +256,18 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--td", choices=("every", "first", "never"), default="every")
+    parser.add_argument("--most", type=int, default=None, help="new cells at most; default: all")
     args = parser.parse_args()
     keep_compiled()
-    encoder = open_encoder(args.encoder)
-    store = EmbeddingStore(args.store, encoder)
+    store = EmbeddingStore(args.store, open_encoder(args.encoder))
     logs = dict(log.split("=", 1) for log in args.logs)
-    episodes = {name: list(read_episodes(dataset)) for name, dataset in logs.items()}
-    for seed, split, name in itertools.product(range(args.seeds), range(args.splits), logs):
-        path = args.out / name / f"split{split}-seed{seed}.npz"
-        if path.exists():
-            continue
-        tried = args.td == "every" or (args.td == "first" and (split, seed) == (0, 0))
-        recipe = f"critic.recipe={'auto' if tried else 'anchored'}"
-        config = load_config("configs/gc_iql.yaml", [recipe, f"train.seed={seed}"])
-        parts = dealt(episodes[name], split)
-        found = cell(config, parts, encoder, store, path.with_suffix(""))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **found)
-        print(path, json.loads(found["recipe"])["words"], flush=True)
+    cells = itertools.chain.from_iterable(fill(args, n, d, store) for n, d in logs.items())
+    for line in itertools.islice(cells, args.most):
+        print(line, flush=True)
     for name in logs:
-        cells = [dict(np.load(path)) for path in sorted((args.out / name).glob("split*.npz"))]
-        print(json.dumps({"log": name, **summary(cells)}), flush=True)
+        cells_of = done(args.out / name)
+        if cells_of:
+            print(json.dumps({"log": name, **summary(cells_of)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -265,6 +265,8 @@ def _judge(
 ) -> dict[str, Any]:
     train = list(read_episodes(run.out / "dataset", "train"))
     test = list(read_episodes(run.out / "dataset", "test"))
+    manifest = critics["critic"].manifest
+    gamma = manifest["objective"]["gamma"]
     with run.bar("judging on held-out games", 1) as report:
         baselines, notes = fit_baselines(train, embedded.lookup, seed=run.seed)
         health = judge(
@@ -272,7 +274,8 @@ def _judge(
             critics["critic"],
             baselines=baselines,
             critics={name: critics[name] for name in ("monte_carlo", "goal_free")},
-            gamma=critics["critic"].manifest["objective"]["gamma"],
+            gamma=manifest.get("recipe", {}).get("gamma", gamma),
+            goal_gamma=gamma,
             v_head=True,
             notes=notes,
             seed=run.seed,

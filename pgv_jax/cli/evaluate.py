@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,8 @@ def evaluate(
     opened = artifacts.load(artifact)
     manifest, history = opened.manifest, opened.manifest["texts"]["history"]
     recipe = manifest.get("recipe", {})
-    gamma = recipe.get("gamma", manifest["objective"].get("gamma"))
+    goal_gamma = manifest["objective"].get("gamma")
+    gamma = recipe.get("gamma", goal_gamma)  # an expert for outcomes does not discount
     kind_of = _grouping(group)
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():
@@ -118,12 +119,18 @@ def evaluate(
         name: ValueFunction(other, embedded.encoder, embedded) for name, other in others.items()
     }
     console = Console()
-    notes = _notes(split)
+    notes = _notes(split, manifest["objective"])
     fitted = manifest.get("calibration")
     with console.status("Fitting the calibration and the baselines, and judging"):
         if calibration != "none":
             fitted, missing = fit_calibration(
-                scorer, val, split="val", history=history, gamma=gamma, kind=calibration, seed=seed
+                scorer,
+                val,
+                split="val",
+                history=history,
+                gamma=goal_gamma,
+                kind=calibration,
+                seed=seed,
             )
             notes += missing
             artifacts.annotate(artifact, "calibration", fitted)
@@ -138,6 +145,7 @@ def evaluate(
             reference=Reference(train, embedded.lookup, fitted, kind_of),
             history=history,
             gamma=gamma,
+            goal_gamma=goal_gamma,
             v_head="v" in manifest["heads"],
             split=split,
             notes=[*unfitted, *notes],
@@ -253,9 +261,17 @@ def _store(
     return store
 
 
-def _notes(split: str) -> list[str]:
+def _notes(split: str, objective: Mapping[str, Any]) -> list[str]:
+    from pgv_jax.data.targets import TARGETS
+
+    notes = []
     if split == "train":
-        return ["these are the tasks that the critic and the baselines were fitted on"]
+        notes.append("these are the tasks that the critic and the baselines were fitted on")
     if split == "val":
-        return ["the critic was chosen on these tasks, so its figures are flattered"]
-    return []
+        notes.append("the critic was chosen on these tasks, so its figures are flattered")
+    if objective.get("name") in TARGETS and not objective.get("hindsight"):
+        notes.append(
+            f"objective {objective['name']} learned the goal of success alone; state goals and "
+            "failure, which are judged here as well, are goals that it never met"
+        )
+    return notes

@@ -20,6 +20,8 @@ from pgv_jax.report.stats import Interval, cluster_mean
 LEVEL = 0.6827
 """Of the interval of a gain: one standard error on either side, for the rule of that name."""
 LEAST_PENALTY = 100.0
+ROUNDING = 1e-5
+"""Nats a step: what float32 makes of no difference, as of a network that was stopped at step 0."""
 
 
 def crossfitted(logit_B: np.ndarray | None, rows: Rows, seed: int) -> np.ndarray:
@@ -50,4 +52,4 @@ def gain(logit_B: np.ndarray | None, over_B: np.ndarray | None, rows: Rows, seed
 
 def wins(found: Interval) -> bool:
     """The one-standard-error rule: what is simpler stays unless the gain is above its error."""
-    return bool(found.low > 0)
+    return bool(found.low > ROUNDING)

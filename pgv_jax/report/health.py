@@ -70,6 +70,7 @@ class _Judged:
     beside: Reference
     history: History
     gamma: float | None
+    goal_gamma: float | None
     limits: Thresholds
     resamples: int
     seed: int
@@ -89,6 +90,7 @@ def judge(
     reference: Reference | None = None,
     history: History = 0,
     gamma: float | None = None,
+    goal_gamma: float | None = None,
     v_head: bool = False,
     split: str = "test",
     notes: Sequence[str] = (),
@@ -101,10 +103,11 @@ def judge(
     """Judge ``scorer`` on held-out episodes; returns the JSON-able health report.
 
     ``baselines`` come fitted (``fit_baselines``), ``critics`` are other artifacts by name (a
-    Monte-Carlo head, a goal-free critic). ``gamma`` adds calibration against gamma^steps-to-
-    success; ``v_head`` judges V(s, success) as a column of its own. ``thresholds`` say how much
-    data a test needs, ``limits`` what the verdict demands. Raises PgvError where a score is not
-    finite.
+    Monte-Carlo head, a goal-free critic). ``gamma`` is the discount in Q of success (1: a chance)
+    and below 1 adds calibration against gamma^steps-to-success; ``goal_gamma`` is that in Q of
+    state goals, by default the same. ``v_head`` judges V(s, success) as a column of its own.
+    ``thresholds`` say how much data a test needs, ``limits`` what the verdict demands. Raises
+    PgvError where a score is not finite.
     """
     needs = thresholds or Thresholds()
     episodes = list(episodes)
@@ -126,6 +129,7 @@ def judge(
         reference or Reference(),
         history,
         gamma,
+        gamma if goal_gamma is None else goal_gamma,
         needs,
         resamples,
         seed,
@@ -203,14 +207,15 @@ def _goals(judged: _Judged) -> dict[str, Any]:
 def _goal_calibration(
     judged: _Judged, asked: GoalRows, q: np.ndarray, section: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if not section["testable"] or judged.gamma is None:
+    if not section["testable"] or judged.goal_gamma is None:
         return not_testable(section.get("why", "the critic's gamma is not known"))
-    outcome = asked.discounted(judged.gamma)
+    outcome = asked.discounted(judged.goal_gamma)
     shown = {CRITIC: q}
     known = (judged.beside.calibration or {}).get("states")
     if known is not None:
         shown[CALIBRATED] = apply(known, q)
-    return {"testable": True, **_reliability(judged, shown, outcome, asked.rows.task_ids)}
+    found = _reliability(judged, shown, outcome, asked.rows.task_ids)
+    return {"testable": True, "gamma": judged.goal_gamma, **found}
 
 
 def _reliability(
@@ -278,7 +283,7 @@ def _data(episodes: list[Episode], rows: Rows, split: str, history: History) -> 
 
 
 def _calibration(judged: _Judged) -> dict[str, Any]:
-    """Scores as likelihoods of success, and of gamma^steps-to-success where gamma is known."""
+    """Scores as likelihoods of success, and of gamma^steps-to-success below gamma 1."""
     rows, gamma = judged.rows, judged.gamma
     success = rows.success_B.astype(np.float64)
     likely = judged.calibrated()
@@ -289,7 +294,7 @@ def _calibration(judged: _Judged) -> dict[str, Any]:
         "calibrators": judged.beside.calibration,
         "success": _reliability(judged, shown, success, rows.task_ids),
     }
-    if gamma is not None:
+    if gamma is not None and gamma < 1:
         critics = {c.name for c in judged.columns if isinstance(c, Critic)} | {"critic_v"}
         scores = {name: score for name, score in judged.scores.items() if name in critics}
         outcome = gamma**rows.steps_left_B * success

@@ -26,7 +26,7 @@ from tests.report.pages import check_page
 ENCODER = "hash:16"
 
 
-def publish(folder, seed=0, history=0, encoder=ENCODER):
+def publish(folder, seed=0, history=0, encoder=ENCODER, objective="gc_iql", heads=("q", "v")):
     spec = CriticSpec(16, (8,), 2, layer_norm=False, activation="gelu", head="sigmoid")
     params = nnx.to_pure_dict(nnx.state(Critic(spec, jax.random.key(seed))))
     known = open_encoder(encoder)
@@ -34,8 +34,8 @@ def publish(folder, seed=0, history=0, encoder=ENCODER):
         "critic": spec.to_json(),
         "encoder": {"name": known.name, "fingerprint": known.fingerprint},
         "texts": {"history": history, "fingerprint": template_fingerprint(history)},
-        "objective": {"name": "gc_iql", "gamma": 0.95},
-        "heads": ["q", "v"],
+        "objective": {"name": objective, "gamma": 0.95},
+        "heads": list(heads),
     }
     return artifact.save(folder, jax.tree.map(np.asarray, params), manifest)
 
@@ -94,6 +94,16 @@ def test_a_split_that_was_trained_on_is_said(made, tmp_path):
     assert "fitted on" in report["notes"][0]
 
 
+def test_goals_that_were_never_learned_are_said(made, tmp_path):
+    """InversePRM trains Q alone, and for success alone."""
+    critic = publish(tmp_path / "artifact", objective="inverse_prm", heads=["q"])
+    assert run(critic, "--dataset", made / "data").exit_code == 0
+    report = json.loads((tmp_path / "health" / "report.json").read_text("utf-8"))
+    assert any("learned the goal of success alone" in note for note in report["notes"])
+    assert "critic_v" not in report["scorers"]
+    check_page((tmp_path / "health" / "report.html").read_text("utf-8"))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -149,6 +159,27 @@ def test_the_calibration_goes_into_the_artifact_and_can_be_kept(split_in_three, 
     assert report["calibration"]["calibrators"] == kept
     assert report["same_group"]["testable"] or "pairs" in report["same_group"]["why"]
     check_page((tmp_path / "out" / "report.html").read_text("utf-8"))
+
+
+def test_an_expert_for_outcomes_does_not_change_the_discount_of_state_goals(
+    split_in_three, tmp_path
+):
+    """Q(success) is a chance there, and Q of a state goal still gamma^steps."""
+    calibrators, reports = [], []
+    for name, recipe in (("td", {}), ("probe", {"gamma": 1.0, "words": ["A probe answers."]})):
+        critic = publish(tmp_path / name / "artifact")
+        artifact.annotate(critic, "recipe", recipe)
+        assert run(critic, "--dataset", split_in_three / "data").exit_code == 0
+        calibrators.append(artifact.load(critic).manifest["calibration"]["states"])
+        page = (tmp_path / name / "health" / "report.html").read_text("utf-8")
+        assert ("Q fades with the steps" in page) == (name == "td")
+        reports.append(json.loads((tmp_path / name / "health" / "report.json").read_text("utf-8")))
+    assert calibrators[0] == calibrators[1]
+    assert reports[0]["goal_calibration"] == reports[1]["goal_calibration"]
+    assert reports[1]["goal_calibration"]["gamma"] == 0.95
+    assert [r["calibration"]["gamma"] for r in reports] == [0.95, 1.0]
+    assert ["discounted" in r["calibration"] for r in reports] == [True, False]
+    assert "Read as the chance of success" in reports[1]["verdict"]["text"]
 
 
 def test_what_is_required_is_the_exit_status(split_in_three, tmp_path):
