@@ -1,12 +1,15 @@
 """Text encoders side by side: ours, sentence-transformers (torch) and onnxruntime.
 
-``python benchmarks/encoder.py [--texts 1000] [--rounds 7] [--folder MODEL]`` prints one JSON line
-a case. Rounds alternate (A B C A B C ...) in one process; a ratio is the median over rounds of
-rival seconds / our seconds, with its range. Texts are the distinct lines of real logs where
-``../shared/data`` has some, else a generated corpus; nothing is deduplicated for anyone.
-Rivals that are not installed are left out. onnxruntime runs the model folder's own
-``onnx/model.onnx``, or what torch exports of it for the benchmark. The case ``bfloat16`` is ours in
-that type against ours and the rivals in float32, with its least cosine to ours in float32.
+``python benchmarks/encoder.py [--texts 1000] [--rounds 7] [--folder MODEL] [--source LOG]`` prints
+one JSON line a case. Rounds alternate (A B C A B C ...) in one process; a ratio is the median over
+rounds of rival seconds / our seconds, with its range. Texts are those of tau-bench's episodes, else
+of KnowAgent's, where ``../shared/data`` has them, else a generated corpus; nothing is deduplicated
+for anyone. Rivals that are not installed are left out. onnxruntime runs the model folder's own
+``onnx/model.onnx``, or what torch exports of it for the benchmark.
+
+The case ``bfloat16`` adds ours and torch's in that type, each with its least cosine to float32.
+The case ``repeats`` embeds ``--episodes`` episodes with windows of 3 turns in three ways: every
+text, each distinct one, and ``turns:``. Tokens are counted over all episodes.
 """
 
 from __future__ import annotations
@@ -16,56 +19,39 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import random
 import statistics
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from encoder_texts import SOURCES, corpus, episodes_of, every_text
 
 from pgv_jax.embed.local import minilm_folder, open_folder
+from pgv_jax.embed.pooled import PooledEncoder
 from pgv_jax.embed.text_mode import TextEncoder
+from pgv_jax.segments import turns
 
-CASES = ("bulk", "decision-1", "decision-7", "bfloat16")
+CASES = ("bulk", "decision-1", "decision-7", "bfloat16", "repeats")
+HISTORY = 3
 Encode = Callable[[list[str]], np.ndarray]
-SENTENCES = (
-    "the agent opens a fridge and takes one potato then cools it near the desk but nothing happens "
-    "so it looks around drawer shelf cabinet microwave lamp mug clean hot goal result search click"
-)
 
 
-def corpus(count: int, seed: int = 0) -> tuple[str, list[str]]:
-    """(where from, ``count`` distinct texts), the same ones for the same seed."""
-    rng = random.Random(seed)
-    logs = sorted(Path(__file__).parents[2].glob("shared/data/knowagent/*.jsonl"))
-    lines = list(dict.fromkeys(line for path in logs for line in _lines(path)))
-    if len(lines) >= count:
-        return "logs", rng.sample(lines, count)
-    words, lengths = SENTENCES.split(), rng.choices([4, 8, 16, 16, 32, 64], k=count)
-    return "generated", [" ".join(rng.choices(words, k=length)) for length in lengths]
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        for record in file:
-            for value in json.loads(record).values():
-                if isinstance(value, str):
-                    yield from (line.strip() for line in value.splitlines() if line.strip())
-
-
-def torch_rival(folder: Path) -> Encode | None:
-    """sentence-transformers on the CPU with its own defaults."""
+def torch_rival(folder: Path, *, bfloat16: bool = False) -> Encode | None:
+    """sentence-transformers on the CPU with its own defaults, in float32 or bfloat16."""
     if importlib.util.find_spec("sentence_transformers") is None:
         return None
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    return lambda texts: np.asarray(model.encode(texts, show_progress_bar=False))
+    if bfloat16:
+        model = model.bfloat16()
+    return lambda texts: np.asarray(
+        model.encode(texts, show_progress_bar=False, convert_to_tensor=True).float()
+    )
 
 
 def onnx_rival(folder: Path, ours: TextEncoder) -> Encode | None:
@@ -119,12 +105,14 @@ def export_onnx(folder: Path, path: Path) -> None:
             ).last_hidden_state
 
     batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=2, max=512)
-    ids = torch.ones(3, 16, dtype=torch.int64)
+    # Three tensors: of one that is given twice, the export makes one input.
+    ids, mask = torch.full((3, 16), 7), torch.ones(3, 16, dtype=torch.int64)
+    mask[1, 9:] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Hidden().eval(),
-            (ids, ids, 0 * ids),
+            (ids, mask, 0 * ids),
             path,
             input_names=["input_ids", "attention_mask", "token_type_ids"],
             output_names=["last_hidden_state"],
@@ -156,16 +144,64 @@ def measure(systems: dict[str, Encode], texts: list[str], rounds: int) -> dict[s
             cpu[name].append(time.process_time() - used)
     found: dict[str, Any] = {}
     for name in systems:
-        ratios = [a / b for a, b in zip(wall[name], wall["ours"], strict=True)]
         found[name] = {
+            "seconds": round(statistics.median(wall[name]), 3),
             "texts_per_s": round(len(texts) / statistics.median(wall[name]), 1),
             "cpu_s": round(statistics.median(cpu[name]), 3),
-            "ours_is_faster_by": round(statistics.median(ratios), 3),
-            "range": [round(min(ratios), 3), round(max(ratios), 3)],
             "max_abs_difference": float(np.abs(vectors[name] - vectors["ours"]).max()),
+            **{
+                f"{ours}_is_faster_by": ratio(wall[name], wall[ours])
+                for ours in wall
+                if ours.startswith("ours")
+            },
             "least_cosine": round(float((vectors[name] * vectors["ours"]).sum(1).min()), 6),
         }
     return found
+
+
+def ratio(theirs: list[float], ours: list[float]) -> list[float]:
+    """Median, least and greatest of their seconds / ours, round by round."""
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return [round(f(ratios), 3) for f in (statistics.median, min, max)]
+
+
+def repeats(encoder: TextEncoder, source: str, count: int, rounds: int) -> dict[str, Any]:
+    """Tokens and seconds of every text of some episodes, of the distinct ones, of ``turns:``."""
+    name, episodes = episodes_of(source)
+    systems: dict[str, Callable[[list[str]], object]] = {
+        "every_text": encoder.encode,
+        "distinct": lambda texts: encoder.encode(list(dict.fromkeys(texts))),
+        # A new one each time: it keeps the vectors of parts.
+        "turns": lambda texts: PooledEncoder("turns", encoder).encode(list(dict.fromkeys(texts))),
+    }
+    whole = every_text(episodes, HISTORY)
+    lengths: dict[str, int] = {}
+    for system, texts in (
+        ("every_text", whole),
+        ("distinct", list(dict.fromkeys(whole))),
+        ("turns", list(dict.fromkeys(part for text in whole for part in turns(text)))),
+    ):
+        lengths[system] = sum(len(entry.ids) for entry in encoder.tokenizer(texts))
+        lengths[f"{system}_texts"] = len(texts)
+    part = every_text(episodes[:count], HISTORY)
+    wall: dict[str, list[float]] = {system: [] for system in systems}
+    tokens = {}
+    for _ in range(rounds):
+        for system, encode in systems.items():
+            before, started = encoder.stats.tokens, time.perf_counter()
+            encode(part)
+            wall[system].append(time.perf_counter() - started)
+            tokens[system] = encoder.stats.tokens - before
+    return {
+        "source": name,
+        "history": HISTORY,
+        "episodes": [count, len(episodes)],
+        "all_episodes": lengths,
+        "tokens": tokens,
+        "seconds": {k: round(statistics.median(v), 2) for k, v in wall.items()},
+        "every_text_over": {k: ratio(wall["every_text"], v) for k, v in wall.items()},
+        "distinct_over": {k: ratio(wall["distinct"], v) for k, v in wall.items()},
+    }
 
 
 def main() -> None:
@@ -173,57 +209,81 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--episodes", type=int, default=20, help="of the case repeats")
+    parser.add_argument("--source", choices=SOURCES, default="auto")
     parser.add_argument("--folder", type=Path, help="a model folder; default: MiniLM's package")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     options = parser.parse_args()
-    folder = options.folder or minilm_folder()
-    ours = open_folder(folder, "benchmark", plain_tokenizer=options.folder is None)
-    assert isinstance(ours, TextEncoder)
-    ours.warm_up()
-    warm = ours.compilations
-    systems: dict[str, Encode] = {"ours": ours.encode}
-    for name, rival in (("torch", torch_rival(folder)), ("onnx", onnx_rival(folder, ours))):
-        if rival is not None:
-            systems[name] = rival
-    source, texts = corpus(options.texts)
+    source, texts = corpus(options.texts, options.source)
     cases = {
         "bulk": (texts, options.rounds),
         "decision-1": (texts[:1], 3 * options.rounds),
         "decision-7": (sorted(texts, key=len)[len(texts) // 2 :][:7], 3 * options.rounds),
         "bfloat16": (texts, options.rounds),
     }
-    packages = ("jax", "torch", "sentence-transformers", "onnxruntime", "transformers")
+    ours, rivals = opened(options), {}
     for name in options.cases:
-        part, rounds = cases[name]
-        load = os.getloadavg()[0]
-        line = {
-            "case": name,
-            "model": folder.name if options.folder else "minilm",
-            "texts": len(part),
-            "source": source,
-            "rounds": rounds,
-            "systems": measure(systems | extra(name, folder, options), part, rounds),
-            "recompilations": ours.compilations - warm,
-            "bfloat16_instructions": flags(),
-            "load_before": round(load, 2),
-            "contended": load > 1,
-            "cores": os.cpu_count(),
-            "versions": {p: _version(p) for p in packages},
-        }
-        print(json.dumps(line))
-        sys.stdout.flush()
+        load, warm = os.getloadavg()[0], {"ours": ours.compilations}
+        line = {"case": name, "model": options.folder.name if options.folder else "minilm"}
+        if name == "repeats":
+            line |= repeats(ours, source, options.episodes, options.rounds)
+        else:
+            rivals = rivals or found_rivals(options, ours)
+            part, rounds = cases[name]
+            systems: dict[str, Encode] = {"ours": ours.encode, **rivals}
+            if name == "bfloat16":
+                half = opened(options, "dtype=bfloat16")
+                systems["ours_bfloat16"] = half.encode
+                warm["ours_bfloat16"] = half.compilations
+                theirs = torch_rival(folder_of(options), bfloat16=True)
+                systems |= {} if theirs is None else {"torch_bfloat16": theirs}
+            tokens = ours.tokenizer(part)
+            line |= {
+                "texts": len(part),
+                "tokens": sum(len(entry.ids) for entry in tokens),
+                "truncated": sum(entry.truncated for entry in tokens),
+                "source": source,
+                "rounds": rounds,
+                "systems": measure(systems, part, rounds),
+            }
+            if name == "bfloat16":
+                warm["ours_bfloat16"] = half.compilations - warm["ours_bfloat16"]
+        warm["ours"] = ours.compilations - warm["ours"]
+        line |= {"recompilations": warm, **surroundings(load)}
+        print(json.dumps(line), flush=True)
 
 
-def extra(case: str, folder: Path, options: argparse.Namespace) -> dict[str, Encode]:
-    """What only one case compares with."""
-    if case != "bfloat16":
-        return {}
-    encoder = open_folder(
-        folder, "benchmark", "dtype=bfloat16", plain_tokenizer=options.folder is None
-    )
+def surroundings(load: float) -> dict[str, Any]:
+    """The machine, and how busy it was before."""
+    packages = ("jax", "torch", "sentence-transformers", "onnxruntime", "transformers")
+    return {
+        "bfloat16_instructions": flags(),
+        "load_before": round(load, 2),
+        "contended": load > 1,
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {p: _version(p) for p in packages},
+    }
+
+
+def folder_of(options: argparse.Namespace) -> Path:
+    """The model to be timed."""
+    return options.folder or minilm_folder()
+
+
+def opened(options: argparse.Namespace, spec: str = "") -> TextEncoder:
+    """Our encoder, every shape compiled."""
+    folder, plain = folder_of(options), options.folder is None
+    encoder = open_folder(folder, "benchmark", spec, plain_tokenizer=plain)
     assert isinstance(encoder, TextEncoder)
     encoder.warm_up()
-    return {"ours_bfloat16": encoder.encode}
+    return encoder
+
+
+def found_rivals(options: argparse.Namespace, ours: TextEncoder) -> dict[str, Encode]:
+    """Those that are installed."""
+    folder = folder_of(options)
+    rivals = {"torch": torch_rival(folder), "onnx": onnx_rival(folder, ours)}
+    return {name: rival for name, rival in rivals.items() if rival is not None}
 
 
 def _version(package: str) -> str | None:

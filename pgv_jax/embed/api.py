@@ -45,6 +45,7 @@ class ApiEncoder:
         self.stats = EncodeStats()
         self._client, self._model, self._asked_dim = client, model, dim
         self._price, self._texts_a_request = price, texts_a_request
+        self.chunk_characters = 2 * _REQUESTS_AT_ONCE * _CHARACTERS_A_REQUEST
         self._known_dim = dim
         self.fingerprint = fingerprint_of(self._identity())
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pgv_jax.embed.batches import Buckets
+from pgv_jax.embed.batches import CHARACTERS_A_TOKEN, FULL_BATCHES, Buckets
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
@@ -69,6 +69,7 @@ class EpisodeEncoder:
         rules = tokenizer.rules
         self.name, self.rules, self.tokenizer, self.loaded = name, rules, tokenizer, loaded
         self.dim = rules.truncate_to or loaded.hidden_size
+        self.chunk_characters = CHARACTERS_A_TOKEN * FULL_BATCHES * budget
         self.stats = EncodeStats()
         # What a tokenizer puts behind a text (an end mark) has no place inside of an episode.
         self.head = [*tokenizer.head, *tokenizer.prefix]

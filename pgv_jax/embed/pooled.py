@@ -31,6 +31,8 @@ class PooledEncoder:
         self.dim = base.dim
         self._parts, self._facts = PARTS[kind]
         self._base = base
+        if hasattr(base, "chunk_characters"):
+            self.chunk_characters = base.chunk_characters
         self._known: dict[str, np.ndarray] = {}
         self.fingerprint = fingerprint_of(self.describe())
 

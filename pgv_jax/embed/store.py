@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pgv_jax.embed import unfinished as pending
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.index import KeyIndex
 from pgv_jax.embed.shards import KEY_BYTES, Shard, ShardEntry, write_json, write_shard
@@ -29,8 +30,9 @@ FORMAT = "pgv_jax.embeddings"
 VERSION = 1
 CHUNK_TEXTS = 256
 _MAX_CHUNK_TEXTS = 8192
-_QUICK_CHUNK_SECONDS = 4.0
+_CHUNK_CHARACTERS = 1 << 18
 _JOIN_AT = 64
+_TRIES = 20
 _JOINED_TEXTS = 16384
 
 
@@ -72,26 +74,29 @@ class EmbeddingStore:
     def lookup(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [len(texts), D], in order; a text without a vector is a PgvError."""
         keys = [self.key(text) for text in texts]
-        for _ in range(3):
-            with contextlib.suppress(FileNotFoundError):
-                return self._gathered(keys, texts)
-            self._stamp = None  # another writer joined the shards that were listed here
-            self._refresh()
-        return self._gathered(keys, texts)
-
-    def _gathered(self, keys: list[bytes], texts: Sequence[str]) -> np.ndarray:
         rows = self._index.find(keys)
-        if (rows < 0).any():
-            self._refresh()
-            rows = self._index.find(keys)
-        absent = np.flatnonzero(rows < 0)
-        if len(absent):
-            raise PgvError(
-                f"{len(absent)} of {len(texts)} texts have no vector of encoder "
-                f"'{self.encoder.name}' in {self.folder}, the first is "
-                f"{_shorten(texts[int(absent[0])])}; run `pgv embed` on their dataset (or "
-                "EmbeddingStore.add) first."
-            )
+        for _ in range(_TRIES):
+            if (rows < 0).any():
+                self._refresh()
+                rows = self._index.find(keys)
+            absent = np.flatnonzero(rows < 0)
+            if len(absent):
+                raise PgvError(
+                    f"{len(absent)} of {len(texts)} texts have no vector of encoder "
+                    f"'{self.encoder.name}' in {self.folder}, the first is "
+                    f"{_shorten(texts[int(absent[0])])}; run `pgv embed` on their dataset (or "
+                    "EmbeddingStore.add) first."
+                )
+            try:
+                return self._vectors(rows)
+            except FileNotFoundError:
+                # Another process has joined the shard with others, or somebody deleted its file.
+                self._stamp = None
+                rows = np.full(len(keys), -1, np.int64)
+        raise PgvError(f"{self.folder} keeps changing while it is read; run the command again.")
+
+    def _vectors(self, rows: np.ndarray) -> np.ndarray:
+        """float32 [len(rows), D]; raises FileNotFoundError where a shard's file is gone."""
         vectors = np.empty((len(rows), self.encoder.dim), np.float32)
         shard_of_row = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shard_of_row):
@@ -109,33 +114,49 @@ class EmbeddingStore:
         began = time.perf_counter()
         texts = list(texts)
         self._refresh()
-        distinct = len(set(texts))
-        todo = _in_order(self.encoder, self.missing(texts))
+        distinct = list(dict.fromkeys(texts))
+        todo = self.missing(distinct)
         before = _counters(self.encoder)
-        done, chunk, count = 0, CHUNK_TEXTS, sum(map(len, todo))
-        if progress is not None:
-            progress(0, count)
-        while todo:
-            part: list[str] = []
-            while todo and (not part or len(part) + len(todo[-1]) <= chunk):
-                part += todo.pop()
-            started = time.perf_counter()
-            vectors = np.ascontiguousarray(self.encoder.encode(part), np.float32)
-            self._commit(part, vectors)
-            if time.perf_counter() - started < _QUICK_CHUNK_SECONDS:
-                chunk = min(2 * chunk, _MAX_CHUNK_TEXTS)
+        done, count = 0, len(todo)
+        tell = progress or (lambda done, of: None)
+        tell(0, count)
+        for chunk in _chunks(self.encoder, self._planned(distinct, todo)):
+            part = self.missing(chunk)
+            if not part:
+                continue
+            vectors = self.encoder.encode(part, _counter(tell, done, count))
+            self._commit(part, np.ascontiguousarray(vectors, np.float32))
             done += len(part)
-            if progress is not None:
-                progress(done, count)
+            tell(done, count)
+        if len(distinct) > CHUNK_TEXTS:
+            self._finish()
         after = _counters(self.encoder)
         return AddReport(
             texts=len(texts),
-            distinct=distinct,
+            distinct=len(distinct),
             embedded=done,
             truncated=after[1] - before[1],
             tokens=after[0] - before[0],
             seconds=time.perf_counter() - began,
         )
+
+    def _planned(self, distinct: list[str], todo: list[str]) -> list[str]:
+        """What is missing, with what an interrupted run had set out for among ``distinct``."""
+        if not todo or len(distinct) <= CHUNK_TEXTS:  # one chunk, whatever was interrupted
+            return todo
+        unfinished = pending.read(self.folder)
+        missing = set(todo)
+        keys = {text: self.key(text) for text in distinct} if unfinished else {}
+        planned = [text for text in distinct if text in missing or keys.get(text) in unfinished]
+        if len(planned) > CHUNK_TEXTS:
+            pending.write(self.folder, unfinished.union(map(self.key, todo)))
+        return planned
+
+    def _finish(self) -> None:
+        """Forget what was unfinished once all of it is here."""
+        unfinished = list(pending.read(self.folder))
+        if unfinished and (self._index.find(unfinished) >= 0).all():
+            pending.clear(self.folder)
 
     def put(self, texts: Sequence[str], vectors: np.ndarray) -> None:
         """Keep float32 [len(texts), D] vectors that this store's encoder has already made."""
@@ -143,9 +164,14 @@ class EmbeddingStore:
 
     def verify(self) -> int:
         """Check every shard against its checksum; returns the number of vectors."""
-        for shard in self._shards:
-            _ = shard.vectors
-        return len(self)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                for shard in self._shards:
+                    _ = shard.vectors
+                return len(self)
+            self._stamp = None
+            self._refresh()
+        raise PgvError(f"{self.folder} keeps changing while it is read; run the command again.")
 
     def key(self, text: str) -> bytes:
         """sha256(encoder fingerprint, text): 32 bytes."""
@@ -208,7 +234,7 @@ class EmbeddingStore:
 
     def _refresh(self) -> None:
         """Read what other processes committed; shards whose files were deleted count as absent."""
-        for _ in range(3):
+        for _ in range(_TRIES):
             stamp = self._stat()
             if stamp == self._stamp:
                 return
@@ -310,16 +336,42 @@ class EmbeddingStore:
                 path.unlink(missing_ok=True)
 
 
-def _in_order(encoder: Encoder, texts: list[str]) -> list[list[str]]:
-    """Groups of texts that are encoded together, the first to be done at the end of the list.
+def _chunks(encoder: Encoder, texts: list[str]) -> Iterator[list[str]]:
+    """Texts that are encoded and committed together: ever the same for the same texts.
 
     An encoder may say what belongs together (``groups``). Otherwise similar lengths share a chunk,
     so that batches hold little padding; the longest first, so that what does not fit fails early.
+    A chunk holds at least ``CHUNK_TEXTS`` texts, and more while they are short: an encoder says by
+    ``chunk_characters`` how much makes full batches.
     """
     groups = getattr(encoder, "groups", None)
-    if groups is not None:
-        return list(groups(texts))[::-1]
-    return [[text] for text in sorted(texts, key=len)]
+    if groups is None:
+        grouped = [[text] for text in sorted(sorted(texts), key=len, reverse=True)]
+    else:
+        grouped = groups(texts)
+    enough = getattr(encoder, "chunk_characters", _CHUNK_CHARACTERS)
+    chunk: list[str] = []
+    characters = 0
+    for group in grouped:
+        full = len(chunk) >= CHUNK_TEXTS and characters >= enough
+        if chunk and (full or len(chunk) + len(group) > _MAX_CHUNK_TEXTS):
+            yield chunk
+            chunk, characters = [], 0
+        chunk += group
+        characters += max(map(len, group))  # a chain's last prefix holds the others
+    if chunk:
+        yield chunk
+
+
+def _counter(tell: Callable[[int, int], None], done: int, count: int) -> Callable[[int], None]:
+    """What an encoder calls with the number of texts that it has done since its last call."""
+
+    def add(texts: int) -> None:
+        nonlocal done
+        done += texts
+        tell(done, count)
+
+    return add
 
 
 def _counters(encoder: Encoder) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from pgv_jax.embed.batches import Buckets, Plan
+from pgv_jax.embed.batches import CHARACTERS_A_TOKEN, FULL_BATCHES, Buckets, Plan
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
@@ -43,6 +43,7 @@ class TextEncoder:
         rules = tokenizer.rules
         self.name, self.rules, self.tokenizer, self.loaded = name, rules, tokenizer, loaded
         self.dim = rules.truncate_to or loaded.hidden_size
+        self.chunk_characters = CHARACTERS_A_TOKEN * FULL_BATCHES * budget
         self.stats = EncodeStats()
         self.buckets = Buckets.up_to(rules.max_tokens, budget, mesh.shape[DATA] if mesh else 1)
 
@@ -140,6 +141,8 @@ def describe(
         "special_tokens": [tokenizer.head, tokenizer.tail],
         "dtype": loaded.dtype,
         "layers": loaded.layers,
+        # Before, sums were bfloat16 as well, which gave other vectors.
+        **({"sums": "float32"} if loaded.dtype == "bfloat16" and loaded.family == "bert" else {}),
         "dim": dim,
         **{key: value for key, value in asdict(rules).items() if key != "layer"},
     }

@@ -75,22 +75,51 @@ def test_another_encoder_is_an_error_that_names_both(tmp_path: Path) -> None:
         EmbeddingStore(tmp_path, HashEncoder(5))
 
 
-def test_an_interrupted_run_loses_one_chunk(tmp_path: Path) -> None:
+def test_an_interrupted_run_loses_one_chunk_and_its_resumption_makes_the_same_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_CHUNK_CHARACTERS", 0)
     texts = [f"text {i}" for i in range(1000)]
-    with pytest.raises(KeyboardInterrupt):
-        EmbeddingStore(tmp_path, Counting(fail_at_call=3)).add(texts)
-    encoder = Counting()
-    store = EmbeddingStore(tmp_path, encoder)
-    assert len(store) == 256 + 512
-    assert store.add(texts).embedded == 1000 - 768
-    assert len(set(encoder.asked)) == 1000 - 768
+    whole = Counting()
+    EmbeddingStore(tmp_path / "whole", Counting()).add(texts[:1])
+    EmbeddingStore(tmp_path / "whole", whole).add(texts)
+    for calls in (1, 2, 3, 4):
+        folder = tmp_path / str(calls)
+        first, second = Counting(fail_at_call=calls), Counting()
+        # What was there before the interrupted run is not a part of its plan.
+        EmbeddingStore(folder, Counting()).add(texts[:1])
+        with pytest.raises(KeyboardInterrupt):
+            EmbeddingStore(folder, first).add(texts)
+        store = EmbeddingStore(folder, second)
+        assert len(store) == 1 + 256 * (calls - 1)
+        assert store.add(texts).embedded == 999 - 256 * (calls - 1)
+        assert first.asked + second.asked == whole.asked
+        assert (first.calls - 1) + second.calls == whole.calls == 4
+        assert not (folder / "unfinished.keys").exists()
 
 
 def test_progress_reaches_the_total(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     texts = [str(i) for i in range(600)]
     EmbeddingStore(tmp_path, HashEncoder(4)).add(texts, lambda done, of: seen.append((done, of)))
-    assert seen == [(0, 600), (256, 600), (600, 600)]
+    assert (seen[0], seen[-1]) == ((0, 600), (600, 600)) and sorted(seen) == seen
+
+
+def test_chunks_hold_more_texts_where_they_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_CHUNK_CHARACTERS", 10_000)
+    monkeypatch.setattr(store_module, "_MAX_CHUNK_TEXTS", 900)
+    sizes: list[int] = []
+
+    class Sizes(HashEncoder):
+        def encode(self, texts: Sequence[str], progress: object = None) -> np.ndarray:
+            sizes.append(len(texts))
+            return super().encode(texts)
+
+    texts = [f"{i:0100}" for i in range(600)] + [f"{i:020}" for i in range(700)]
+    EmbeddingStore(tmp_path, Sizes(4)).add(texts + [str(i) for i in range(1000)])
+    assert sizes == [256, 256, 88 + 168, 500, 32 + 868, 132]
 
 
 @pytest.mark.parametrize("part", ["keys", "vectors"])
@@ -170,6 +199,52 @@ def test_two_writers_share_one_store(tmp_path: Path) -> None:
     assert len(EmbeddingStore(tmp_path, HashEncoder(4))) == 4
 
 
+def test_a_reader_goes_on_where_another_process_has_joined_its_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_JOIN_AT", 4)
+    writer, texts = EmbeddingStore(tmp_path, HashEncoder(4)), ["a", "b", "c", "d"]
+    for text in texts[:3]:
+        writer.add([text])
+    # These know all keys and have opened no vectors yet.
+    reader, checker = (EmbeddingStore(tmp_path, HashEncoder(4)) for _ in range(2))
+    writer.add(texts)
+    np.testing.assert_array_equal(reader.lookup(texts[:3]), HashEncoder(4).encode(texts[:3]))
+    assert checker.verify() == 4
+    for path in tmp_path.glob("*.vectors.npy"):
+        path.unlink()
+    with pytest.raises(PgvError, match=r"4 of 4 texts have no vector.*pgv embed"):
+        EmbeddingStore(tmp_path, HashEncoder(4)).lookup(texts)
+
+
+JOINER = """
+import sys
+from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.embed import store
+store._JOIN_AT = 3
+opened = store.EmbeddingStore(sys.argv[1], HashEncoder(4))
+for i in range(200):
+    opened.add([str(i)])
+    print(i, flush=True)
+"""
+
+
+def test_lookup_while_another_process_joins_shards(tmp_path: Path) -> None:
+    reads = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", JOINER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            texts = [str(i) for i in range(int(line) + 1)]
+            store = EmbeddingStore(tmp_path, HashEncoder(4))
+            np.testing.assert_array_equal(store.lookup(texts), HashEncoder(4).encode(texts))
+            reads += 1
+    assert process.returncode == 0 and reads == 200
+
+
 def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     class Broken(HashEncoder):
         def encode(self, texts: Sequence[str], progress: object = None) -> np.ndarray:
@@ -184,7 +259,7 @@ WRITER = """
 import sys
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.embed import store
-store._QUICK_CHUNK_SECONDS = -1.0
+store._CHUNK_CHARACTERS = 0
 store._JOIN_AT = 3
 texts = [f"text {i}" for i in range(256 * 12)]
 store.EmbeddingStore(sys.argv[1], HashEncoder(16)).add(

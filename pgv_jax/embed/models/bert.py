@@ -1,7 +1,9 @@
 """BERT encoders (Devlin et al. 2019, arXiv:1810.04805) in flax nnx: MiniLM, BGE and E5 shapes.
 
 Inference only. Query, key and value share one matrix product; layers are unrolled, because a scan
-would copy every layer's weights on a CPU.
+would copy every layer's weights on a CPU. Only the products' operands are of the weights' dtype;
+sums, norms and the residual stream are float32. Of bfloat16 products, XLA's CPU backend gives those
+that add up in float32, with the left operand not transposed, to the processor's matrix unit.
 """
 
 from __future__ import annotations
@@ -93,16 +95,31 @@ class BertLayer(nnx.Module):
         self.norm_2 = _norm(config, dtype, rngs)
 
     def __call__(self, x_BLD: jax.Array, bias_B11L: jax.Array) -> jax.Array:
+        x_BLD = self.norm_1(x_BLD + dense(self.out, self._mixed(x_BLD, bias_B11L)))
+        hidden = ACTIVATIONS[self.activation](dense(self.up, x_BLD))
+        return self.norm_2(x_BLD + dense(self.down, hidden))
+
+    def _mixed(self, x_BLD: jax.Array, bias_B11L: jax.Array) -> jax.Array:
+        """Values averaged by attention, [B, L, D]."""
         batch, length, width = x_BLD.shape
-        qkv = self.qkv(x_BLD).reshape(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = jnp.moveaxis(qkv, 2, 0)
-        query = query * (1.0 / math.sqrt(width // self.heads))
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(scores + bias_B11L, axis=-1).astype(x_BLD.dtype)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(batch, length, width)
-        x_BLD = self.norm_1(x_BLD + self.out(mixed))
-        hidden = ACTIVATIONS[self.activation](self.up(x_BLD))
-        return self.norm_2(x_BLD + self.down(hidden))
+        dtype = self.qkv.kernel[...].dtype
+        qkv = dense(self.qkv, x_BLD).astype(dtype)
+        qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
+        # Heads first, laid out once: without the barrier a CPU strides through every product.
+        query, key, value = jax.lax.optimization_barrier(jnp.transpose(qkv, (2, 0, 3, 1, 4)))
+        scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
+        scores = scores * (1.0 / math.sqrt(width // self.heads)) + bias_B11L
+        weights = jax.nn.softmax(scores, axis=-1).astype(dtype)
+        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value, preferred_element_type=jnp.float32)
+        return jnp.moveaxis(mixed, 1, 2).reshape(batch, length, width)
+
+
+def dense(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
+    """float32 x W + b, the operands in the weights' dtype."""
+    kernel = layer.kernel[...]
+    assert layer.bias is not None
+    product = jnp.matmul(x_BLD.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
+    return product + layer.bias[...].astype(jnp.float32)[None, None]
 
 
 class Bert(nnx.Module):
@@ -128,7 +145,7 @@ class Bert(nnx.Module):
         """Hidden states after the last of our layers."""
         length = ids_BL.shape[1]
         places = self.positions.embedding[None, :length] + self.types.embedding[None, :1]
-        x = self.norm(self.words(ids_BL) + places)
+        x = self.norm(self.words(ids_BL).astype(jnp.float32) + places)
         bias = jnp.where(mask_BL[:, None, None, :] > 0, 0.0, -1e30).astype(jnp.float32)
         for block in self.layers:
             x = block(x, bias)
@@ -139,7 +156,7 @@ def _norm(config: BertConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm
     return nnx.LayerNorm(
         config.hidden_size,
         epsilon=config.norm_eps,
-        dtype=dtype,
+        dtype=jnp.float32,
         param_dtype=dtype,
         use_fast_variance=False,
         rngs=rngs,
