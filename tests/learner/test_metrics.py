@@ -142,32 +142,47 @@ OFFLINE = """
 import sys
 from pathlib import Path
 from pgv_jax.data.table import Table
-from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import train
 from tests.learner import chain
 folder = Path(sys.argv[1])
 tables = [Table.open(folder / split) for split in ("train", "val")]
 for steps in (10, 20):
     train(chain.config(f"train.steps={steps}", "train.wandb=mine"), *tables, folder / "run")
-import os
-os.environ["WANDB_MODE"] = "online"
+"""
+REFUSED = """
+import sys
+from pathlib import Path
+from pgv_jax.config import Config
+from pgv_jax.errors import PgvError
+from pgv_jax.learner.metrics import WandB
 try:
-    train(chain.config("train.wandb=mine"), *tables, folder / "refused")
+    WandB("mine", Path(sys.argv[1]), Config())
 except PgvError as error:
     print(error)
 """
 
 
-def test_weights_and_biases_gets_the_same_numbers(tmp_path, monkeypatch, run_python):
+@pytest.fixture
+def logged_out(tmp_path, monkeypatch) -> None:
     if importlib.util.find_spec("wandb") is None:
         pytest.skip("needs the extra wandb")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("logged_out")
+def test_weights_and_biases_without_an_account_is_a_sentence(tmp_path, run_python):
+    said = run_python(REFUSED, args=(str(tmp_path / "run"),)).stdout
+    assert "project 'mine'" in said and "WANDB_MODE=offline" in said and said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("logged_out")
+def test_weights_and_biases_gets_the_same_numbers(tmp_path, monkeypatch, run_python):
     chain.table(tmp_path / "train", chain.walks(8))
     chain.table(tmp_path / "val", [chain.walk(i, 4, 8, success=i % 2 == 0) for i in range(8)])
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in there
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    said = run_python(OFFLINE, args=(str(tmp_path),)).stdout.splitlines()
-    assert "WANDB_MODE=offline" in said[-1] and "'mine'" in said[-1]
+    run_python(OFFLINE, args=(str(tmp_path),))
     run = tmp_path / "run"
     folders = sorted((run / "wandb").glob("offline-run-*"))
     assert len({folder.name.rsplit("-")[-1] for folder in folders}) == 1 and len(folders) == 2
