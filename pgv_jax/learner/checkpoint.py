@@ -112,6 +112,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, LookupError, TypeError) as error:
+            self._quiet.pop_all()  # for good: echoes may come when all is closed
             older = [n for n in self._manager.all_steps() if n < step]
             then = f"continue from step {max(older)}" if older else "start again"
             why = " ".join(str(error).split())[:WHY].rstrip(".")
@@ -132,6 +133,7 @@ class Checkpoints:
             said = DISK.search(str(error))
             if said is None:
                 raise
+            self._quiet.pop_all()
             raise self._refusal(said[0].lower()) from None
         finally:
             absl.setLevel(level)
@@ -140,7 +142,7 @@ class Checkpoints:
 class _Echoes:
     """Leaves out what threads print of a disk that refuses, which itself comes up in the main one.
 
-    Orbax closes a save's event loop at the first write that fails and waits for no other. Each of
+    Orbax closes an event loop at the first write or read that fails and waits for no other. Each of
     those then finds the loop closed: TensorStore's threads report that as unraisable, and Orbax's
     own log the first failure with its traceback.
     """
