@@ -9,7 +9,7 @@ from pathlib import Path
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.pipeline import expand
 from pgv_jax.data.importers.registry import detect
-from pgv_jax.data.table import texts_of
+from pgv_jax.data.layout import texts_of
 from pgv_jax.types import Episode
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
