@@ -6,7 +6,8 @@ A Qwen3-8B-shaped encoder with random weights in bfloat16 reads full batches of 
 in sequences of each length and pools the last token. Model FLOPs are those of the matrix products
 and of causal attention (half of the full square), nothing recomputed; the shares are of what one
 large bfloat16 product reaches here and, with ``--peak``, of the datasheet's TFLOP/s (H100 and H200
-SXM: 989). Prints one JSON line a length. On a CPU try ``--layers 1 --tokens 512 --lengths 128``.
+SXM: 989). ``fused_difference``: of fused attention from plain. Prints one JSON line a length.
+On a CPU try ``--layers 1 --tokens 512 --lengths 128``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pgv_jax.embed.models import fused
+from pgv_jax.embed.models.attention import attend
 from pgv_jax.embed.models.decoder import Decoder, DecoderConfig
 from pgv_jax.embed.pooling import pool
 from pgv_jax.embed.rules import TextRules
@@ -104,6 +107,22 @@ def measure(model: Decoder, tokens: int, length: int, rounds: int) -> dict[str, 
     }
 
 
+def fused_difference(length: int) -> float | None:
+    """|fused - plain| / |plain| of attention, plain in float32; None where no fused kernel is."""
+    keys = jax.random.split(jax.random.key(length), 3)
+    query = jax.random.normal(keys[0], (2, length, 2, 4, 128), jnp.bfloat16)
+    key, value = (jax.random.normal(k, (2, length, 2, 128), jnp.bfloat16) for k in keys[1:])
+    if not fused.serves(query):
+        return None
+    at = jnp.broadcast_to(jnp.arange(length), (2, length))
+    exact = attend(
+        *(x.astype(jnp.float32) for x in (query, key, value)),
+        *(at, at, None, None, jax.lax.Precision.HIGHEST),
+    )
+    found = fused.attend(query, key, value).astype(jnp.float32)
+    return float(jnp.linalg.norm(found - exact) / jnp.linalg.norm(exact))
+
+
 @click.command()
 @click.option("--layers", default=36, show_default=True)
 @click.option("--tokens", default=32768, show_default=True)
@@ -123,6 +142,7 @@ def main(layers: int, tokens: int, lengths: str, rounds: int, peak: float | None
     print(json.dumps(about), flush=True)
     for length in (int(part) for part in lengths.split(",")):
         told = measure(model, tokens, length, rounds)
+        told["fused_difference"] = fused_difference(length)
         if peak is not None:
             told["model_flop_utilisation"] = round(told["tflops"] / peak, 3)
         print(json.dumps(told), flush=True)
