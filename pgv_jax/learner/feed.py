@@ -13,6 +13,7 @@ processes, each reads the shards that its devices hold.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
@@ -29,7 +30,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.rows import Rows
 from pgv_jax.learner.state import State
-from pgv_jax.learner.step import Metrics, Update
+from pgv_jax.learner.step import Metrics, Update, scanned
 from pgv_jax.types import Batch
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ EMBEDDED = ("obs", "thought", "next_obs", "goal", "other")
 
 class Feed(Protocol):
     """Brings a state forward by whole updates.
+
+    Updates are fused in chunks that divide a line of metrics, so that which updates share a chunk
+    depends on the step alone and not on how long a call is.
 
     ``tasks`` is how many distinct tasks an update projects, or None where it projects one a step.
     """
@@ -190,6 +194,7 @@ class ResidentFeed:
         tasks = meshes.place_same(mesh, np.asarray(table.tasks))
         self._data = _Resident(tasks, vectors, self._sampler.index)
         self._triples = config.train.batch * config.train.goals
+        self._log_every = config.train.log_every
         self._calls: dict[int, Any] = {}
 
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
@@ -199,15 +204,14 @@ class ResidentFeed:
         return self._calls[length](state, self._data)
 
     def _compiled(self, length: int) -> Any:
-        chunk = _divisor(length, max(1, DRAWN // self._triples))
+        line = math.gcd(length, self._log_every)
+        chunk = _divisor(line, max(1, DRAWN // self._triples))
 
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
             def updates(state: State, _: None) -> tuple[State, Metrics]:
                 drawn = self._sampler.draws(data.rows, state.step, chunk)
-                return jax.lax.scan(body, state, _by_update(drawn))
-
-            def body(state: State, drawn: Draw) -> tuple[State, Metrics]:
-                return self._update(state, self._batch(data, drawn))
+                batch_of = lambda part: self._batch(data, part)  # noqa: E731
+                return scanned(self._update, batch_of, state, _by_update(drawn))
 
             state, metrics = jax.lax.scan(updates, state, None, length=length // chunk)
             return state, _flat(metrics)
@@ -249,6 +253,7 @@ class StreamFeed:
         fields = len(EMBEDDED) + (not few)
         width = table.manifest["dim"] * table.tasks.dtype.itemsize
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
+        self._log_every = config.train.log_every
         self._thread = ThreadPoolExecutor(1, "gather")
         self._ahead: tuple[tuple[int, int], Future] | None = None
         self._numbers = jax.jit(self._sampler.draws, static_argnums=2)
@@ -258,13 +263,13 @@ class StreamFeed:
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
         """Calls of at most ``STREAM_BYTES`` of vectors each; the next is gathered meanwhile."""
         parts = []
-        end = step + length
+        line = math.gcd(length, self._log_every)
+        begin, end = step, step + length
         while step < end:
-            size = min(self._most, end - step)
+            size = min(self._most, line - (step - begin) % line)
             vectors, drawn = self._gathered(step, size).result()
             following = step + size
-            ahead = min(self._most, end - following) or min(self._most, length)
-            self._prefetch(following, ahead)
+            self._prefetch(following, min(self._most, line - (following - begin) % line))
             if size not in self._calls:
                 self._calls[size] = self._compiled(vectors, drawn)
             state, metrics = self._calls[size](state, self._tasks, vectors, drawn)
@@ -277,15 +282,15 @@ class StreamFeed:
     ) -> tuple[State, Metrics]:
         """Scan over a call's updates: vectors {field: [S, size, b, D]}, drawn [S, size, ...]."""
 
-        def body(state: State, part: tuple[Any, Draw]) -> tuple[State, Metrics]:
+        def batch_of(part: tuple[Any, Draw]) -> Batch:
             taken, numbers = _flat(part)
             if tasks is None:
                 task_ND, task_B = taken.pop("task"), None
             else:
                 task_ND, task_B = tasks, numbers.task
-            return self._update(state, _batch(task_ND, task_B, taken, numbers))
+            return _batch(task_ND, task_B, taken, numbers)
 
-        return jax.lax.scan(body, state, _by_update((vectors, drawn)))
+        return scanned(self._update, batch_of, state, _by_update((vectors, drawn)))
 
     def _compiled(self, vectors: Any, drawn: Draw) -> Any:
         """The call on arrays like these, compiled ahead of its first use."""

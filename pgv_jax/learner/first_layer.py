@@ -1,68 +1,72 @@
-"""How the learner keeps a critic's parameters: the first layer of a head as one array.
+"""How the learner keeps the first layer of a head: one array for each part of a step.
 
-The kernels of a head's fields, [E, D, H] each, lie behind each other as ``first`` [F, D, E, H], so
-that fields which vary from step to step are one matrix product, [B, n * D] times [n * D, E * H],
-and its gradient another. Fewer, larger products are what a CPU's and a GPU's cores want.
+Kernels of fields that are always asked together, [E, D, H] each, lie beside each other as one
+[E, H, n * D], so that they are one matrix product of [B, n * D] with [E * H, n * D], and its
+gradient another. Fewer, larger products are what a CPU's and a GPU's cores want; parts that are
+asked apart are arrays of their own, since a slice of one is a copy and its gradient a padding.
+The inputs' axis is last because that is how a gradient leaves its product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pgv_jax.critic import Q_FIELDS, V_FIELDS, Compute, Critic, Head, multiply
+from pgv_jax.critic import Compute, Critic, Head, multiply
 
-HEADS = {"q": Q_FIELDS, "v": V_FIELDS}
+PARTS = {
+    "q": {"task": ("task",), "step": ("observation", "thought"), "goal": ("goal",)},
+    "v": {"task": ("task",), "step": ("observation",), "goal": ("goal",)},
+}
+"""The fields of each part of a head's first layer, in the order in which their kernels lie."""
 
 
 def stacked(params: dict[str, Any]) -> dict[str, Any]:
     """The learner's form of a critic's parameters."""
-    return {name: _stacked(head, HEADS[name]) for name, head in params.items()}
+    return {name: _stacked(head, PARTS[name]) for name, head in params.items()}
 
 
-def _stacked(head: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    rest = {name: part for name, part in head.items() if name not in fields}
-    kernels = [head[name]["kernel"].swapaxes(0, 1) for name in fields]
-    return {"first": {"kernel": jnp.stack(kernels)}, **rest}
+def _stacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    def kernel(fields: tuple[str, ...]) -> jax.Array:
+        return jnp.concatenate([head[f]["kernel"] for f in fields], axis=1).swapaxes(1, 2)
+
+    own = {field for fields in parts.values() for field in fields}
+    rest = {name: part for name, part in head.items() if name not in own}
+    return {"first": {part: {"kernel": kernel(parts[part])} for part in parts}, **rest}
 
 
 def unstacked(params: dict[str, Any]) -> dict[str, Any]:
     """A critic's parameters from the learner's form."""
-    return {name: _unstacked(head, HEADS[name]) for name, head in params.items()}
+    return {name: _unstacked(head, PARTS[name]) for name, head in params.items()}
 
 
-def _unstacked(head: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    rest = {name: part for name, part in head.items() if name != "first"}
-    kernel_FDEH = head["first"]["kernel"]
-    return rest | {name: {"kernel": kernel_FDEH[i].swapaxes(0, 1)} for i, name in enumerate(fields)}
+def _unstacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    out = {name: part for name, part in head.items() if name != "first"}
+    for part, fields in parts.items():
+        kernels = jnp.split(head["first"][part]["kernel"], len(fields), axis=2)
+        for field, kernel_EHD in zip(fields, kernels, strict=True):
+            out[field] = {"kernel": kernel_EHD.swapaxes(1, 2)}
+    return out
 
 
 class Net(NamedTuple):
-    """One head in the learner's form: its first layer as an array, the rest as a module."""
+    """One head in the learner's form: the kernels of its first layer, the rest as a module."""
 
     head: Head
-    kernel_FDEH: jax.Array
+    first: dict[str, Any]
     compute: Compute
 
-    def project(self, inputs: dict[str, jax.Array]) -> jax.Array:
-        """Sum the projections of fields that stand next to each other, [B, D] each: [B, E, H]."""
-        first = self.head.fields.index(next(iter(inputs)))
-        last = first + len(inputs)
-        assert self.head.fields[first:last] == tuple(inputs)
-        kernel_FDEH = self.kernel_FDEH[first:last]
-        x_BK = jnp.concatenate(list(inputs.values()), axis=-1)
-        kernel_KEH = kernel_FDEH.reshape(-1, *kernel_FDEH.shape[2:])
-        return multiply("bk,keh->beh", x_BK, kernel_KEH, self.compute)
+    def project(self, part: str, *fields: jax.Array) -> jax.Array:
+        """The projection of one part, of its fields [B, D] in the order of ``PARTS``: [B, E, H]."""
+        x_BK = jnp.concatenate(fields, axis=-1) if len(fields) > 1 else fields[0]
+        return multiply("bk,ehk->beh", x_BK, self.first[part]["kernel"], self.compute)
 
 
 def nets(graph: nnx.GraphDef, params: dict[str, Any], compute: Compute) -> dict[str, Net]:
     """The heads of parameters in the learner's form, by name."""
     critic: Critic = nnx.merge(graph, nnx.State(unstacked(params)))
-    return {
-        name: Net(getattr(critic, name), params[name]["first"]["kernel"], compute)
-        for name in params
-    }
+    return {name: Net(getattr(critic, name), params[name]["first"], compute) for name in params}

@@ -41,7 +41,7 @@ from pgv_jax.learner.state import (
     init_state,
     make_optimizer,
 )
-from pgv_jax.learner.step import make_update, quantiles
+from pgv_jax.learner.step import NORMS, make_update, quantiles
 from pgv_jax.learner.validate import Validation
 from pgv_jax.objectives import OBJECTIVES
 
@@ -283,7 +283,8 @@ class _Loop:
         last, arrays = pending
         host = {name: np.asarray(values) for name, values in jax.device_get(arrays).items()}
         length = len(host["loss"])
-        for name, values in host.items():
+        # Norms last: those of one update stand for a whole chunk, and would name its first.
+        for name, values in sorted(host.items(), key=lambda item: item[0] in NORMS):
             if not np.isfinite(values).all():
                 step = last - length + 1 + int(np.argmin(np.isfinite(values)))
                 raise PgvError(

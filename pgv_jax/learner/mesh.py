@@ -18,9 +18,9 @@ DATA, MODEL = "data", "model"
 
 RULES = (
     # (part of the parameter's path, spec): the first match decides. Kernels are [E, in, out], of
-    # the first layer [F, in, E, out].
+    # the first layer [E, out, in].
     ("out", PartitionSpec()),
-    ("first", PartitionSpec(None, None, None, MODEL)),
+    ("first", PartitionSpec(None, MODEL)),
     ("kernel", PartitionSpec(None, None, MODEL)),
     ("bias", PartitionSpec(None, MODEL)),
     ("scale", PartitionSpec(None, MODEL)),

@@ -23,7 +23,9 @@ EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))
 QUANTILES = (0.1, 0.5, 0.9)
 
 Metrics = dict[str, jax.Array]
-Update = Callable[[State, Batch], tuple[State, Metrics]]
+Update = Callable[[State, Batch], tuple[State, Metrics, Metrics]]
+"""(state, batch) -> (state, metrics, norms); whoever has no use for the norms does not pay them."""
+NORMS = ("gradient_norm", "update_norm")
 
 
 def predict(q: Net, v: Net, slow_q: Net, batch: Batch, shards: int) -> Predictions:
@@ -33,8 +35,6 @@ def predict(q: Net, v: Net, slow_q: Net, batch: Batch, shards: int) -> Predictio
     lag of every backup. Tasks and goals are projected once for V(s) and V(s').
     """
     goals = batch.reached_B.shape[0] // batch.goal_BD.shape[0]
-    goal = {"goal": batch.goal_BD}
-    acted = {"observation": batch.obs_BD, "thought": batch.thought_BD}
 
     def meet(net: Net, h_BEH: jax.Array, goal_BEH: jax.Array) -> jax.Array:
         if goals == 1:
@@ -43,14 +43,13 @@ def predict(q: Net, v: Net, slow_q: Net, batch: Batch, shards: int) -> Predictio
         return net.head.finish(h_BGEH).reshape(h_BEH.shape[1], -1)
 
     def ask(net: Net) -> jax.Array:
-        if goals == 1:
-            return net.head.finish(_task(net, batch) + net.project({**acted, **goal}))
-        return meet(net, _task(net, batch) + net.project(acted), net.project(goal))
+        acted_BEH = _task(net, batch) + net.project("step", batch.obs_BD, batch.thought_BD)
+        return meet(net, acted_BEH, net.project("goal", batch.goal_BD))
 
-    v_task_BEH, v_goal_BEH = _task(v, batch), v.project(goal)
+    v_task_BEH, v_goal_BEH = _task(v, batch), v.project("goal", batch.goal_BD)
 
     def value(obs_BD: jax.Array) -> jax.Array:
-        return meet(v, v_task_BEH + v.project({"observation": obs_BD}), v_goal_BEH)[0]
+        return meet(v, v_task_BEH + v.project("step", obs_BD), v_goal_BEH)[0]
 
     return Predictions(
         q_EB=ask(q),
@@ -66,7 +65,7 @@ def _task(net: Net, batch: Batch) -> jax.Array:
     Picked by a product, since the gradient of a gather is a scatter-add, whose order a GPU does not
     keep.
     """
-    h_NEH = net.project({"task": batch.task_ND})
+    h_NEH = net.project("task", batch.task_ND)
     if batch.task_B is None:
         return h_NEH
     chosen_BN = jax.nn.one_hot(batch.task_B, h_NEH.shape[0])
@@ -77,8 +76,8 @@ def other_q(q: Net, batch: Batch, where: str) -> jax.Array:
     """Q [E, B] of the second thought, at the step's observation ("now") or the next ("next")."""
     assert batch.other_BD is not None
     observation = batch.obs_BD if where == "now" else batch.next_obs_BD
-    inputs = {"observation": observation, "thought": batch.other_BD, "goal": batch.goal_BD}
-    return q.head.finish(_task(q, batch) + q.project(inputs))
+    step_BEH = q.project("step", observation, batch.other_BD)
+    return q.head.finish(_task(q, batch) + step_BEH + q.project("goal", batch.goal_BD))
 
 
 def neighbours(goal_BEH: jax.Array, goals: int, shards: int) -> jax.Array:
@@ -121,7 +120,7 @@ def make_update(
     shards: int,
     standards: Standards,
 ) -> Update:
-    """Build ``update(state, batch) -> (state, metrics)``, a pure function of plain pytrees.
+    """Build an update, a pure function of plain pytrees.
 
     The parameters are those for standardised embeddings, in the learner's form (``first_layer``);
     batches hold raw embeddings.
@@ -141,7 +140,7 @@ def make_update(
         value, metrics = objective.loss(predictions, batch, **options)
         return value, metrics | _observed(predictions, batch, spec.head)
 
-    def update(state: State, batch: Batch) -> tuple[State, Metrics]:
+    def update(state: State, batch: Batch) -> tuple[State, Metrics, Metrics]:
         batch = standardized(batch, standards)
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target, batch)
         updates, moments = optimizer.update(gradients, state.moments, state.params)
@@ -149,8 +148,28 @@ def make_update(
         # The slow copy follows the parameters *after* the update.
         followed = {name: params[name] for name in state.target}
         target = optax.incremental_update(followed, state.target, config.objective.polyak)
-        metrics["gradient_norm"] = optax.tree.norm(gradients)
-        metrics["update_norm"] = optax.tree.norm(updates)
-        return State(params, target, state.best, moments, state.step + 1), metrics
+        state = State(params, target, state.best, moments, state.step + 1)
+        norms = [optax.tree.norm(tree) for tree in (gradients, updates)]
+        return state, metrics, dict(zip(NORMS, norms, strict=True))
 
     return update
+
+
+def scanned(
+    update: Update, batch_of: Callable[[Any], Batch], state: State, parts: Any
+) -> tuple[State, Metrics]:
+    """Scan updates over ``batch_of`` each of ``parts`` [n, ...]; metrics [n, ...].
+
+    Only the last one's norms are taken and stand for all n: they would be an eighth of an update
+    of small heads on a CPU, and a third of its kernels on a GPU.
+    """
+
+    def body(state: State, part: Any) -> tuple[State, Metrics]:
+        return update(state, batch_of(part))[:2]
+
+    state, metrics = jax.lax.scan(body, state, jax.tree.map(lambda x: x[:-1], parts))
+    final = jax.tree.map(lambda x: x[-1], parts)
+    state, last, norms = update(state, batch_of(final))
+    metrics = jax.tree.map(lambda x, end: jnp.concatenate([x, end[None]]), metrics, last)
+    repeated = {name: jnp.broadcast_to(x, metrics["loss"].shape) for name, x in norms.items()}
+    return state, metrics | repeated

@@ -28,16 +28,19 @@ def test_fields_multiplied_at_once_are_the_sum_of_their_projections():
     net = nets(graph, stacked(own), "float32")["q"]
     critic = nnx.merge(graph, nnx.State(jax.tree.map(jnp.asarray, own)))
     inputs = {name: jax.random.normal(jax.random.key(i), (7, 6)) for name, i in NEAR.items()}
-    np.testing.assert_allclose(net.project(inputs), critic.q.project(inputs), atol=1e-6)
-    alone = {"goal": inputs["goal"]}
-    np.testing.assert_allclose(net.project(alone), critic.q.project(alone), atol=1e-6)
+    step = {name: inputs[name] for name in ("observation", "thought")}
+    np.testing.assert_allclose(
+        net.project("step", *step.values()), critic.q.project(step), atol=1e-6
+    )
+    goal = {"goal": inputs["goal"]}
+    np.testing.assert_allclose(net.project("goal", goal["goal"]), critic.q.project(goal), atol=1e-6)
 
 
 def test_bfloat16_rounds_and_the_others_do_not_on_a_cpu():
     graph, own = graph_of(SPEC), stacked(params())
-    x = {"goal": jax.random.normal(jax.random.key(0), (7, 6))}
+    x_BD = jax.random.normal(jax.random.key(0), (7, 6))
     exact, device, half = (
-        nets(graph, own, compute)["q"].project(x)
+        nets(graph, own, compute)["q"].project("goal", x_BD)
         for compute in ("float32", "tensorfloat32", "bfloat16")
     )
     np.testing.assert_array_equal(exact, device)
