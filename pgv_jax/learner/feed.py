@@ -161,6 +161,11 @@ def _by_update(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), tree)
 
 
+def _line(length: int, log_every: int) -> int:
+    """Updates of a call that share a line of metrics."""
+    return length if length < log_every else math.gcd(length, log_every)
+
+
 def _divisor(length: int, most: int) -> int:
     """The largest divisor of ``length`` up to ``most``."""
     return max(n for n in range(1, min(length, most) + 1) if length % n == 0)
@@ -204,7 +209,7 @@ class ResidentFeed:
         return self._calls[length](state, self._data)
 
     def _compiled(self, length: int) -> Any:
-        line = math.gcd(length, self._log_every)
+        line = _line(length, self._log_every)
         chunk = _divisor(line, max(1, DRAWN // self._triples))
 
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
@@ -263,7 +268,7 @@ class StreamFeed:
     def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
         """Calls of at most ``STREAM_BYTES`` of vectors each; the next is gathered meanwhile."""
         parts = []
-        line = math.gcd(length, self._log_every)
+        line = _line(length, self._log_every)
         begin, end = step, step + length
         while step < end:
             size = min(self._most, line - (step - begin) % line)

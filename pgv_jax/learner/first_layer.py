@@ -18,7 +18,7 @@ from flax import nnx
 
 from pgv_jax.critic import Compute, Critic, Head, multiply
 
-PARTS = {
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "q": {"task": ("task",), "step": ("observation", "thought"), "goal": ("goal",)},
     "v": {"task": ("task",), "step": ("observation",), "goal": ("goal",)},
 }
