@@ -172,15 +172,19 @@ class GoogleClient(PaidClient):
 
     def _open(self, key: str) -> None:
         library = _library("google.genai", "google")
+        # By itself the library sends over aiohttp wherever that happens to be installed.
+        self._http = _library("httpx2", "google").AsyncClient(follow_redirects=True)
         options = {
             "base_url": self.endpoint.url,
             "timeout": int(self.options.timeout * 1000),
             "retry_options": {"attempts": 1},
+            "httpx_async_client": self._http,
         }
         self._client = library.Client(api_key=key, http_options=options)
 
     async def _close(self) -> None:
         await self._client.aio.aclose()
+        await self._http.aclose()
         self._client.close()
 
     async def _send(self, request: Request) -> Reply:
