@@ -122,7 +122,7 @@ class RolloutConfig(_Section):
     voice: VoiceConfig = VoiceConfig()
     strategy: str = Field("react", description=" | ".join(STRATEGIES))
     scores: Literal[
-        "critic", "shuffled", "mismatched", "constant", "none", "guess", "scalar", "oracle"
+        "critic", "shuffled", "permuted", "constant", "none", "guess", "scalar", "oracle"
     ] = Field("critic", description="whose numbers guide; all but critic are controls or bounds")
     candidates: int = Field(6, ge=1, description="proposals a step, where several are wanted")
     artifact: str | None = Field(None, description="folder of the critic")
@@ -190,5 +190,5 @@ class RolloutConfig(_Section):
     @property
     def needs_critic(self) -> bool:
         """Whether a number of the critic's is asked for anywhere."""
-        asked = self.scores in ("critic", "shuffled", "mismatched", "scalar")
+        asked = self.scores in ("critic", "shuffled", "permuted", "scalar")
         return (strategy(self.strategy).refined and asked) or self.selector in NEEDS_SCORES

@@ -154,7 +154,7 @@ class Refiner:
 
     ``scorer`` is ``ValueFunction.q`` or anything of its form; the sources "none", "guess" and
     "constant" go without one. ``likelihoods`` is what ``numbers="calibrated"`` shows. ``met`` holds
-    the thoughts that were looked at, in order: "mismatched" draws from them, so a refiner belongs
+    the thoughts that were looked at, in order: "shuffled" draws from them, so a refiner belongs
     to one episode.
     """
 
@@ -290,7 +290,7 @@ class _Work:
             )
         if self.refiner.scorer is None:
             return np.full(len(goals), np.nan)
-        if self.options.scores == "mismatched":
+        if self.options.scores == "shuffled":
             if len(self.refiner.met) == 1:
                 return np.full(len(goals), 0.5)
             seed = request_seed(self.situation.seed, "other", number, self.situation.observation)

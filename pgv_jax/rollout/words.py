@@ -19,13 +19,13 @@ from pgv_jax.rollout.goals import Goal, read_object
 NUMBERS = ("raw", "calibrated", "rank")
 """How a number is shown: 0.73, 73 % after calibration, or "most likely" .. "least likely"."""
 
-SCORES = ("critic", "shuffled", "mismatched", "constant", "none", "guess", "scalar")
+SCORES = ("critic", "shuffled", "permuted", "constant", "none", "guess", "scalar")
 """Where the numbers come from; all but the first are controls.
 
-shuffled: the critic's numbers, dealt to the goals at random; mismatched: its numbers for a thought
-drawn from those looked at in this episode, so that they say nothing of this one; constant: 0.5 for
-all; none: goals without numbers; guess: the model's own estimates; scalar: one number for success,
-no goals.
+shuffled: the critic's numbers for a thought drawn from those looked at in this episode, so that
+they say nothing of this one; permuted: its numbers for this thought, dealt to the goals at random,
+which of two leaves half in place; constant: 0.5 for all; none: goals without numbers; guess: the
+model's own estimates; scalar: one number for success, no goals.
 """
 
 Calibrate = Callable[[np.ndarray], np.ndarray]
@@ -35,7 +35,7 @@ Calibrate = Callable[[np.ndarray], np.ndarray]
 def deal(score_G: np.ndarray, source: str, seed: int) -> np.ndarray:
     """What ``source`` shows in place of the critic's ``score_G``; [G], NaN is shown as nothing."""
     score_G = np.asarray(score_G, np.float64)
-    if source == "shuffled":
+    if source == "permuted":
         order = list(range(len(score_G)))
         random.Random(f"deal/{seed}").shuffle(order)
         return score_G[order]

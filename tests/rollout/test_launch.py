@@ -127,7 +127,7 @@ def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, critic,
     records = [s.metadata["refinement"] for e in episodes for s in e.steps]
     assert {record["outcome"] for record in records} <= {"kept", "rewritten"}
     assert {e.metadata["arm"] for e in episodes} == {run.settings.arm}
-    assert (run.value is not None) == (scores in ("critic", "shuffled", "mismatched", "scalar"))
+    assert (run.value is not None) == (scores in ("critic", "shuffled", "permuted", "scalar"))
 
 
 def test_calibrated_numbers_need_a_calibration_and_show_it(tmp_path, critic):

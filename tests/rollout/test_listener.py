@@ -82,7 +82,9 @@ def wins(**options: Any) -> int:
 
 def test_words_lead_the_listener_out_and_controls_do_not() -> None:
     assert wins() == 25
-    controls = {name: wins(scores=name) for name in ("shuffled", "constant", "none", "guess")}
+    controls = {
+        name: wins(scores=name) for name in ("shuffled", "permuted", "constant", "none", "guess")
+    }
     controls["react"] = wins(refined=False)
     assert all(count <= 3 for count in controls.values()), controls
 

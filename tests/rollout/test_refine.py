@@ -113,7 +113,7 @@ def wins(name: str, **options: object) -> int:
 def test_refining_with_the_critic_beats_no_critic_and_every_control() -> None:
     assert wins("refine") == wins("propose-and-refine") == wins("best-of-n") == 24
     others = {name: wins("refine", scores=name) for name in ("shuffled", "constant", "guess")}
-    others["mismatched"] = wins("refine", scores="mismatched")
+    others["permuted"] = wins("refine", scores="permuted")
     others |= {"react": wins("react"), "none": wins("refine", scores="none")}
     assert all(count <= 18 for count in others.values()), others
     assert others["constant"] == others["none"] == others["react"]
@@ -173,7 +173,7 @@ def test_first_goals_can_be_scored_again() -> None:
     assert refined.rounds[0].goals is refined.rounds[1].goals
 
 
-def test_mismatched_numbers_are_those_of_any_thought_looked_at() -> None:
+def test_shuffled_numbers_are_those_of_any_thought_looked_at() -> None:
     plans = [LEFT.thought, *(f"I go right {i}." for i in range(1, 9))]
 
     def policy(request: Request, index: int) -> str:
@@ -188,7 +188,7 @@ def test_mismatched_numbers_are_those_of_any_thought_looked_at() -> None:
     def numbered(task: str, seen: str, thoughts: list[str], goals: list[str]) -> np.ndarray:
         return np.full((1, len(goals)), 0.01 * plans.index(thoughts[0]))
 
-    options = RefineOptions(goals=1, rounds=8, scores="mismatched")
+    options = RefineOptions(goals=1, rounds=8, scores="shuffled")
     refiner = Refiner(ScriptedClient(policy), numbered, options)
     told = asyncio.run(refiner.refine(view(), LEFT)).rounds
     assert list(refiner.met) == [each.thought for each in told] == plans[:8]

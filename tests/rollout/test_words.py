@@ -55,7 +55,7 @@ def test_controls(scores: list[float], source: str, seed: int) -> None:
     dealt = deal(np.array(scores), source, seed)
     assert dealt.shape == (len(scores),)
     np.testing.assert_array_equal(dealt, deal(np.array(scores), source, seed))
-    if source == "shuffled":
+    if source == "permuted":
         assert sorted(dealt) == sorted(scores)
     elif source == "constant":
         assert set(dealt) == {0.5}
@@ -65,8 +65,8 @@ def test_controls(scores: list[float], source: str, seed: int) -> None:
         np.testing.assert_array_equal(dealt, scores)
 
 
-def test_shuffling_moves_each_score_everywhere_alike() -> None:
-    places = [int(np.argmax(deal(np.array([1.0, 0, 0, 0]), "shuffled", s))) for s in range(400)]
+def test_permuting_moves_each_score_everywhere_alike() -> None:
+    places = [int(np.argmax(deal(np.array([1.0, 0, 0, 0]), "permuted", s))) for s in range(400)]
     assert all(60 < places.count(place) < 140 for place in range(4))
 
 
