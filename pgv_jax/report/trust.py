@@ -169,7 +169,7 @@ def _likelihood(section: Mapping[str, Any], limits: Limits) -> list[dict[str, An
         return [_check("skill", None, f"calibration is not testable: {section['why']}")]
     scorers = section["success"]
     name = "critic_calibrated" if "critic_calibrated" in scorers else "critic"
-    how = "calibrated" if name == "critic_calibrated" else "uncalibrated"
+    how = "calibrated" if name == "critic_calibrated" else "raw"
     figures = scorers[name]
     skill, ece = figures["skill"], figures["ece"]
     low = skill["ci95"][0]
@@ -178,11 +178,15 @@ def _likelihood(section: Mapping[str, Any], limits: Limits) -> list[dict[str, An
     words = "begins above" if better else "does not begin above"
     close = ece is not None and ece <= limits.ece
     return [
-        _check("skill", better, f"its {how} Brier skill, {shown}, {words} {limits.skill:g}"),
+        _check(
+            "skill",
+            better,
+            f"the Brier skill of its {how} scores, {shown}, {words} {limits.skill:g}",
+        ),
         _check(
             "ece",
             close,
-            f"its {how} calibration error, {number(ece, 3)}, is "
+            f"the calibration error of its {how} scores, {number(ece, 3)}, is "
             f"{'within' if close else 'above'} {limits.ece:g}",
         ),
     ]
