@@ -101,8 +101,10 @@ def choose(
         chosen, logit_B = "network", residual.crossfit_B
     if asked == "auto" and tables is not None:
         trials = _Trials(config, splits["train"], tables, lookup, outcomes, folder, progress)
-        tried["td"] = trials.gain_over(logit_B)
-        if wins(tried["td"]):
+        found = trials.gain_over(logit_B)
+        if found is not None:
+            tried["td"] = found
+        if found is not None and wins(found):
             return Choice(_record(config, "td", "", tried, outcomes))
     v_components = components_of(outcomes, FIELDS[:-1])
     v_probe = fit_probe(outcomes, v_components)
@@ -147,15 +149,20 @@ class _Trials:
     folder: Path
     progress: Progress
 
-    def gain_over(self, logit_B: np.ndarray) -> Interval:
-        """Gain over other cross-fitted logits on the training tasks of the folds tried."""
+    def gain_over(self, logit_B: np.ndarray) -> Interval | None:
+        """Gain over other cross-fitted logits on the training tasks of the folds tried.
+
+        None where no fold has training tasks both in and out of it: too few to say.
+        """
         rows = self.outcomes.rows
         own = {episode.task_id for episode in self.episodes}
         trained = np.asarray([task in own for task in rows.task_ids])
         td_B = np.full(len(rows), np.nan)
-        found = Interval(np.nan, np.nan, np.nan)
+        found = None
         for k, (_, held_out) in enumerate(self.outcomes.folds[:TRIALS]):
             held_out = held_out[trained[held_out]]  # TD is stopped on the other split's tasks
+            if len({rows.task_ids[i] for i in held_out}) in (0, len(own)):
+                continue
             td_B[held_out] = td_logits(
                 self.config,
                 self.episodes,

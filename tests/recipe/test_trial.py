@@ -56,3 +56,23 @@ def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
     other = load_config(None, [*SETTINGS, "train.lr=1e-2"])
     with pytest.raises(PgvError, match="Trained again"):
         choose(other, *given[1:])
+
+
+def test_folds_without_training_tasks_on_both_sides_try_no_td(tmp_path, monkeypatch):
+    monkeypatch.setattr(residual, "UPDATES", 0)
+    monkeypatch.setattr(trial, "train", lambda *args, **options: pytest.fail("TD was tried"))
+    own = [e for e in episodes() if e.task_id == "t0"]
+    table = build_table(
+        tmp_path / "table",
+        own,
+        ENCODER.encode,
+        split="train",
+        shards=4,
+        history=0,
+        encoder={"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
+        data_fingerprint="d",
+    )
+    splits = {"train": own, "val": [e for e in episodes() if e.task_id != "t0"]}
+    config = load_config(None, list(SETTINGS))
+    choice = choose(config, splits, (table, None), ENCODER.encode, tmp_path / "recipe")
+    assert set(choice.record["gains"]) == {"probe", "network"}
