@@ -66,8 +66,8 @@ class Size:
     """How much of a task is done.
 
     ``episodes`` are logged; a seed plays ``tasks`` held-out tasks ``repeats`` times each. Lookahead
-    searches ``searched`` training tasks; a decision has ``expansions``; a search is judged on
-    ``search_tasks`` of the tasks, ``tries`` times each.
+    searches ``searched`` episodes of training tasks, of each one before any again; a decision has
+    ``expansions``; a search is judged on ``search_tasks`` of the tasks, ``tries`` times each.
     """
 
     args: tuple[tuple[str, str], ...]
@@ -211,10 +211,12 @@ class Bench:
         """Lookahead's data: training tasks, played by greedy search under the base's V."""
         tasks = sorted({e.task_id for e in read_episodes(self.dataset, "train")})
         tasks = random.Random(f"search/{seed}").sample(tasks, min(self.size.searched, len(tasks)))
-        specs = [
-            EpisodeSpec(f"search/{t}", t, "search", 7000 + 1000 * seed, split="train")
-            for t in tasks
-        ]
+        specs = []
+        for number in range(self.size.searched):
+            again, task = number // len(tasks), tasks[number % len(tasks)]
+            name = f"search/{task}/{again}" if again else f"search/{task}"
+            start = 7000 + 1000 * seed + again
+            specs.append(EpisodeSpec(name, task, "search", start, split="train"))
         path = self.out / f"seed-{seed}" / "searched.jsonl"
         played = self.play(f"lookahead's search, seed {seed}", specs, self.searching(base), path)
         base.flush()
@@ -337,6 +339,7 @@ def speed(value: ValueFunction, episode: Episode, calls: int = 100) -> float:
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--first", default=0, show_default=True, help="Seed to begin with.")
 @click.option("--steps", default=800, show_default=True, help="Updates.")
+@click.option("--searched", type=int, help="Episodes of lookahead's search. [each task's own]")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 def main(
     tasks: tuple[str, ...],
@@ -345,10 +348,13 @@ def main(
     seeds: int,
     first: int,
     steps: int,
+    searched: int | None,
     out: Path,
 ) -> None:
     """Run (or continue) the cells, then print what they show together."""
-    benches = {task: Bench(task, SIZES[task], data, out / task, steps) for task in tasks or SIZES}
+    more = {} if searched is None else {"searched": searched}
+    sizes = {task: replace(SIZES[task], **more) for task in tasks or SIZES}
+    benches = {task: Bench(task, size, data, out / task, steps) for task, size in sizes.items()}
     for seed in range(first, seeds):
         for bench in benches.values():
             for name in cells or CELLS:
