@@ -26,12 +26,10 @@ SETTINGS = (
 )
 
 
-def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(residual, "UPDATES", 0)
-    config = load_config(None, list(SETTINGS))
-    table = build_table(
-        tmp_path / "table",
-        episodes(),
+def table_of(kept, folder):
+    return build_table(
+        folder,
+        kept,
         ENCODER.encode,
         split="train",
         shards=4,
@@ -39,6 +37,12 @@ def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
         encoder={"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
         data_fingerprint="d",
     )
+
+
+def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(residual, "UPDATES", 0)
+    config = load_config(None, list(SETTINGS))
+    table = table_of(episodes(), tmp_path / "table")
     given = (config, {"train": episodes()}, (table, None), ENCODER.encode, tmp_path / "recipe")
     told: list[int] = []
     first = choose(*given, told.append)
@@ -62,16 +66,7 @@ def test_folds_without_training_tasks_on_both_sides_try_no_td(tmp_path, monkeypa
     monkeypatch.setattr(residual, "UPDATES", 0)
     monkeypatch.setattr(trial, "train", lambda *args, **options: pytest.fail("TD was tried"))
     own = [e for e in episodes() if e.task_id == "t0"]
-    table = build_table(
-        tmp_path / "table",
-        own,
-        ENCODER.encode,
-        split="train",
-        shards=4,
-        history=0,
-        encoder={"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
-        data_fingerprint="d",
-    )
+    table = table_of(own, tmp_path / "table")
     splits = {"train": own, "val": [e for e in episodes() if e.task_id != "t0"]}
     config = load_config(None, list(SETTINGS))
     choice = choose(config, splits, (table, None), ENCODER.encode, tmp_path / "recipe")
