@@ -9,7 +9,8 @@ each outcome sentence, one for all other goals; either may be missing. A calibra
 ``{"kind": "constant", "rate": r}``             p = r: held-out tasks showed no evidence
 
 and beside it ``fitted_on`` (split, tasks, rows), ``mean`` of the target, and ``skill``, the
-cross-fitted Brier skill over that mean. q is clipped to [1e-6, 1 - 1e-6] before its logit. The
+cross-fitted Brier skill over that mean (None, without a mean, where the score is a chance by
+itself). q is clipped to [1e-6, 1 - 1e-6] before its logit. The
 target of an outcome is whether it came about; of a state goal, gamma^(steps until it holds).
 """
 

@@ -130,6 +130,7 @@ def evaluate(
                 history=history,
                 gamma=goal_gamma,
                 kind=calibration,
+                recipe=recipe,
                 seed=seed,
             )
             notes += missing

@@ -7,7 +7,7 @@ the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,13 +78,16 @@ def fit_calibration(
     history: History = 0,
     gamma: float | None = None,
     kind: str = "auto",
+    recipe: Mapping[str, Any] | None = None,
     thresholds: Thresholds | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, Any], list[str]]:
     """Fit what ``manifest["calibration"]`` holds, on episodes that were not trained on.
 
     Outcomes on every step of known outcome, state goals (where ``gamma`` is known) as
-    ``goal_rows`` draws them. Returns it and a sentence for each part that could not be fitted.
+    ``goal_rows`` draws them. Where the manifest's ``recipe`` chose a probe or a network, outcomes
+    keep their scores: these are chances, and this split's tasks were learned from, too. Returns it
+    and a sentence for each part that could not be fitted.
     """
     needs, episodes = thresholds or Thresholds(), list(episodes)
     rows = step_rows(episodes, history)
@@ -92,7 +95,9 @@ def fit_calibration(
     missing = []
     n_tasks = len(set(rows.task_ids))
     both = min(int(rows.success_B.sum()), int((~rows.success_B).sum())) if len(rows) else 0
-    if n_tasks < OUTCOME_TASKS or not both:
+    if recipe and recipe.get("chosen", "td") != "td":
+        fitted["outcomes"] = dict.fromkeys((SUCCESS, FAILURE), _chance(recipe))
+    elif n_tasks < OUTCOME_TASKS or not both:
         why = "; all succeed, or all fail" if n_tasks >= OUTCOME_TASKS else ""
         missing.append(
             f"outcomes are not calibrated: split {split} has {n_tasks} tasks of known outcome, "
@@ -120,6 +125,12 @@ def fit_calibration(
         if part is not None:
             part["fitted_on"] = {"split": split, **part["fitted_on"]}
     return fitted, missing
+
+
+def _chance(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The calibrator of a score that the recipe fitted as a chance: the score itself."""
+    known = {"split": "train and val", "tasks": recipe["tasks"], "rows": recipe["steps"]}
+    return {"kind": "temperature", "temperature": 1.0, "skill": None, "fitted_on": known}
 
 
 def _fit(kind: str, scores: np.ndarray, targets: np.ndarray) -> dict[str, Any]:

@@ -148,6 +148,8 @@ def p_value(p: float | None) -> str:
 def calibrator(fitted: Mapping[str, Any]) -> str:
     """A calibrator of an artifact in half a sentence."""
     where = f"{fitted['fitted_on']['tasks']} tasks of split {fitted['fitted_on']['split']}"
+    if fitted["skill"] is None:
+        return f"the score itself, a chance that the recipe fitted on {where}"
     if fitted["kind"] == "constant":
         return f"no evidence on {where} beyond the mean {number(fitted['rate'])}"
     return (

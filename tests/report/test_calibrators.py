@@ -87,3 +87,17 @@ def test_a_few_tasks_do_not_tell_the_rate_of_success():
     fitted, missing = fit_calibration(KnowingScorer(logs, 0.3), logs, split="val", gamma=0.97)
     assert set(fitted) == {"states"}
     assert "19 tasks of known outcome, and 20 are needed" in missing[0]
+
+
+def test_a_recipes_chances_are_not_fitted_again_on_tasks_that_it_learned_from():
+    logs = make_logs(30, 4)
+    scorer = KnowingScorer(logs, 0.3)
+    recipe = {"chosen": "probe", "tasks": 90, "steps": 500}
+    fitted, missing = fit_calibration(scorer, logs, split="val", gamma=0.97, recipe=recipe)
+    kept = fitted["outcomes"][SUCCESS]
+    assert missing == [] and kept == fitted["outcomes"][FAILURE]
+    np.testing.assert_allclose(apply(kept, [0.0, 0.3, 1.0]), [0, 0.3, 1], atol=1e-5)
+    assert "90 tasks of split train and val" in in_words(kept)
+    assert fitted["states"]["fitted_on"]["split"] == "val"
+    as_td, _ = fit_calibration(scorer, logs, split="val", gamma=0.97, recipe={"chosen": "td"})
+    assert as_td["outcomes"][SUCCESS]["skill"] is not None
