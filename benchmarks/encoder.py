@@ -221,7 +221,8 @@ def main() -> None:
         "decision-7": (sorted(texts, key=len)[len(texts) // 2 :][:7], 3 * options.rounds),
         "bfloat16": (texts, options.rounds),
     }
-    ours, rivals = opened(options), {}
+    ours = opened(options)
+    rivals: dict[str, Encode] = {}
     for name in options.cases:
         load, warm = os.getloadavg()[0], {"ours": ours.compilations}
         line = {"case": name, "model": options.folder.name if options.folder else "minilm"}

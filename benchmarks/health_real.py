@@ -74,12 +74,10 @@ def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
             keys += [f"objective.name={objective}", f"train.seed={seed}", *TRAIN]
             pgv("train", "configs/gc_iql.yaml", *keys, "--workdir", runs / objective)
     health = folder / f"health{seed}"
-    kind = ["--group", "^[a-z_]+"] if name == "alfworld" else []
+    more: list[str | Path] = ["--dataset", dataset, "--store", store, "--out", health]
+    more += ["--group", "^[a-z_]+"] if name == "alfworld" else []
     beside = f"monte_carlo={runs / 'monte_carlo' / 'artifact'}"
-    pgv(
-        *("evaluate", runs / "gc_iql" / "artifact", "--dataset", dataset, "--store", store),
-        *("--beside", beside, "--out", health, *kind),
-    )
+    pgv("evaluate", runs / "gc_iql" / "artifact", "--beside", beside, *more)
     found = json.loads((health / "report.json").read_text("utf-8"))
     line = {"log": name, "level": found["verdict"]["level"], "adds": found["verdict"]["adds"]}
     return {**line, "reasons": found["verdict"]["reasons"]}

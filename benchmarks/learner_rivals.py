@@ -26,9 +26,12 @@ STEPS = 25
 class Case(Protocol):
     """The sizes that matter here."""
 
-    dim: int
-    hidden: tuple[int, ...]
-    batch: int
+    @property
+    def dim(self) -> int: ...
+    @property
+    def hidden(self) -> tuple[int, ...]: ...
+    @property
+    def batch(self) -> int: ...
 
 
 def mlp_init(key: jax.Array, widths: list[int], ensemble: int) -> list[dict[str, jax.Array]]:

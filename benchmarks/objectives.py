@@ -165,7 +165,8 @@ class Bench:
         folder = self.out / f"seed-{seed}" / name
         if not (folder / "artifact").exists():
             shared = name if name in ("agent_prm", "inverse_prm") else "rows"
-            data, tables, more = self.dataset, self.out / "tables" / shared, ()
+            data, tables = self.dataset, self.out / "tables" / shared
+            more: tuple[str, ...] = ()
             if name == "inverse_prm":
                 data = self.marked
             if name == "lookahead":
@@ -352,8 +353,9 @@ def main(
     out: Path,
 ) -> None:
     """Run (or continue) the cells, then print what they show together."""
-    more = {} if searched is None else {"searched": searched}
-    sizes = {task: replace(SIZES[task], **more) for task in tasks or SIZES}
+    sizes = {task: SIZES[task] for task in tasks or SIZES}
+    if searched is not None:
+        sizes = {task: replace(size, searched=searched) for task, size in sizes.items()}
     benches = {task: Bench(task, size, data, out / task, steps) for task, size in sizes.items()}
     for seed in range(first, seeds):
         for bench in benches.values():

@@ -78,8 +78,8 @@ def _told(task: str, folder: Path, played: Played, figures: Figures, seeds: int)
     if set(SEARCHES) <= set(played):
         gain = _gain(played[SEARCHES[1]], played[SEARCHES[0]])
         low, high = gain["ci95"]
-        words = f"{gain['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
-        print(f"first try, lookahead less its base: {words}")
+        less = f"{gain['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
+        print(f"first try, lookahead less its base: {less}")
     print(f"learned from: {used}")
     seconds = {name: [cell["cpu_seconds"] for cell in cells] for name, cells in figures.items()}
     return {"arms": arms, "search": told, "gain": gain, "used": used, "cpu_seconds": seconds}

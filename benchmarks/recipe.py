@@ -39,6 +39,7 @@ from pgv_jax.config import Config, load_config
 from pgv_jax.critic import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.layout import build_table, shards_for, texts_of
+from pgv_jax.data.table import Table
 from pgv_jax.data.texts import SUCCESS, History
 from pgv_jax.embed.encoder import open_encoder
 from pgv_jax.embed.store import EmbeddingStore
@@ -95,9 +96,9 @@ def cell(
 ) -> dict[str, Any]:
     """Choose and fit the recipe on one split, and score its test tasks."""
     seen = {name: parts[name] for name in ("train", "val")}
-    tables = None
+    tables: tuple[Table, Table] | None = None
     if config.critic.recipe == "auto":
-        tables = tuple(
+        train_table, val_table = (
             build_table(
                 folder / name,
                 part,
@@ -110,6 +111,7 @@ def cell(
             )
             for name, part in seen.items()
         )
+        tables = train_table, val_table
     choice = choose(config, seen, tables, lookup, folder / "recipe")
     rows = step_rows(parts["test"], config.texts.history)
     spec, params = _trained(config, choice, tables, lookup.rows.shape[1], folder / "run")
@@ -131,10 +133,15 @@ def beside(config: Config, parts: dict[str, list[Episode]], lookup: Vectors) -> 
 
 
 def _trained(
-    config: Config, choice: Choice, tables: Any, dim: int, workdir: Path
+    config: Config,
+    choice: Choice,
+    tables: tuple[Table, Table] | None,
+    dim: int,
+    workdir: Path,
 ) -> tuple[CriticSpec, Any]:
     """The critic; its state part is left as initialised where an expert answers for it."""
     if choice.experts is None:
+        assert tables is not None, "TD is chosen where it was tried"
         trained = train(config, *tables, workdir)
         return trained.spec, trained.params
     spec = critic_spec(config, dim)

@@ -34,6 +34,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pgv_jax.config import load_config
 from pgv_jax.rollout.client import Request
@@ -44,6 +45,16 @@ from pgv_jax.rollout.paid import ClientOptions
 from pgv_jax.rollout.propose import build_messages
 from pgv_jax.rollout.providers import open_client
 from pgv_jax.tasks.base import TASKS, TextEnv
+
+LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
+
+
+def length_of(head: bytes) -> int:
+    """The length of a body by its HTTP head."""
+    found = LENGTH.search(head)
+    assert found, head
+    return int(found[1])
+
 
 NOTE = " ".join(f"The thing {i} is on the shelf {i}." for i in range(12))
 ACTIONS = [f"take the thing {i}" for i in range(12)]
@@ -102,6 +113,7 @@ class Slow(asyncio.Protocol):
     latency = 0.2
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport, self.received = transport, b""
 
     def data_received(self, data: bytes) -> None:
@@ -109,7 +121,7 @@ class Slow(asyncio.Protocol):
         head, end, rest = self.received.partition(b"\r\n\r\n")
         if not end:
             return
-        length = int(re.search(rb"(?i)content-length: *(\d+)", head).group(1))
+        length = length_of(head)
         if len(rest) >= length:
             self.received = rest[length:]
             loop = asyncio.get_running_loop()
@@ -154,7 +166,7 @@ def messages_of(step: int) -> list[Any]:
 
 def wire(url: str, episodes: int, steps: int) -> int:
     """The calls of ``runner`` as prepared bytes; returns their number."""
-    port = int(re.search(r":(\d+)/", url).group(1))
+    port = urlsplit(url).port
     asked = []
     for step in range(steps):
         body = json.dumps({"messages": messages_of(step), "max_tokens": 256}).encode()
@@ -166,7 +178,7 @@ def wire(url: str, episodes: int, steps: int) -> int:
         for request in asked:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head).group(1)))
+            await reader.readexactly(length_of(head))
         writer.close()
 
     async def play() -> None:

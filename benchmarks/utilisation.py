@@ -115,10 +115,8 @@ def fused_difference(length: int) -> float | None:
     if not fused.serves(query):
         return None
     at = jnp.broadcast_to(jnp.arange(length), (2, length))
-    exact = attend(
-        *(x.astype(jnp.float32) for x in (query, key, value)),
-        *(at, at, None, None, jax.lax.Precision.HIGHEST),
-    )
+    q, k, v = (x.astype(jnp.float32) for x in (query, key, value))
+    exact = attend(q, k, v, at, at, None, None, jax.lax.Precision.HIGHEST)
     found = fused.attend(query, key, value).astype(jnp.float32)
     return float(jnp.linalg.norm(found - exact) / jnp.linalg.norm(exact))
 
