@@ -299,6 +299,14 @@ def _nothing_around(spec: EpisodeSpec) -> AbstractContextManager[Callable[[Episo
     return nullcontext(lambda episode: None)
 
 
+HEADSTART = 40
+"""Turns of the event loop between the starts of two workers, in which the first sends its call.
+
+Workers that start together stay in step: each of their answers arrives with all the others', and
+waits for all of them at each stage. 64 short episodes took a tenth longer.
+"""
+
+
 class _Crew:
     """The workers of one run and what they share."""
 
@@ -331,6 +339,8 @@ class _Crew:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(self.queue))):
                     group.create_task(self._work())
+                    for _ in range(HEADSTART):
+                        await asyncio.sleep(0)
 
     async def _work(self) -> None:
         try:
