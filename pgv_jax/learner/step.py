@@ -26,6 +26,8 @@ Metrics = dict[str, jax.Array]
 Update = Callable[[State, Batch], tuple[State, Metrics, Metrics]]
 """(state, batch) -> (state, metrics, norms); whoever has no use for the norms does not pay them."""
 NORMS = ("gradient_norm", "update_norm")
+MANY = 32
+"""Updates for which the last is compiled apart; with fewer that takes longer than their norms."""
 
 
 def predict(q: Net, v: Net, slow_q: Net, batch: Batch, shards: int) -> Predictions:
@@ -160,13 +162,17 @@ def scanned(
 ) -> tuple[State, Metrics]:
     """Scan updates over ``batch_of`` each of ``parts`` [n, ...]; metrics [n, ...].
 
-    Only the last one's norms are taken and stand for all n: they would be an eighth of an update
-    of small heads on a CPU, and a third of its kernels on a GPU.
+    From ``MANY`` updates on only the last one's norms are taken and stand for all n: they would be
+    an eighth of an update of small heads on a CPU, and a third of its kernels on a GPU.
     """
+    count = len(jax.tree.leaves(parts)[0])
 
     def body(state: State, part: Any) -> tuple[State, Metrics]:
-        return update(state, batch_of(part))[:2]
+        state, metrics, norms = update(state, batch_of(part))
+        return state, metrics if count >= MANY else metrics | norms
 
+    if count < MANY:
+        return jax.lax.scan(body, state, parts)
     state, metrics = jax.lax.scan(body, state, jax.tree.map(lambda x: x[:-1], parts))
     final = jax.tree.map(lambda x: x[-1], parts)
     state, last, norms = update(state, batch_of(final))
