@@ -119,6 +119,19 @@ def goal_rows(row: Any, u: Any, k: Any, other: Any, config: Config, np_: Any) ->
     )
 
 
+def taken(data: Any, row: Any, goal: Any) -> dict[str, Any]:
+    """The batch of some rows and the rows of their goals: numpy's arrays or JAX's."""
+    return {
+        "task": data["task"][row],
+        "obs": data["obs"][row],
+        "thought": data["thought"][row],
+        "next_obs": data["obs"][row + 1],
+        "goal": data["obs"][goal],
+        "reached": goal == row,
+        "next_reached": goal == row + 1,
+    }
+
+
 def host(table: Table, case: Case, config: Config, length: int) -> Callable[[], None]:
     """The OGBench way: numpy sampling, one call an update, no donation, Adam over the slow copy."""
     data = flat_data(table)
@@ -150,15 +163,7 @@ def host(table: Table, case: Case, config: Config, length: int) -> Callable[[], 
         k = rng.geometric(1 - config.objective.gamma, case.batch)
         other = rng.integers(rows, size=case.batch)
         goal = goal_rows(row, rng.random(case.batch), k, other, config, np)
-        return {
-            "task": data["task"][row],
-            "obs": data["obs"][row],
-            "thought": data["thought"][row],
-            "next_obs": data["obs"][row + 1],
-            "goal": data["obs"][goal],
-            "reached": goal == row,
-            "next_reached": goal == row + 1,
-        }
+        return taken(data, row, goal)
 
     def run() -> None:
         value = None
@@ -187,15 +192,7 @@ def scan(table: Table, case: Case, config: Config, length: int) -> Callable[[], 
         k = 1 + jnp.floor(jnp.log1p(-u[0]) / jnp.log(config.objective.gamma)).astype(jnp.int32)
         other = jax.random.randint(keys[3], (case.batch,), 0, rows)
         goal = goal_rows(row, u[1], k, other, config, jnp)
-        batch = {
-            "task": data["task"][row],
-            "obs": data["obs"][row],
-            "thought": data["thought"][row],
-            "next_obs": data["obs"][row + 1],
-            "goal": data["obs"][goal],
-            "reached": goal == row,
-            "next_reached": goal == row + 1,
-        }
+        batch = taken(data, row, goal)
         gradients, seen = jax.grad(baseline_loss, has_aux=True)(params, target, batch, config)
         updates, moments = optimizer.update(gradients, moments, params)
         params = optax.apply_updates(params, updates)

@@ -7,9 +7,7 @@ continued by the same call.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +42,7 @@ from pgv_jax.tasks.textworld import TextWorldEnv
 from pgv_jax.tasks.textworld_games import ensure_games
 from pgv_jax.types import Episode
 from pgv_jax.value import ValueFunction
+from pgv_jax.versions import versions_of
 
 CANDIDATES = 6
 SUCCESS_ONLY = ("goals.current=0", "goals.future=0", "goals.random=0", "goals.failure=0")
@@ -176,7 +175,7 @@ def quickstart(
             "offline": offline,
             "torch_parity": None if parity is None else max(parity.values()),
             "seconds": clock.seconds,
-            "versions": _versions(),
+            "versions": versions_of(PACKAGES),
             "settings": {
                 "candidates": CANDIDATES,
                 "expert_in_candidates": headline,
@@ -349,8 +348,3 @@ class Clock:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def _versions() -> dict[str, str]:
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"pgv_jax": __version__, "python": platform.python_version(), **found}

@@ -16,6 +16,7 @@ import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -215,8 +216,7 @@ class ResidentFeed:
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
             def updates(state: State, _: None) -> tuple[State, Metrics]:
                 drawn = self._sampler.draws(data.rows, state.step, chunk)
-                batch_of = lambda part: self._batch(data, part)  # noqa: E731
-                return scanned(self._update, batch_of, state, _by_update(drawn))
+                return scanned(self._update, partial(self._batch, data), state, _by_update(drawn))
 
             state, metrics = jax.lax.scan(updates, state, None, length=length // chunk)
             return state, _flat(metrics)

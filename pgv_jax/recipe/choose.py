@@ -104,8 +104,8 @@ def choose(
         found = trials.gain_over(logit_B)
         if found is not None:
             tried["td"] = found
-        if found is not None and wins(found):
-            return Choice(_record(config, "td", "", tried, outcomes))
+            if wins(found):
+                return Choice(_record(config, "td", "", tried, outcomes))
     v_components = components_of(outcomes, FIELDS[:-1])
     v_probe = fit_probe(outcomes, v_components)
     goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgv_jax import __version__
 from pgv_jax import artifact as artifacts
 from pgv_jax.calibration import calibrator_of
 from pgv_jax.data.texts import SUCCESS
@@ -43,6 +40,7 @@ from pgv_jax.rollout.tracing import open_tracing
 from pgv_jax.rollout.world import World
 from pgv_jax.tasks.base import TextEnv, env_class, make_env
 from pgv_jax.types import Episode
+from pgv_jax.versions import versions_of
 
 if TYPE_CHECKING:  # at run time where a critic is asked for: jax takes seconds to import
     from pgv_jax.embed.encoder import Encoder
@@ -337,7 +335,7 @@ class Rollout:
             "prompts": {name: prompt.version for name, prompt in self.prompts.items()},
             "critic": None if self.value is None else _fingerprint(str(settings["artifact"])),
             "shard": [self.shard.index, self.shard.count],
-            "versions": _versions(),
+            "versions": versions_of(_PACKAGES),
         }
 
     def _so_far(self) -> dict[str, Any]:
@@ -392,13 +390,3 @@ def _fingerprint(folder: str) -> dict[str, str]:
     """An artifact's place and the SHA-256 of its parameters."""
     digest = hashlib.sha256((Path(folder) / "params.safetensors").read_bytes()).hexdigest()
     return {"artifact": folder, "sha256": digest}
-
-
-def _versions() -> dict[str, str]:
-    found = {"pgv_jax": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -10,7 +10,9 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,9 +87,9 @@ def test_interrupted_at_each_chunk_and_resumed_gives_the_same_bits(
         folder, left = tmp_path / str(calls), iter(range(calls))
         EmbeddingStore(folder, encoder).add(texts[:known])
 
-        def stopped(self: TextEncoder, *arguments: object, left: object = left) -> object:
-            next(left)  # type: ignore[call-overload]
-            return encode(self, *arguments)  # type: ignore[arg-type]
+        def stopped(self: TextEncoder, *arguments: Any, left: Iterator[int] = left) -> Any:
+            next(left)
+            return encode(self, *arguments)
 
         monkeypatch.setattr(TextEncoder, "encode", stopped)
         with pytest.raises(StopIteration):
