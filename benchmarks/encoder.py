@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from encoder_texts import SOURCES, corpus, episodes_of, every_text
+from entry import begin
 
 from pgv_jax.embed.local import minilm_folder, open_folder
 from pgv_jax.embed.pooled import PooledEncoder
@@ -295,4 +296,4 @@ def _version(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

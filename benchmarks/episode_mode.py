@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from entry import begin
 
 from pgv_jax.data.texts import EPISODE, observation_text, thought_text
 from pgv_jax.embed.episode_mode import EpisodeEncoder
@@ -148,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

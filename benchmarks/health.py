@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from entry import begin
 
 from pgv_jax.config import load_config
 from pgv_jax.data.episodes import read_episodes, write_dataset
@@ -210,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

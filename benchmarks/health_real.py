@@ -17,6 +17,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from entry import begin
+
 from pgv_jax.data.episodes import read_episodes, write_dataset
 
 CHARITY = "Persuade the other person to donate to the charity Save the Children."
@@ -96,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

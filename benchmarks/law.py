@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
+from entry import begin
 from flax import nnx
 from matplotlib.figure import Figure
 
@@ -240,4 +241,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -1,6 +1,6 @@
 """The learner against two baselines: updates (and triples) a second, sampling included.
 
-    python benchmarks/learner.py [--rounds 7] [--seconds 1.0] [--case NAME]... [--accelerator]
+    python benchmarks/learner.py [--rounds 21] [--seconds 0.5] [--case NAME]... [--accelerator]
 
 Baselines, in our own words: ``host`` samples and relabels each batch with numpy, makes one jitted
 call an update without donation, steps Adam over the slow copy's leaves too and reports the largest,
@@ -13,8 +13,9 @@ project's learner as it trains.
 float32 by itself (TensorFloat-32 on GPUs, which is how the baselines run there) and in bfloat16,
 with the share of what one large matrix product of that precision reaches.
 
-One process, rounds A B C A B C, the median of the ratios within a round with minimum and maximum,
-CPU milliseconds beside wall time. Prints one JSON line a case.
+Each learner is in a process of its own, and they take turns, A B C A B C: nothing that one leaves
+behind (threads, memory, caches) is in another's way. The median of the ratios within a round with
+quartiles, minimum and maximum, CPU milliseconds beside wall time. Prints one JSON line a case.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import click
 import jax
 import numpy as np
+from entry import begin
 from learner_rivals import STEPS, host, scan
 
 from pgv_jax.config import Config, load_config
@@ -71,6 +76,10 @@ class Case:
         return f"D{self.dim} {shape} B{self.batch}{extra} {self.compute}{own}"
 
 
+OURS_FLOAT32 = "ours float32"
+RIVALS = {"host": host, "scan": scan}
+SPAWN = get_context("spawn")
+
 CASES = (
     Case(384, (64, 64), 256),
     Case(384, (64, 64), 256, tasks=0),
@@ -80,7 +89,7 @@ CASES = (
     Case(384, (512, 512, 512), 1024, tasks=0),
     Case(4096, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (64, 64), 256, goals=16, against=("scan",)),
-    Case(384, (512, 512, 512), 1024, compute="bfloat16", against=("ours float32",)),
+    Case(384, (512, 512, 512), 1024, compute="bfloat16", against=(OURS_FLOAT32,)),
 )
 WIDE = (512, 512, 512)
 ACCELERATOR_CASES = (
@@ -88,11 +97,11 @@ ACCELERATOR_CASES = (
     Case(384, WIDE, 1024, compute="tensorfloat32"),
     Case(384, WIDE, 1024, compute="bfloat16"),
     *(
-        Case(384, WIDE, batch, compute=compute, against=("ours float32",))
+        Case(384, WIDE, batch, compute=compute, against=(OURS_FLOAT32,))
         for batch in (16384, 65536)
         for compute in ("tensorfloat32", "bfloat16")
     ),
-    Case(4096, WIDE, 16384, compute="bfloat16", against=("ours float32",)),
+    Case(4096, WIDE, 16384, compute="bfloat16", against=(OURS_FLOAT32,)),
     Case(384, (64, 64), 256, compute="tensorfloat32"),
     Case(4096, (64, 64), 256, goals=16, compute="tensorfloat32", against=("scan",)),
 )
@@ -126,7 +135,7 @@ def generated(rows: int, dim: int, tasks: int, folder: Path) -> Table:
     )
 
 
-def config_of(case: Case, compute: str = "") -> Config:
+def config_of(case: Case) -> Config:
     """The project's configuration of a case; note goals, as the baselines have."""
     return load_config(
         None,
@@ -134,7 +143,7 @@ def config_of(case: Case, compute: str = "") -> Config:
             f"critic.hidden={list(case.hidden)}",
             f"train.batch={case.batch}",
             f"train.goals={case.goals}",
-            f"train.compute={compute or case.compute}",
+            f"train.compute={case.compute}",
             "goals.form=note",
             "goals.outcome=0",
             "train.feed=resident",
@@ -171,26 +180,61 @@ def timed(run: Callable[[], None], seconds: float) -> tuple[float, float]:
     return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
 
 
-def measure(case: Case, table: Table, rounds: int, seconds: float) -> dict[str, Any]:
-    """Alternate the learners and relate them round by round."""
+def length_of(case: Case) -> int:
+    """Updates of one call."""
     length = 20 if case.hidden[0] > 64 or case.dim > 1000 else 50
-    if jax.default_backend() != "cpu":
-        length *= 10
-    config = config_of(case)
-    runs: dict[str, Callable[[], None]] = {"ours": ours(table, config, length)}
-    if "host" in case.against:
-        runs["host"] = host(table, case, config, length)
-    if "scan" in case.against:
-        runs["scan"] = scan(table, case, config, length)
-    if "ours float32" in case.against:
-        runs["ours float32"] = ours(table, config_of(case, "float32"), length)
-    for run in runs.values():
+    return length if jax.default_backend() == "cpu" else 10 * length
+
+
+def take_turns(pipe: Connection, case: Case, name: str, rows: int) -> None:
+    """Build the learner ``name``, then measure it as often as the other side asks."""
+    length = length_of(case)
+    with tempfile.TemporaryDirectory() as folder:
+        table = generated(rows, case.dim, case.tasks, Path(folder))
+        if name in RIVALS:
+            run = RIVALS[name](table, case, config_of(case), length)
+        else:
+            run = ours(table, config_of(case), length)
         run()
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            seen[name].append(timed(run, seconds))
-    triples = {name: case.goals if name == "ours" else 1 for name in runs}
+        pipe.send(None)
+        while (seconds := pipe.recv()) is not None:
+            pipe.send(timed(run, seconds))
+
+
+@contextmanager
+def learner(case: Case, name: str, rows: int) -> Iterator[Callable[[float], tuple[float, float]]]:
+    """``timed`` of a learner in a process of its own."""
+    here, there = SPAWN.Pipe()
+    process = SPAWN.Process(target=take_turns, args=(there, case, name, rows))
+    process.start()
+    there.close()  # so that the end of the process is the end of the pipe
+
+    def turn(seconds: float) -> tuple[float, float]:
+        here.send(seconds)
+        return here.recv()
+
+    try:
+        here.recv()
+        yield turn
+        here.send(None)
+    finally:
+        here.close()
+        process.join()
+
+
+def measure(case: Case, rows: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """Let the learners take turns and relate them round by round."""
+    cases = {name: case for name in ("ours", *case.against)}
+    if OURS_FLOAT32 in cases:
+        cases[OURS_FLOAT32] = replace(case, compute="float32")
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+    with ExitStack() as stack:
+        turns = {name: stack.enter_context(learner(its, name, rows)) for name, its in cases.items()}
+        for _ in range(rounds):
+            for name, turn in turns.items():
+                seen[name].append(turn(seconds))
+    length = length_of(case)
+    triples = {name: 1 if name in RIVALS else case.goals for name in cases}
     out: dict[str, Any] = {"case": case.name, "load": os.getloadavg()[0]}
     for name, pairs in seen.items():
         wall, cpu = (median(p[i] for p in pairs) for i in (0, 1))
@@ -199,31 +243,34 @@ def measure(case: Case, table: Table, rounds: int, seconds: float) -> dict[str, 
             "triples_per_s": round(case.batch * triples[name] * length / wall),
             "cpu_ms_per_update": round(1e3 * cpu / length, 3),
         }
-        if name.startswith("ours"):
-            compute = case.compute if name == "ours" else "float32"
-            out[name] |= share(case, table, compute, length / wall)
+        if name not in RIVALS:
+            out[name] |= share(cases[name], length / wall)
     for name in case.against:
         ratios = [
-            triples["ours"] * theirs[0] / mine[0]
+            triples["ours"] * theirs[0] / (triples[name] * mine[0])
             for mine, theirs in zip(seen["ours"], seen[name], strict=True)
         ]
-        spread = [round(min(ratios), 2), round(max(ratios), 2)]
-        out[f"ours / {name}"] = {"median": round(median(ratios), 2), "range": spread}
+        quarter, _, three_quarters = quantiles(ratios, n=4)
+        out[f"ours / {name}"] = {
+            "median": round(median(ratios), 2),
+            "quartiles": [round(quarter, 2), round(three_quarters, 2)],
+            "range": [round(min(ratios), 2), round(max(ratios), 2)],
+        }
     return out
 
 
-def share(case: Case, table: Table, compute: str, rate: float) -> dict[str, float]:
+def share(case: Case, rate: float) -> dict[str, float]:
     """The arithmetic that our learner needs a second, and its share of one large product's."""
-    config = config_of(case, compute)
     tasks = case.tasks if case.tasks and case.tasks < case.batch else None
-    spec = critic_spec(config, table.manifest["dim"])
+    spec = critic_spec(config_of(case), case.dim)
     flops = rate * flops_per_update(spec, case.batch, case.goals, tasks)
-    return {"tflops": round(flops / 1e12, 3), "gemm_share": round(flops / gemm_rate(compute), 3)}
+    peak = gemm_rate(config_of(case).train.compute)
+    return {"tflops": round(flops / 1e12, 3), "gemm_share": round(flops / peak, 3)}
 
 
 @click.command()
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--seconds", default=1.0, show_default=True, help="A round of one learner, at least.")
+@click.option("--rounds", default=21, show_default=True)
+@click.option("--seconds", default=0.5, show_default=True, help="A round of one learner, at least.")
 @click.option("--rows", default=10_000, show_default=True)
 @click.option("--case", "wanted", multiple=True, help="Only cases whose name holds this.")
 @click.option("--accelerator", is_flag=True, help="The cases for a GPU or TPU.")
@@ -231,20 +278,20 @@ def main(
     rounds: int, seconds: float, rows: int, wanted: tuple[str, ...], accelerator: bool
 ) -> None:
     """Measure the cases one after the other."""
+    # several processes share an accelerator
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     versions = {"jax": jax.__version__, "python": platform.python_version()}
     device = jax.devices()[0].device_kind
     kinds = ("float32", "tensorfloat32", "bfloat16")
     peaks = {kind: round(gemm_rate(kind) / 1e12, 3) for kind in kinds}
     about = {"versions": versions, "device": device, "cpus": os.cpu_count(), "gemm_tflops": peaks}
     print(json.dumps(about), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for case in ACCELERATOR_CASES if accelerator else CASES:
-            if wanted and not any(part in case.name for part in wanted):
-                continue
-            count = rows if case.dim < 1000 else rows // 4
-            table = generated(count, case.dim, case.tasks, Path(folder))
-            print(json.dumps(measure(case, table, rounds, seconds)), flush=True)
+    for case in ACCELERATOR_CASES if accelerator else CASES:
+        if wanted and not any(part in case.name for part in wanted):
+            continue
+        count = rows if case.dim < 1000 else rows // 4
+        print(json.dumps(measure(case, count, rounds, seconds)), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 import numpy as np
+from entry import begin
 from objectives_table import tell
 
 from pgv_jax.cli.console import bar, console
@@ -365,4 +366,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

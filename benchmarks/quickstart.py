@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import numpy as np
+from entry import begin
 
 from pgv_jax.cli.console import bar, console
 from pgv_jax.data.jsonl import read_jsonl
@@ -64,4 +65,4 @@ def main(seeds: int, first: int, out: Path, plain_thoughts: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from entry import begin
+
 from pgv_jax.config import load_config
 from pgv_jax.rollout.client import Request
 from pgv_jax.rollout.config import RolloutConfig
@@ -322,4 +324,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

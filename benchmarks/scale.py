@@ -30,6 +30,7 @@ from typing import Any
 
 import click
 import numpy as np
+from entry import begin
 
 from pgv_jax.data.layout import new_vectors
 from pgv_jax.data.table import FORMAT, SHARED, VERSION, Table
@@ -270,4 +271,4 @@ def sweep(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

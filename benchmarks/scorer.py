@@ -32,6 +32,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from entry import begin
 from flax import nnx
 
 from pgv_jax import artifact as artifacts
@@ -221,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

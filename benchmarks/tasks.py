@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 import click
+from entry import begin
 
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.base import TASKS, TextEnv, make_env
@@ -134,4 +135,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from entry import begin
 
 WIDTH, LAYERS, HEADS, FORWARD = 64, 2, 4, 128
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -109,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)

@@ -20,6 +20,7 @@ from typing import Any
 import click
 import jax
 import jax.numpy as jnp
+from entry import begin
 from flax import nnx
 
 from pgv_jax.embed.models import fused
@@ -147,4 +148,4 @@ def main(layers: int, tokens: int, lengths: str, rounds: int, peak: float | None
 
 
 if __name__ == "__main__":
-    main()
+    begin(main)
