@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,55 @@ def test_spans_in_a_file_are_lines_of_json(server: ScriptedServer, tmp_path: Pat
     assert len(found) == 7
     assert found[-1]["name"] == "invoke_agent proposals"
     assert found[-1]["resource"]["attributes"]["service.name"] == "pgv"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The ``ResourceSpans`` that a collector on loopback has taken, by OTLP's own messages."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+
+    taken: list[Any] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            taken.extend(otlp.ExportTraceServiceRequest.FromString(body).resource_spans)
+            answer = otlp.ExportTraceServiceResponse().SerializeToString()
+            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{listening.server_address[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        yield taken
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_collector_takes_the_tree(
+    server: ScriptedServer, tmp_path: Path, collector: list[Any]
+) -> None:
+    play(server, tmp_path / "run", "task.ids=[north wing]", "tracing=otlp")
+    names = {a.key: a.value.string_value for r in collector for a in r.resource.attributes}
+    assert names["service.name"] == "pgv"
+    spans = [span for r in collector for scope in r.scope_spans for span in scope.spans]
+    parents = {span.span_id: span.name for span in spans}
+    found = sorted((span.name, parents.get(span.parent_span_id, "")) for span in spans)
+    assert found == [
+        *[("chat scripted", "pgv.decision")] * 3,
+        ("invoke_agent proposals", ""),
+        *[("pgv.decision", "invoke_agent proposals")] * 3,
+    ]
+    assert KEY.encode() not in b"".join(r.SerializeToString() for r in collector)
 
 
 def test_off_by_default(server: ScriptedServer, tmp_path: Path) -> None:
