@@ -44,13 +44,14 @@ $(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml
 quickstart: install
 	$(BIN)/pgv quickstart
 
-# By pip, also beside uv: pip alone honours a configured folder of wheels.
+# PyTorch by pip, also beside uv: pip alone honours a configured folder of wheels. A file's tests stay
+# in one worker, so that what they share is made once.
 test: install-dev
 	@[ -z "$(TORCH)" ] || $(BIN)/python -c 'import torch' 2>/dev/null \
 		|| $(BIN)/python -m pip install --quiet --retries 1 "$(TORCH)" \
 		|| echo "$(TORCH) was not found, so the parity tests with PyTorch will be skipped. Name another" \
 			"build (make test TORCH=torch==2.13.0) or point pip at an index that has this one."
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: install-dev
 	$(BIN)/ruff check .
