@@ -125,7 +125,7 @@ def train(
     from pgv_jax.learner.step import make_update
 
     jax.jit(lambda x: x + 1)(1.0)  # the interpreter, JAX and its threads are there
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = most_resident()
     opened = Table.open(folder, verify=False)
     config = load_config(
         None,
@@ -154,7 +154,7 @@ def train(
         step += length
     wall = time.perf_counter() - begin
     rate = (step - 2 * length) / wall
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = most_resident()
     return {
         "updates_per_s": round(rate, 2),
         "triples_per_s": round(rate * batch * goals),
@@ -162,6 +162,14 @@ def train(
         "resident_mb": (after - before) >> 10,
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def most_resident() -> int:
+    """KiB that were resident at most so far. Linux's ``ru_maxrss`` begins with the parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def apart(**options: Any) -> dict[str, Any]:
