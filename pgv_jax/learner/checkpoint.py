@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,14 +144,19 @@ class _Echoes:
     """Leaves out what threads print of a disk that refuses, which itself comes up in the main one.
 
     Orbax closes an event loop at the first write or read that fails and waits for no other. Each of
-    those then finds the loop closed: TensorStore's threads report that as unraisable, and Orbax's
-    own log the first failure with its traceback.
+    those then finds the loop closed: TensorStore's threads report that as unraisable, Orbax's own
+    log the first failure with its traceback, asyncio logs those that nobody asked for, and
+    Python warns of writes that were never begun.
     """
 
+    LOGGERS = ("absl", "asyncio")
+
     def __enter__(self) -> _Echoes:
+        warnings.filterwarnings("ignore", "coroutine 'async_serialize_from_host", RuntimeWarning)
         self._hook = sys.unraisablehook
         sys.unraisablehook = self._unraisable
-        logging.getLogger("absl").addFilter(self._logged)
+        for name in self.LOGGERS:
+            logging.getLogger(name).addFilter(self._logged)
         return self
 
     def _unraisable(self, told: Any) -> None:
@@ -164,7 +170,8 @@ class _Echoes:
 
     def __exit__(self, *_: object) -> None:
         sys.unraisablehook = self._hook
-        logging.getLogger("absl").removeFilter(self._logged)
+        for name in self.LOGGERS:
+            logging.getLogger(name).removeFilter(self._logged)
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.errors import PgvError
+from pgv_jax.learner.checkpoint import _Echoes
 from pgv_jax.learner.loop import train as learn
 
 from . import chain
@@ -73,3 +75,12 @@ def test_a_disk_without_room_is_known_before_a_checkpoint_is_begun(tmp_path, mon
     with pytest.raises(PgvError, match=r"0 MB of the disk are free; none was complete"):
         learn(chain.config("train.steps=10"), table, None, tmp_path / "run")
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_only_what_the_disk_refused_is_left_out_of_the_logs(caplog):
+    never = "Task exception was never retrieved\nfuture: <Task exception=ValueError('%s')>"
+    with _Echoes():
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).error(never, "Failed to write: File too large")
+            logging.getLogger(name).error(never, "something else")
+    assert [record.args for record in caplog.records] == [("something else",)] * 2
