@@ -152,6 +152,7 @@ class _Echoes:
     LOGGERS = ("absl", "asyncio")
 
     def __enter__(self) -> _Echoes:
+        # stays, since the warning comes when the process ends; it is about nothing else
         warnings.filterwarnings("ignore", "coroutine 'async_serialize_from_host", RuntimeWarning)
         self._hook = sys.unraisablehook
         sys.unraisablehook = self._unraisable

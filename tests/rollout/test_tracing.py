@@ -200,9 +200,11 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     class Collector(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            if self.path != "/v1/traces":
+                return self.send_error(404)
             taken.extend(otlp.ExportTraceServiceRequest.FromString(body).resource_spans)
             answer = otlp.ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
