@@ -24,6 +24,7 @@ import asyncio
 import json
 import os
 import re
+import selectors
 import statistics
 import subprocess
 import sys
@@ -109,7 +110,8 @@ def answer(body: dict[str, Any]) -> str:
 class Slow(asyncio.Protocol):
     """Answers each chat request ``latency`` seconds after its last byte came; some 0.1 ms of CPU.
 
-    ``ScriptedServer`` takes over 1 ms a call, which 64 calls at once would wait for.
+    ``ScriptedServer`` takes over 1 ms a call, which 64 calls at once would wait for. The reply is
+    made before its time, so that only sending it is left.
     """
 
     latency = 0.2
@@ -127,16 +129,22 @@ class Slow(asyncio.Protocol):
         if len(rest) >= length:
             self.received = rest[length:]
             loop = asyncio.get_running_loop()
-            loop.call_at(loop.time() + self.latency, self._reply, rest[:length])
+            due = loop.time() + self.latency
+            loop.call_at(due, self.transport.write, self._reply(rest[:length]))
 
-    def _reply(self, content: bytes) -> None:
+    def _reply(self, content: bytes) -> bytes:
         message = {"role": "assistant", "content": answer(json.loads(content))}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         usage = {"prompt_tokens": 200, "completion_tokens": 20, "total_tokens": 220}
         about = {"id": "x", "object": "chat.completion", "created": 0, "model": "slow"}
         body = json.dumps({**about, "choices": [choice], "usage": usage}).encode()
         head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
-        self.transport.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
+        return f"{head}{len(body)}\r\n\r\n".encode() + body
+
+
+def exact_loop() -> asyncio.AbstractEventLoop:
+    """An event loop whose timers do not wait for the next whole millisecond, as epoll's do."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 async def serve(latency: float) -> None:
@@ -291,7 +299,8 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true")
     asked = parser.parse_args()
     if asked.serve:
-        asyncio.run(serve(asked.latency))
+        with asyncio.Runner(loop_factory=exact_loop) as loop:
+            loop.run(serve(asked.latency))
         return
     TASKS["waiting"] = "__main__:Waiting"
     found: dict[str, list[dict[str, float]]] = {}
