@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--http", default="auto", help="auto, httpx, aiohttp, or some with commas")
+    parser.add_argument("--http", default="aiohttp", help="aiohttp, httpx, or both with a comma")
     parser.add_argument("--games", default="runs/quickstart/games")
     parser.add_argument("--only", default="", help="cases whose names begin so")
     parser.add_argument("--serve", action="store_true")

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,31 @@ from pgv_jax.rollout.journal import Journal
 _FORMAT = 1
 
 
+_canonical = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":")).encode
+
+
 def cache_key(identity: Mapping[str, Any], request: Request, index: int) -> str:
     """sha256 hex of the canonical JSON of all that affects sample ``index`` of ``request``."""
-    description = {
-        "format": _FORMAT,
-        "client": dict(identity),
-        "messages": [dict(message) for message in request.messages],
-        "temperature": float(request.temperature),
+    return cache_keys(identity, request, [index])[0]
+
+
+def cache_keys(identity: Mapping[str, Any], request: Request, indices: Iterable[int]) -> list[str]:
+    """``cache_key`` of several samples, for which the messages are written once."""
+    before = {"client": dict(identity), "format": _FORMAT}
+    after = {
         "max_tokens": int(request.max_tokens),
+        "messages": [dict(message) for message in request.messages],
+        "response_format": request.response_format,
         "seed": request.seed,
         "stop": list(request.stop),
-        "response_format": request.response_format,
-        "index": int(index),
+        "temperature": float(request.temperature),
     }
     try:
-        canonical = json.dumps(
-            description, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":")
-        )
+        head, tail = _canonical(before)[:-1], _canonical(after)[1:]
     except (TypeError, ValueError) as error:
         raise PgvError(f"A request to a model must be JSON, but {error}.") from None
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    whole = (f'{head},"index":{int(index)},{tail}' for index in indices)
+    return [hashlib.sha256(canonical.encode()).hexdigest() for canonical in whole]
 
 
 def identity_of(client: Client) -> Mapping[str, Any]:
@@ -118,8 +123,9 @@ class CachedClient:
     async def complete(self, request: Request) -> list[Completion]:
         """Samples from the cache where it has them, the others from the client, in order."""
         indices = range(request.first, request.first + request.n)
-        keys = {index: cache_key(self.identity, request, index) for index in indices}
-        lock = self._lock(cache_key(self.identity, request, -1))
+        whole, *each = cache_keys(self.identity, request, [-1, *indices])
+        keys = dict(zip(indices, each, strict=True))
+        lock = self._lock(whole)
         async with lock:
             found = {i: hit for i, key in keys.items() if (hit := self._load(key)) is not None}
             missing = [index for index in indices if index not in found]

@@ -16,6 +16,8 @@ from typing import Any
 
 from pgv_jax.errors import PgvError
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class Journal:
     """Records (JSON objects) in ``folder``; ``dropped`` counts the damaged lines that were met."""
@@ -48,7 +50,7 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> tuple[Path, int, int]:
         """Write ``record``; once this returns, a kill of the process cannot lose it."""
-        line = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        line = _compact(record).encode() + b"\n"
         try:
             descriptor, path = self._open()
             written = os.write(descriptor, line)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 from pgv_jax.errors import PgvError
@@ -30,16 +28,14 @@ class OpenAIClient(PaidClient):
 
     def _open(self, key: str) -> None:
         library = _library("openai", "openai")
-        http = _library("httpx2", "openai")  # comes with it
-        aiohttp = _takes_aiohttp(self.options.http)
-        # one for all pools: reading the certificates takes 20 ms
-        tls = None if aiohttp else http.create_ssl_context()
-        self._response = http.Response
+        from pgv_jax.rollout import sending  # its httpx2 comes with the library
+
+        self._response = sending.httpx2.Response
         # whole: the library's own joining of addresses is a twentieth of a call's CPU time
         self._url = self.endpoint.url.rstrip("/") + "/chat/completions"
-        lean = _lean(
-            http, library.DefaultAioHttpClient if aiohttp else library.DefaultAsyncHttpxClient
-        )
+        self._asked = _settled_options(self._url)
+        self._one_pool = self.options.http == "aiohttp"
+        http_client = sending.client_maker(library, self._url, self._one_pool)
 
         def pool() -> Any:
             return library.AsyncOpenAI(
@@ -47,10 +43,10 @@ class OpenAIClient(PaidClient):
                 base_url=self.endpoint.url,
                 timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),
                 max_retries=0,  # retries, Retry-After and the budget are ours
-                http_client=lean() if aiohttp else lean(verify=tls),
+                http_client=http_client(),
             )
 
-        self._pool, self._pools, self._one_pool = pool, [pool()], aiohttp
+        self._pool, self._pools = pool, [pool()]
 
     async def _close(self) -> None:
         for pool in self._pools:
@@ -82,11 +78,16 @@ class OpenAIClient(PaidClient):
             body["stop"] = list(request.stop)
         if request.response_format is not None:
             body["response_format"] = dict(request.response_format)
-        # past the library's walk over the body and its reply classes: a fifth of a call's CPU time
-        raw = await self._next().post(
-            self._url, cast_to=self._response, body=_body(body, self.options)
+        return self._read(_json(await self._post(_body(body, self.options))))
+
+    async def _post(self, body: dict[str, Any]) -> Any:
+        """Past the library's walk over the body and its reply classes, a fifth of its CPU time."""
+        client = self._next()
+        if self._asked is None:
+            return await client.post(self._url, cast_to=self._response, body=body)
+        return await client.request(
+            self._response, self._asked.model_copy(update={"json_data": body})
         )
-        return self._read(await _json(raw))
 
     def _read(self, reply: Mapping[str, Any]) -> Reply:
         choices = reply.get("choices")
@@ -101,9 +102,9 @@ class OpenAIClient(PaidClient):
         message = message if isinstance(message, Mapping) else {}
         finish = choice.get("finish_reason")
         text = _text(message.get("content"))
-        host = self.endpoint.host
         if finish == "content_filter":
-            return Sample(kind="content_filter", sentence=f"The content filter of {host} cut in.")
+            sentence = f"The content filter of {self.endpoint.host} cut in."
+            return Sample(kind="content_filter", sentence=sentence)
         if message.get("refusal"):
             said = self.endpoint.clean(message["refusal"], 120)
             return Sample(kind="refusal", sentence=f"'{self.model}' refused to answer: {said}")
@@ -146,7 +147,7 @@ class AnthropicClient(PaidClient):
             messages=messages,
             extra_body=_body(body, self.options),
         )
-        reply = await _json(raw)
+        reply = _json(raw.http_response)
         blocks = [block for block in reply.get("content") or () if isinstance(block, Mapping)]
         text = "".join(str(b.get("text", "")) for b in blocks if b.get("type") == "text")
         finish = reply.get("stop_reason")
@@ -278,62 +279,30 @@ def _library(module: str, extra: str) -> Any:
         ) from None
 
 
-def _lean(http: Any, client: type) -> Any:
-    """``client`` that reads an address once; all headers are the library's own."""
-    parsed: dict[str, Any] = {}
+def _settled_options(url: str) -> Any:
+    """The openai library's options of a call, made once: another twentieth of its CPU time.
 
-    class Lean(client):
-        def build_request(self, method: str, url: Any, **more: Any) -> Any:
-            if any(more[key] for key in more.keys() - {"content", "headers", "timeout"}):
-                return super().build_request(method, url, **more)
-            if url not in parsed:
-                parsed[url] = http.URL(url)
-            waits = http.Timeout(more.get("timeout", self.timeout)).as_dict()
-            return http.Request(
-                method,
-                parsed[url],
-                content=more.get("content"),
-                headers=more.get("headers"),
-                extensions={"timeout": waits},
-            )
-
-    return Lean
-
-
-def _takes_aiohttp(http: str) -> bool:
-    """Whether the openai library sends over aiohttp, which takes half of httpx's CPU time."""
-    if http == "httpx":
-        return False
+    None where its class is elsewhere in a coming version: then ``post`` makes them for each call.
+    """
     try:
-        version = metadata.version("aiohttp")
-    except metadata.PackageNotFoundError:
-        version = ""
-    fits = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) >= (3, 14)
-    if http == "aiohttp" and not fits:
-        raise PgvError(
-            f"http is aiohttp, but aiohttp {version or '(none)'} is installed and 3.14 or newer is "
-            "needed; run pip install 'pgv-jax[aiohttp]', or use http=auto."
-        )
-    return fits
+        options = importlib.import_module("openai._models").FinalRequestOptions
+        return options.construct(method="post", url=url)
+    except (ImportError, AttributeError):
+        return None
 
 
 def _body(body: dict[str, Any], options: ClientOptions) -> dict[str, Any]:
     return {k: v for k, v in body.items() if k not in options.omit} | dict(options.extra)
 
 
-async def _json(raw: Any) -> Mapping[str, Any]:
-    """The JSON object of a raw response: the libraries hand a garbled one on as a string."""
-    text = raw.text
-    if callable(text):
-        text = text()
-    if inspect.isawaitable(text):
-        text = await text
+def _json(response: Any) -> Mapping[str, Any]:
+    """The JSON object of a response: the libraries hand a garbled one on as a string."""
     try:
-        reply = json.loads(text)
+        reply = json.loads(response.content)  # UTF-8; .text would look for the character set
     except ValueError:
-        raise GarbledReply(text or "an empty body") from None
+        raise GarbledReply(response.text or "an empty body") from None
     if not isinstance(reply, dict):
-        raise GarbledReply(text)
+        raise GarbledReply(response.text)
     return reply
 
 

@@ -10,15 +10,17 @@ from them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
+    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
@@ -283,7 +285,7 @@ def run_episodes(
         on_decision=on_decision,
         stop=crew.stop,
     )
-    with interruptible(crew.stop, say):
+    with interruptible(crew.stop, say), _rare_collections():
         asyncio.run(crew.run(concurrency, client))
     if crew.stop.cause is not None:
         raise crew.stop.cause
@@ -297,6 +299,20 @@ def run_episodes(
 
 def _nothing_around(spec: EpisodeSpec) -> AbstractContextManager[Callable[[Episode], None]]:
     return nullcontext(lambda episode: None)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for cycles less often: that is a tenth of the CPU time of short calls.
+
+    Hardly any garbage of a rollout is in cycles, while each look goes through what all calls hold.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 HEADSTART = 40

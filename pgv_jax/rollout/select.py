@@ -114,6 +114,8 @@ def penalise(preference_N: np.ndarray, times_N: Sequence[int], factor: float) ->
     """
     if not 0 < factor <= 1:
         raise PgvError(f"The repeat penalty is {factor}; it multiplies scores, so use 0 < f <= 1.")
+    if not any(times_N):
+        return preference_N
     scale_N = factor ** np.asarray(times_N, np.float64)
     return np.where(preference_N >= 0, preference_N * scale_N, preference_N / scale_N)
 

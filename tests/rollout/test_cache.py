@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.cache import CachedClient, ResponseCache, cache_key
+from pgv_jax.rollout.cache import CachedClient, ResponseCache, cache_key, cache_keys
 from pgv_jax.rollout.client import ClientError, Completion, Request, ScriptedClient
 
 ASK = Request([{"role": "user", "content": "What next?"}], n=2, seed=3, stop=("\n",))
@@ -63,6 +63,13 @@ def test_the_index_and_the_client_are_in_the_key_and_n_is_not() -> None:
     assert cache_key(WHO, ASK, 1) != cache_key(WHO, ASK, 0)
     assert cache_key({**WHO, "base_url": "http://other/v1"}, ASK, 0) != cache_key(WHO, ASK, 0)
     assert cache_key(WHO, replace(ASK, n=8, first=1), 1) == cache_key(WHO, ASK, 1)
+
+
+def test_keys_stay_what_they_were_so_that_older_caches_are_read() -> None:
+    ask = Request([{"role": "user", "content": 'Où, "index":0?'}], seed=5, stop=("x",))
+    key = "1d5cb28776051262e57bbbb62e7dd8be6e1f677181627d491dba393a0522c59e"
+    assert cache_key({"provider": "openai", "extra": {"b": 1}}, ask, 2) == key
+    assert cache_keys(WHO, ask, [0, 3]) == [cache_key(WHO, ask, 0), cache_key(WHO, ask, 3)]
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), min_size=2))

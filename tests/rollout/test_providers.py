@@ -26,7 +26,7 @@ ASK = Request(
     max_tokens=64,
 )
 FAST = Retry(base=1e-4, tries=4)
-VENDORS = ["openai", "openai over aiohttp", "anthropic", "google"]
+VENDORS = ["openai", "openai over httpx", "anthropic", "google"]
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,10 @@ def open_(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[.
         vendor, _, http = vendor.partition(" over ")
         if vendor != "openai":
             pytest.importorskip({"google": "google.genai"}.get(vendor, vendor))
-        if http:
-            pytest.importorskip(http)
         budget, prices = more.pop("budget", None), more.pop("prices", None)
         url = server.url + ("/v1" if vendor == "openai" else "")
         settings = {"base_url": url, "key_env": "PGV_TEST_KEY", "timeout": 20.0, "retry": FAST}
-        settings["http"] = http or "httpx"
+        settings["http"] = http or "aiohttp"
         options = ClientOptions(**(settings | more))
         return open_client(f"{vendor}:{model}", options, budget=budget, prices=prices)
 
