@@ -15,7 +15,6 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from entry import begin
 
 WIDTH, LAYERS, HEADS, FORWARD = 64, 2, 4, 128
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -110,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    begin(main)
+    main()
