@@ -30,7 +30,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives import OBJECTIVES
-from pgv_jax.recipe.choose import Choice, choose, updates
+from pgv_jax.recipe.choice import Choice, settled
 from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
@@ -259,7 +259,6 @@ def refit(
 
 def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choice:
     """What answers the outcome goals; the trials' scores stay in ``workdir/recipe``."""
-    tables = prepared.train, prepared.held_out
     if config.critic.recipe != "td" and distributed.processes().count > 1:
         log.warning(
             "critic.recipe=%s needs one process; TD answers all goals", config.critic.recipe
@@ -267,9 +266,13 @@ def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choi
         config = config.model_copy(
             update={"critic": config.critic.model_copy(update={"recipe": "td"})}
         )
-    if config.critic.recipe == "td":
-        return choose(config, {}, tables, prepared.store.lookup, workdir)
+    choice = settled(config)
+    if choice is not None:
+        return choice
+    from pgv_jax.recipe.choose import choose, updates  # scikit-learn: a second of a short run
+
     names = ("train", "val") if prepared.held_out is not None else ("train",)
     splits = {name: list(read_episodes(config.data.dataset, name)) for name in names}
+    tables = prepared.train, prepared.held_out
     with bar("choosing what answers outcome goals", updates(config)) as report:
         return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

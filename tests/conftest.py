@@ -6,11 +6,14 @@ environment variables, which subprocesses inherit.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +32,11 @@ os.environ |= {
     # Workers share the cores; OpenMP threads that wait for each other by spinning do not.
     "OMP_NUM_THREADS": "1",
 }
+
+# Programs that are compiled are kept here until the end, for all workers (``compiled.py``).
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["PGV_TEST_PROGRAMS"] = programs = tempfile.mkdtemp(prefix="pgv-xla-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
 
 # A shell that starts the tests in the background has Ctrl-C ignored, nohup a hang-up, and children
 # inherit that.

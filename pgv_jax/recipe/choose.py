@@ -8,23 +8,22 @@ State goals are TD's in every case.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pgv_jax.config import Config
-from pgv_jax.critic import CriticSpec
 from pgv_jax.data.table import Table
-from pgv_jax.data.texts import EPISODE, FAILURE, SUCCESS
+from pgv_jax.data.texts import FAILURE, SUCCESS
 from pgv_jax.learner.state import critic_spec
+from pgv_jax.recipe.choice import Choice, Params, record_of, settled
 from pgv_jax.recipe.gain import gain, wins
 from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
 from pgv_jax.recipe.probe import Probe, fit_probe, refitted
 from pgv_jax.recipe.residual import HIDDEN, Residual, fit_residual
 from pgv_jax.recipe.trial import td_logits, trial_updates
-from pgv_jax.recipe.words import sentences
 from pgv_jax.report.stats import Interval, rounded
 from pgv_jax.types import Episode
 
@@ -32,36 +31,7 @@ TRIALS = 3
 """Folds on which TD is tried; it is given up where it is behind by more than its error."""
 
 Progress = Callable[[int], None]
-Params = dict[str, Any]
 Fitted = tuple[Components, Probe | Residual]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What answers the outcome goals: ``record`` is the manifest's ``recipe``.
-
-    ``experts`` are the parameters of the heads' outcome parts by head, None where TD answers;
-    ``hidden`` are the widths of the networks in them.
-    """
-
-    record: dict[str, Any]
-    experts: dict[str, Params] | None = None
-    hidden: tuple[int, ...] = ()
-
-    def config(self, config: Config) -> Config:
-        """The run's configuration: beside an expert, TD is stopped by its state goals alone."""
-        if self.experts is None:
-            return config
-        train = config.train.model_copy(update={"select": "goals"})
-        return config.model_copy(update={"train": train})
-
-    def attach(self, spec: CriticSpec, params: Params) -> tuple[CriticSpec, Params]:
-        """The critic to publish: the trained one, with the experts where there are any."""
-        if self.experts is None:
-            return spec, params
-        members = len(self.experts["q"]["bias"])
-        spec = replace(spec, outcome_members=members, outcome_hidden=self.hidden)
-        return spec, {name: {**params[name], "outcome": self.experts[name]} for name in params}
 
 
 def choose(
@@ -79,14 +49,15 @@ def choose(
     tried. Its trials leave their scores in ``folder``; ``progress`` is told the updates done of
     ``updates(config)``.
     """
+    done = settled(config)
+    if done is not None:
+        return done
     asked, seed = config.critic.recipe, config.train.seed
-    why = "it was asked for" if asked == "td" else _unfit(config)
-    if why is not None:
-        return Choice(_record(config, "td", why))
     episodes = [episode for part in splits.values() for episode in part]
     outcomes = outcomes_of(episodes, lookup, config.texts.history, seed)
     if len(outcomes.folds) < 2:
-        return Choice(_record(config, "td", "too few tasks with known successes and failures"))
+        why = "too few tasks with known successes and failures"
+        return Choice(record_of(config, "td", why))
 
     rows, components = outcomes.rows, components_of(outcomes, FIELDS)
     spec = critic_spec(config, outcomes.vectors["task"].shape[1])
@@ -105,11 +76,11 @@ def choose(
         if found is not None:
             tried["td"] = found
             if wins(found):
-                return Choice(_record(config, "td", "", tried, outcomes))
+                return Choice(_record(config, "td", tried, outcomes))
     v_components = components_of(outcomes, FIELDS[:-1])
     v_probe = fit_probe(outcomes, v_components)
     goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)
-    record = _record(config, chosen, "", tried, outcomes)
+    record = _record(config, chosen, tried, outcomes)
     fitted: dict[str, Fitted] = {
         "q": (components, refitted(probe, outcomes, components)),
         "v": (v_components, refitted(v_probe, outcomes, v_components)),
@@ -124,17 +95,6 @@ def choose(
 def updates(config: Config) -> int:
     """The updates that choosing takes at most."""
     return TRIALS * trial_updates(config) if config.critic.recipe == "auto" else 0
-
-
-def _unfit(config: Config) -> str | None:
-    """Why outcome goals cannot have an expert under this configuration, or None."""
-    if config.objective.name != "gc_iql":
-        return f"the objective {config.objective.name} has no other choice"
-    if config.objective.head != "sigmoid":
-        return "linear heads have no other choice"
-    if config.texts.history == EPISODE:
-        return "critics of whole episodes have no other choice"
-    return None
 
 
 @dataclass(frozen=True)
@@ -204,26 +164,15 @@ def _experts(fitted: Mapping[str, Fitted], goals_2D: np.ndarray) -> dict[str, Pa
 
 
 def _record(
-    config: Config,
-    chosen: str,
-    why: str,
-    tried: Mapping[str, Interval] | None = None,
-    outcomes: Outcomes | None = None,
+    config: Config, chosen: str, tried: Mapping[str, Interval], outcomes: Outcomes
 ) -> dict[str, Any]:
-    """The manifest's ``recipe``: what was asked, chosen and tried, with margins, and in words."""
-    record: dict[str, Any] = {
-        "asked": config.critic.recipe,
-        "chosen": chosen,
-        "why": why,
-        "gains": {name: _margin(found) for name, found in (tried or {}).items()},
-        # What an outcome goal's value is: the chance itself, or gamma to the steps left times it.
-        "gamma": config.objective.gamma if chosen == "td" else 1.0,
+    gains = {name: _margin(found) for name, found in tried.items()}
+    fitted = {
+        "folds": len(outcomes.folds),
+        "tasks": len(set(outcomes.rows.task_ids)),
+        "steps": len(outcomes.rows),
     }
-    if outcomes is not None:
-        record["folds"] = len(outcomes.folds)
-        record["tasks"] = len(set(outcomes.rows.task_ids))
-        record["steps"] = len(outcomes.rows)
-    return {**record, "words": sentences(record)}
+    return record_of(config, chosen, gains=gains, fitted=fitted)
 
 
 def _margin(found: Interval) -> dict[str, Any]:

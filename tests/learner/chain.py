@@ -22,6 +22,7 @@ TINY = (
     "texts.history=0",
     "objective.gamma=0.9",
     "critic.hidden=[8]",
+    "critic.recipe=td",
     "train.batch=32",
     "train.log_every=5",
     "train.eval_every=10",

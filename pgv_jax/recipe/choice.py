@@ -1,0 +1,82 @@
+"""What was chosen, and the cases in which there is nothing to choose.
+
+Apart from ``choose`` so that a run of TD alone loads no library for fitting probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pgv_jax.config import Config
+from pgv_jax.critic import CriticSpec
+from pgv_jax.data.texts import EPISODE
+from pgv_jax.recipe.words import sentences
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What answers the outcome goals: ``record`` is the manifest's ``recipe``.
+
+    ``experts`` are the parameters of the heads' outcome parts by head, None where TD answers;
+    ``hidden`` are the widths of the networks in them.
+    """
+
+    record: dict[str, Any]
+    experts: dict[str, Params] | None = None
+    hidden: tuple[int, ...] = ()
+
+    def config(self, config: Config) -> Config:
+        """The run's configuration: beside an expert, TD is stopped by its state goals alone."""
+        if self.experts is None:
+            return config
+        train = config.train.model_copy(update={"select": "goals"})
+        return config.model_copy(update={"train": train})
+
+    def attach(self, spec: CriticSpec, params: Params) -> tuple[CriticSpec, Params]:
+        """The critic to publish: the trained one, with the experts where there are any."""
+        if self.experts is None:
+            return spec, params
+        members = len(self.experts["q"]["bias"])
+        spec = replace(spec, outcome_members=members, outcome_hidden=self.hidden)
+        return spec, {name: {**params[name], "outcome": self.experts[name]} for name in params}
+
+
+def settled(config: Config) -> Choice | None:
+    """TD, where it was asked for or is all that the configuration allows."""
+    why = "it was asked for" if config.critic.recipe == "td" else _unfit(config)
+    return None if why is None else Choice(record_of(config, "td", why))
+
+
+def record_of(
+    config: Config,
+    chosen: str,
+    why: str = "",
+    gains: Mapping[str, Mapping[str, float]] | None = None,
+    fitted: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """The manifest's ``recipe``: what was asked, chosen and tried, with margins, and in words."""
+    record: dict[str, Any] = {
+        "asked": config.critic.recipe,
+        "chosen": chosen,
+        "why": why,
+        "gains": dict(gains or {}),
+        # What an outcome goal's value is: the chance itself, or gamma to the steps left times it.
+        "gamma": config.objective.gamma if chosen == "td" else 1.0,
+        **(fitted or {}),
+    }
+    return {**record, "words": sentences(record)}
+
+
+def _unfit(config: Config) -> str | None:
+    """Why outcome goals cannot have an expert under this configuration, or None."""
+    if config.objective.name != "gc_iql":
+        return f"the objective {config.objective.name} has no other choice"
+    if config.objective.head != "sigmoid":
+        return "linear heads have no other choice"
+    if config.texts.history == EPISODE:
+        return "critics of whole episodes have no other choice"
+    return None
