@@ -54,7 +54,7 @@ class ApiConfig(_Section):
     samples: Literal["auto", "parallel"] = "auto"
     http: Literal["aiohttp", "httpx"] = Field(
         "aiohttp",
-        description="of the openai client; httpx takes 1.6 times its CPU time",
+        description="of the openai client; httpx takes twice its CPU time",
     )
     extra: dict[str, Any] = Field({}, description="goes into every request as it is")
     omit: tuple[str, ...] = Field((), description="request fields that the model does not take")

@@ -60,7 +60,6 @@ class Aiohttp(httpx2.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=5.0, ssl=self._tls or True),
-            headers={"Accept-Encoding": "gzip, deflate"},  # what httpx2 undoes for certain
-            auto_decompress=False,
+            auto_decompress=False,  # httpx2 does it
             cookie_jar=aiohttp.DummyCookieJar(),
         )

@@ -53,7 +53,7 @@ class ClientOptions:
     ``extra`` goes into the body of every request as it is; ``omit`` leaves fields out that a model
     does not take (such as "temperature"). ``samples``: "auto" asks for n samples in one call and
     falls back to parallel calls where fewer come, "parallel" always asks one by one. ``http``
-    (openai only): what the library sends over, "aiohttp", or "httpx" at 1.6 times its CPU time.
+    (openai only): what the library sends over, "aiohttp", or "httpx" at twice its CPU time.
     """
 
     base_url: str = ""

@@ -36,9 +36,10 @@ class OpenAIClient(PaidClient):
         self._asked = _settled_options(self._url)
         self._one_pool = self.options.http == "aiohttp"
         http_client = sending.client_maker(library, self._url, self._one_pool)
+        client = sending.settled(library)
 
         def pool() -> Any:
-            return library.AsyncOpenAI(
+            return client(
                 api_key=key,
                 base_url=self.endpoint.url,
                 timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),

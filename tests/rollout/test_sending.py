@@ -28,8 +28,10 @@ def reply(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     return "\r\n".join([*lines, f"content-length: {len(body)}", "\r\n"]).encode() + body
 
 
-def ask(answer: Answer, http: str, prepare: Callable[[str], str] = str) -> Completion:
-    """Ask a server on loopback, whose address ``prepare`` may exchange, one question."""
+def ask(
+    answer: Answer, http: str, prepare: Callable[[str], str] = str, more: tuple[Request, ...] = ()
+) -> Completion:
+    """Ask a server on loopback, whose address ``prepare`` may exchange; the last answer."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -47,7 +49,8 @@ def ask(answer: Answer, http: str, prepare: Callable[[str], str] = str) -> Compl
             base_url=url, key_env="", http=http, timeout=10.0, retry=Retry(tries=1)
         )
         async with open_client("openai:m", options) as client:
-            (completion,) = await client.complete(ASK)
+            for request in (ASK, *more):
+                (completion,) = await client.complete(request)
         return completion
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -87,6 +90,21 @@ def test_a_request_is_the_librarys_own(http: str) -> None:
         "max_tokens": 64,
         "temperature": 1.0,
     }
+
+
+def test_the_next_requests_differ_in_their_body_alone(http: str) -> None:
+    seen: list[Any] = []
+
+    def answer(line: str, headers: dict[str, str], body: bytes) -> bytes:
+        assert int(headers.pop("content-length")) == len(body)
+        seen.append((line, headers, json.loads(body)))
+        return reply(REPLY)
+
+    other = Request([{"role": "user", "content": "Où \u2028 \x00?"}], max_tokens=7, stop=("x",))
+    ask(answer, http, more=(other, ASK))
+    (line, headers, first), (*like, second), (*also, third) = seen
+    assert [line, headers] == like == also and first == third
+    assert second == {**first, "messages": other.messages, "max_tokens": 7, "stop": ["x"]}
 
 
 def test_a_redirect_is_followed_with_the_body(http: str) -> None:
