@@ -13,6 +13,8 @@ from pgv_jax.rollout.client import Request
 from pgv_jax.rollout.failures import GarbledReply, of_reply_error
 from pgv_jax.rollout.paid import ClientOptions, FailedReply, PaidClient, Reply, Sample
 
+CHAT = "/chat/completions"
+
 POOLED = 16
 """Calls at once over one pool of httpx's connections."""
 
@@ -31,11 +33,9 @@ class OpenAIClient(PaidClient):
         from pgv_jax.rollout import sending  # its httpx2 comes with the library
 
         self._response = sending.httpx2.Response
-        # whole: the library's own joining of addresses is a twentieth of a call's CPU time
-        self._url = self.endpoint.url.rstrip("/") + "/chat/completions"
-        self._asked = _settled_options(self._url)
+        self._asked = _settled_options()
         self._one_pool = self.options.http == "aiohttp"
-        http_client = sending.client_maker(library, self._url, self._one_pool)
+        http_client = sending.client_maker(library, self.endpoint.url, self._one_pool)
         client = sending.settled(library)
 
         def pool() -> Any:
@@ -85,7 +85,7 @@ class OpenAIClient(PaidClient):
         """Past the library's walk over the body and its reply classes, a fifth of its CPU time."""
         client = self._next()
         if self._asked is None:
-            return await client.post(self._url, cast_to=self._response, body=body)
+            return await client.post(CHAT, cast_to=self._response, body=body)
         return await client.request(
             self._response, self._asked.model_copy(update={"json_data": body})
         )
@@ -280,14 +280,14 @@ def _library(module: str, extra: str) -> Any:
         ) from None
 
 
-def _settled_options(url: str) -> Any:
+def _settled_options() -> Any:
     """The openai library's options of a call, made once: another twentieth of its CPU time.
 
     None where its class is elsewhere in a coming version: then ``post`` makes them for each call.
     """
     try:
         options = importlib.import_module("openai._models").FinalRequestOptions
-        return options.construct(method="post", url=url)
+        return options.construct(method="post", url=CHAT)
     except (ImportError, AttributeError):
         return None
 
@@ -297,7 +297,7 @@ def _body(body: dict[str, Any], options: ClientOptions) -> dict[str, Any]:
 
 
 def _json(response: Any) -> Mapping[str, Any]:
-    """The JSON object of a response: the libraries hand a garbled one on as a string."""
+    """The JSON object of a response of an httpx-like client."""
     try:
         reply = json.loads(response.content)  # UTF-8; .text would look for the character set
     except ValueError:

@@ -65,7 +65,7 @@ def client_maker(library: Any, url: str, over_aiohttp: bool) -> Callable[[], htt
     All share one TLS context, as reading the certificates takes 20 ms. Where the environment names
     a proxy, aiohttp is driven by the library's own client, which knows how to use one.
     """
-    if over_aiohttp and not getproxies():
+    if over_aiohttp and not getproxies().keys() - {"no"}:  # NO_PROXY alone names none
         from pgv_jax.rollout.over_aiohttp import Aiohttp
 
         secure = not url.lower().startswith("http://")

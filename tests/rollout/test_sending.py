@@ -8,12 +8,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
 
+import openai
 import pytest
 
 from pgv_jax.rollout.client import ClientError, Completion, Request
 from pgv_jax.rollout.limits import Retry
 from pgv_jax.rollout.paid import ClientOptions
 from pgv_jax.rollout.providers import OpenAIClient, open_client
+from pgv_jax.rollout.sending import WholeClient, client_maker
 
 ASK = Request([{"role": "user", "content": "What next?"}], max_tokens=64)
 CHOICE = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "East."}}
@@ -151,6 +153,18 @@ def test_a_proxy_of_the_environment_is_used(http: str, monkeypatch: pytest.Monke
 
     assert ask(answer, http, prepare).text == "East."
     assert lines == ["POST http://model.invalid/v1/chat/completions HTTP/1.1"]
+
+
+def test_exceptions_alone_are_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("no_proxy", "localhost")
+    make = client_maker(openai, "http://localhost/v1", over_aiohttp=True)
+    assert isinstance(make(), WholeClient)
+    monkeypatch.setenv("http_proxy", "http://localhost:9")
+    make = client_maker(openai, "http://localhost/v1", over_aiohttp=True)
+    assert not isinstance(make(), WholeClient)
 
 
 def test_options_that_the_library_keeps_elsewhere_are_made_by_it(
