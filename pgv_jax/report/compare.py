@@ -42,10 +42,11 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> Runs:
     """Name -> episodes: the file's or folder's name, with the arm where a run has several.
 
     A folder's ``*.jsonl`` are shards of one run and are merged; an episode that two of them hold
-    must be the same in both.
+    must be the same in both. A path that is given twice counts once: ``runs/react runs/*``.
     """
     runs: Runs = {}
-    for path in map(Path, paths):
+    paths = _once(paths)
+    for path in paths:
         by_arm: dict[str, list[Episode]] = {}
         for episode in read_run(path):
             by_arm.setdefault(str(episode.metadata.get("arm", "")), []).append(episode)
@@ -60,10 +61,17 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> Runs:
     return runs
 
 
+def _once(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
 def unfinished(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """A sentence for each rollout folder that does not hold all its episodes (yet)."""
     found = []
-    for path in map(Path, paths):
+    for path in _once(paths):
         records = [_record(file) for file in sorted(path.glob("run*.json"))]
         if not records:
             continue

@@ -167,6 +167,19 @@ def test_shards_of_a_folder_are_one_run(tmp_path: Path) -> None:
         read_runs([folder])
 
 
+def test_a_run_that_is_given_twice_counts_once(tmp_path: Path) -> None:
+    for name, episodes in (("critic", A), ("react", B)):
+        (tmp_path / name).mkdir()
+        write_jsonl(tmp_path / name / "episodes.jsonl", episodes)
+    runs = read_runs([tmp_path / "react", *sorted(tmp_path.iterdir())])
+    assert list(runs) == ["react", "critic"]  # the first is the reference
+    other = tmp_path / "elsewhere/react"
+    other.mkdir(parents=True)
+    write_jsonl(other / "episodes.jsonl", A)
+    with pytest.raises(PgvError, match="Two runs are named 'react'"):
+        read_runs([tmp_path / "react", other])
+
+
 def test_arms_of_one_file_are_taken_apart(tmp_path: Path) -> None:
     path = tmp_path / "both.jsonl"
     write_jsonl(path, [*run_of([True, False], arm="first"), *run_of([True, True], arm="critic")])
