@@ -92,6 +92,11 @@ class CriticConfig(_Section):
     recipe: Literal["auto", "anchored", "td"] = Field(
         "td", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
     )
+    q: Literal["direct", "imagined"] = Field(
+        "direct", description="Q by a head of its own, or by the imagined next note and V"
+    )
+    note_width: int = Field(64, ge=4, multiple_of=4, description="next-note model: hidden width")
+    note_dropout: float = Field(0.2, ge=0, lt=1, description="next-note model: share dropped")
 
     @model_validator(mode="after")
     def _positive_widths(self) -> CriticConfig:
@@ -151,6 +156,27 @@ class Config(_Section):
     critic: CriticConfig = CriticConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()
+
+
+def check_imagined(config: Config) -> None:
+    """Refuse ``critic.q=imagined`` where there are no notes to imagine; PgvError names the key."""
+    if config.critic.q != "imagined":
+        return
+    needs = (
+        (config.texts.history == 0, f"texts.history=0, not {config.texts.history}"),
+        (
+            config.data.encoder.startswith("sentences:"),
+            f"an encoder of sentences, data.encoder='sentences:{config.data.encoder}'",
+        ),
+        (config.objective.name == "gc_iql", f"objective.name=gc_iql, not {config.objective.name}"),
+        (config.critic.recipe != "anchored", "critic.recipe=td or auto, not anchored"),
+    )
+    for fits, what in needs:
+        if not fits:
+            raise PgvError(
+                f"critic.q=imagined predicts the next note's sentences and so needs {what}; or "
+                "leave critic.q at direct."
+            )
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: Any = Config) -> Any:

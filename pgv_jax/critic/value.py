@@ -19,8 +19,10 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic import next_note
 from pgv_jax.critic.calibration import calibrator_of, likelihoods
 from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec, Head, link, width_first
+from pgv_jax.critic.imagined import ImaginedQ, Row, question_of
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
@@ -30,6 +32,9 @@ from pgv_jax.texts.templates import EPISODE, History, thought_text
 HEADS = ("sigmoid", "linear")
 PAIRS = 1024
 """Pairs scored in one call; the last call is padded to a power of two."""
+
+IMAGINED_PAIRS = 128
+"""Pairs whose next notes are imagined in one call."""
 
 UNSAVED = 512
 """New vectors that may wait in memory before they are written to the store."""
@@ -70,7 +75,7 @@ class ValueFunction:
         self._spec = _spec_of(artifact)
         self.encoder, self._store = encoder, store
         self._live = _live(encoder) if self.history == EPISODE else encoder.encode
-        self._pessimism = pessimism
+        self._pessimism, self._members = pessimism, self._spec.ensemble
         self._known: dict[str, np.ndarray] = {}
         self._unsaved: list[str] = []
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
@@ -82,6 +87,15 @@ class ValueFunction:
             for name in ("q", "v")
         }
         self._context = functools.lru_cache(CONTEXTS)(self._new_context)
+        self._imagined = None
+        if self._spec.note_width:
+            self._imagined = ImaginedQ(
+                artifact.params["m"],
+                critic.v,
+                artifact.params["v"],
+                self._spec.head,
+                artifact.manifest["objective"]["gamma"],
+            )
 
     @classmethod
     def load(
@@ -112,6 +126,10 @@ class ValueFunction:
         thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
         if not thoughts or not goals:
             return np.zeros((len(thoughts), len(goals)), np.float32)
+        if self._imagined is not None:
+            steps = [Row(task, observation, thought) for thought in thoughts]
+            members_ENG = self._imagined.values(question_of(steps, [goals], self.vectors))
+            return _reduced(members_ENG, self._pessimism)[: len(thoughts), : len(goals)]
         self.embed([task, observation, *thoughts, *goals], live=True)
         rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
         scores_NG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
@@ -149,7 +167,7 @@ class ValueFunction:
             said = zip(observations, thoughts, strict=True)
             thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
         fields = {"task": tasks, "observation": observations, "thought": thoughts, "goal": goals}
-        return self._aligned("q", fields)
+        return self._imagined_pairs(fields) if self._imagined else self._aligned("q", fields)
 
     def v_pairs(
         self, tasks: Sequence[str], observations: Sequence[str], goals: Sequence[str]
@@ -186,6 +204,7 @@ class ValueFunction:
     def compilations(self) -> int:
         """How many shapes were compiled so far, by the heads and by an encoder that counts."""
         own = sum(head.compilations for head in self._heads.values())
+        own += self._imagined.compilations if self._imagined else 0
         return own + getattr(self.encoder, "compilations", 0)
 
     def embed(self, texts: Iterable[str], *, live: bool = False) -> None:
@@ -222,11 +241,27 @@ class ValueFunction:
             self._store.put(self._unsaved, np.stack([self._known[t] for t in self._unsaved]))
         self._unsaved = []
 
-    def _aligned(self, name: str, fields: dict[str, Sequence[str]]) -> np.ndarray:
+    def _imagined_pairs(self, fields: dict[str, Sequence[str]]) -> np.ndarray:
+        """Imagined Q of aligned lists: [E, B]."""
+        assert self._imagined is not None
+        self._check_aligned("q", fields)
+        rows = [Row(*step) for step in zip(*list(fields.values())[:3], strict=True)]
+        out = []
+        for start in range(0, len(rows), IMAGINED_PAIRS):
+            part = rows[start : start + IMAGINED_PAIRS]
+            goals = [[goal] for goal in fields["goal"][start : start + IMAGINED_PAIRS]]
+            members_EB1 = self._imagined.values(question_of(part, goals, self.vectors))
+            out.append(members_EB1[:, : len(part), 0])
+        return np.concatenate(out, axis=1) if out else np.zeros((self._members, 0), np.float32)
+
+    def _check_aligned(self, name: str, fields: dict[str, Sequence[str]]) -> None:
         self._trained(name)
         lengths = {field: len(texts) for field, texts in fields.items()}
         if len(set(lengths.values())) != 1:
             raise PgvError(f"Aligned lists differ in length: {lengths}.")
+
+    def _aligned(self, name: str, fields: dict[str, Sequence[str]]) -> np.ndarray:
+        self._check_aligned(name, fields)
         self.embed(text for texts in fields.values() for text in texts)
         out = []
         for start in range(0, len(fields["task"]), PAIRS):
@@ -234,7 +269,7 @@ class ValueFunction:
             inputs = {name: self._padded(texts) for name, texts in part.items()}
             members_EB = self._heads[name].pairs(inputs)
             out.append(members_EB[:, : len(part["task"])])
-        members = self._spec.ensemble if name == "q" else 1
+        members = self._members if name == "q" else 1
         return np.concatenate(out, axis=1) if out else np.zeros((members, 0), np.float32)
 
     def _new_context(self, name: str, task: str, goals: tuple[str, ...]) -> jax.Array:
@@ -342,6 +377,11 @@ def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:
 
 
 def _check_params(artifact: artifacts.Artifact, shapes: Any) -> None:
+    spec = _spec_of(artifact)
+    if spec.note_width:
+        known = len(artifact.params.get("m", {}).get("known", ()))
+        note = next_note.shapes(spec.ensemble, spec.dim, spec.note_width, known)
+        shapes = {**shapes, "m": note}
     wanted = {path: leaf.shape for path, leaf in _leaves(shapes)}
     found = {path: leaf.shape for path, leaf in _leaves(artifact.params)}
     for path in sorted(wanted.keys() | found.keys()):

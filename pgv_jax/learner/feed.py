@@ -25,6 +25,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config
+from pgv_jax.data.next_notes import notes_of
 from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of, longest_note
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
@@ -32,7 +33,7 @@ from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.row_files import Rows
 from pgv_jax.learner.state import State
 from pgv_jax.learner.step import Metrics, Update, scanned
-from pgv_jax.types import Batch
+from pgv_jax.types import Batch, Scenes
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class _Sampler:
                 f"train.goals={self._per_shard} or train.batch={self._goals * len(shards)}."
             )
         self._longest = longest_note(shards)
+        self._read = table.manifest["parts"]["longest"] if table.parts is not None else 0
         self.index: Index = meshes.place_shards(
             mesh, len(shards), lambda own: index_of(shards, own)
         )
@@ -129,7 +131,10 @@ class _Sampler:
         """One shard's part of the batch of update ``step``."""
         key = jax.random.fold_in(jax.random.key(self._seed), step)
         key = jax.random.fold_in(key, index.shard)
-        return draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
+        drawn = draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
+        if not self._read:
+            return drawn
+        return drawn._replace(notes=notes_of(index, drawn.row, self._read))
 
     def draws(self, index: Index, step: jax.Array, size: int) -> Draw:
         """Numbers of updates ``step`` .. ``step + size - 1`` at once: [S, size, b], for jit.
@@ -144,12 +149,39 @@ class _Sampler:
         return meshes.over_shards(self._mesh, local)(step, index)
 
 
-def _batch(task_ND: Any, task_B: Any, vectors: dict[str, jax.Array], drawn: Draw) -> Batch:
+class _Parts(NamedTuple):
+    """The known sentences [K, D] and each task's rows of them [N, M], on every device."""
+
+    vectors: Any
+    tasks: Any
+
+
+def _parts_of(table: Table, mesh: Mesh) -> _Parts | None:
+    if table.parts is None:
+        return None
+    placed = np.asarray(table.parts.parts), np.asarray(table.parts.task_parts)
+    return _Parts(*meshes.place_same(mesh, placed))
+
+
+def _batch(
+    task_ND: Any,
+    task_B: Any,
+    vectors: dict[str, jax.Array],
+    drawn: Draw,
+    parts: _Parts | None,
+) -> Batch:
     """Embeddings in float32, whatever type the table has."""
-    taken = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
+    taken: dict[str, Any] = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
     facts = ("reached", "next_reached", "discount", "monte_carlo", "kind", "weight")
-    told = {f"{name}_B": getattr(drawn, name) for name in (*facts, "has_other", "target", "value")}
-    return Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
+    told: dict[str, Any] = {
+        f"{name}_B": getattr(drawn, name) for name in (*facts, "has_other", "target", "value")
+    }
+    batch = Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
+    if parts is None or drawn.notes is None:
+        return batch
+    now_BL, next_BL, end_B, whole_B = drawn.notes
+    scenes = Scenes(now_BL, next_BL, parts.tasks[drawn.task], end_B, whole_B)
+    return batch._replace(parts_KD=parts.vectors.astype(jnp.float32), scenes=scenes)
 
 
 def _embedded(drawn: Draw) -> dict[str, jax.Array]:
@@ -183,6 +215,7 @@ class _Resident(NamedTuple):
     tasks: Any
     vectors: Any
     rows: Index
+    parts: _Parts | None
 
 
 class ResidentFeed:
@@ -198,7 +231,7 @@ class ResidentFeed:
             mesh, len(shards), lambda own: _stack([shards[s].vectors for s in own], longest)
         )
         tasks = meshes.place_same(mesh, np.asarray(table.tasks))
-        self._data = _Resident(tasks, vectors, self._sampler.index)
+        self._data = _Resident(tasks, vectors, self._sampler.index, _parts_of(table, mesh))
         self._triples = config.train.batch * config.train.goals
         self._log_every = config.train.log_every
         self._calls: dict[int, Any] = {}
@@ -239,8 +272,8 @@ class ResidentFeed:
         vectors = meshes.over_shards(self._mesh, local)((), (data.vectors, _embedded(drawn)))
         vectors, drawn = _flat((vectors, drawn))
         if self.tasks is not None:
-            return _batch(data.tasks, drawn.task, vectors, drawn)
-        return _batch(data.tasks[drawn.task], None, vectors, drawn)
+            return _batch(data.tasks, drawn.task, vectors, drawn, data.parts)
+        return _batch(data.tasks[drawn.task], None, vectors, drawn, data.parts)
 
 
 class StreamFeed:
@@ -255,6 +288,7 @@ class StreamFeed:
         self._task_file = table.tasks
         few = self.tasks is not None
         self._tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
+        self._parts = _parts_of(table, mesh)
         fields = len(EMBEDDED) + (not few)
         width = table.manifest["dim"] * table.tasks.dtype.itemsize
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
@@ -277,13 +311,13 @@ class StreamFeed:
             self._prefetch(following, min(self._most, line - (following - begin) % line))
             if size not in self._calls:
                 self._calls[size] = self._compiled(vectors, drawn)
-            state, metrics = self._calls[size](state, self._tasks, vectors, drawn)
+            state, metrics = self._calls[size](state, self._tasks, self._parts, vectors, drawn)
             parts.append(metrics)
             step = following
         return state, jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
     def _updates(
-        self, state: State, tasks: Any, vectors: Any, drawn: Draw
+        self, state: State, tasks: Any, parts: _Parts | None, vectors: Any, drawn: Draw
     ) -> tuple[State, Metrics]:
         """Scan over a call's updates: vectors {field: [S, size, b, D]}, drawn [S, size, ...]."""
 
@@ -293,7 +327,7 @@ class StreamFeed:
                 task_ND, task_B = taken.pop("task"), None
             else:
                 task_ND, task_B = tasks, numbers.task
-            return _batch(task_ND, task_B, taken, numbers)
+            return _batch(task_ND, task_B, taken, numbers, parts)
 
         return scanned(self._update, batch_of, state, _by_update((vectors, drawn)))
 
@@ -305,7 +339,7 @@ class StreamFeed:
             donate_argnums=0,
             out_shardings=(shardings, meshes.replicated(self._mesh)),
         )
-        return jitted.lower(self._abstract, self._tasks, vectors, drawn).compile()
+        return jitted.lower(self._abstract, self._tasks, self._parts, vectors, drawn).compile()
 
     def _prefetch(self, step: int, size: int) -> None:
         if self._ahead is None or self._ahead[0] != (step, size):

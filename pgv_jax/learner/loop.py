@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from pgv_jax.config import Config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.heads import CriticSpec
+from pgv_jax.critic.next_note import joined, separated
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
@@ -32,7 +33,7 @@ from pgv_jax.learner.feed import goal_spec, make_feed
 from pgv_jax.learner.first_layer import stacked, unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
-from pgv_jax.learner.standardize import folded, standards_of, unfolded
+from pgv_jax.learner.standardize import centres_of, folded, standards_of, unfolded
 from pgv_jax.learner.state import (
     State,
     abstract_state,
@@ -41,7 +42,7 @@ from pgv_jax.learner.state import (
     init_state,
     make_optimizer,
 )
-from pgv_jax.learner.step import NORMS, make_update, quantiles
+from pgv_jax.learner.step import NORMS, NoteSpec, make_update, quantiles
 from pgv_jax.learner.validate import Validation
 from pgv_jax.objectives import OBJECTIVES
 
@@ -152,7 +153,9 @@ def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
                 f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
                 "train with its settings, or start from new parameters (train.start='')."
             )
-    return found.params
+    if "m" not in found.params:
+        return found.params
+    return {**found.params, "m": separated(found.params["m"])[0]}
 
 
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
@@ -190,7 +193,12 @@ class _Loop:
     ):
         self._train, self._mesh = config.train, mesh
         self._standards = standards_of(table)
-        update = make_update(spec, config, optimizer, len(table.shards), self._standards)
+        self._table, self._centres = table, centres_of(table)
+        notes = None
+        if spec.note_width and self._centres is not None:
+            in_notes = table.manifest["parts"]["in_notes"]
+            notes = NoteSpec(self._centres, in_notes, config.critic.note_dropout)
+        update = make_update(spec, config, optimizer, len(table.shards), self._standards, notes)
         self._feed = make_feed(table, mesh, config, abstract, update)
         self._speed = Speed(spec, config.train, mesh.size, self._feed.tasks)
         self._validate = None
@@ -273,10 +281,13 @@ class _Loop:
         return max([window, *fits])
 
     def published(self, params: Any) -> Any:
-        """Parameters for raw embeddings, on the host."""
-        return jax.device_get(
-            folded(unstacked(meshes.to_host(self._mesh, params)), self._standards)
-        )
+        """Parameters for raw embeddings, on the host; the next-note model with its constants."""
+        out = jax.device_get(folded(unstacked(meshes.to_host(self._mesh, params)), self._standards))
+        if "m" in out:
+            assert self._centres is not None and self._table.parts is not None
+            known = self._table.parts.parts[: self._table.manifest["parts"]["in_notes"]]
+            out["m"] = joined(out["m"], self._centres, np.asarray(known, np.float32))
+        return out
 
     def _write(self, pending: tuple[int, Any], recorder: Recorder, progress: Progress) -> None:
         """Write means over ``log_every`` updates; a value that is not finite ends the run."""

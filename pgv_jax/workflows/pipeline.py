@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from pgv_jax.config import Config
+from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.examples import Example, texts_of_examples
@@ -79,6 +79,7 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
     """
     if not config.data.dataset:
         raise PgvError("No dataset is named; add data.dataset=FOLDER (made by `pgv import`).")
+    check_imagined(config)
     info = dataset_info(config.data.dataset)
     encoder = open_encoder(config.data.encoder)
     _check_mode(encoder, config.texts.history)
@@ -118,7 +119,8 @@ def _tables(
             episodes, examples = _with_examples(config, targets, episodes)
         elif targets is not None and not targets.reads_outcome:
             continue  # held-out tasks are judged by their outcomes
-        texts = texts_of(episodes, config.texts.history)
+        imagined = config.critic.q == "imagined"
+        texts = texts_of(episodes, config.texts.history, parts=imagined)
         texts = list(dict.fromkeys([*texts, *texts_of_examples(examples or [])]))
         missing = len(store.missing(texts))
         if missing:
@@ -135,6 +137,7 @@ def _tables(
             data_fingerprint=fingerprint,
             dtype=config.data.dtype,
             examples=examples,
+            parts=imagined,
         )
     return tables, notes
 
