@@ -58,10 +58,12 @@ class ValueFunction:
         encoder: Encoder,
         store: EmbeddingStore | None = None,
         pessimism: float = 0.0,
+        imagine: bool = True,
     ):
         """Join an artifact to an encoder; another encoder than the one trained on is an error.
 
         ``pessimism`` takes so many standard deviations of the ensemble's Q off their mean.
+        ``imagine=False`` asks the direct Q head of a critic that imagines.
         """
         trained = artifact.manifest["encoder"]
         if trained["fingerprint"] != encoder.fingerprint:
@@ -88,7 +90,7 @@ class ValueFunction:
         }
         self._context = functools.lru_cache(CONTEXTS)(self._new_context)
         self._imagined = None
-        if self._spec.note_width:
+        if self._spec.note_width and imagine:
             self._imagined = ImaginedQ(
                 artifact.params["m"],
                 critic.v,
@@ -105,15 +107,17 @@ class ValueFunction:
         store: str | os.PathLike[str] | None = None,
         encoder: Encoder | None = None,
         pessimism: float = 0.0,
+        imagine: bool = True,
     ) -> ValueFunction:
         """Open ``artifact/``; its encoder is opened by name unless one is given.
 
-        ``store`` is a folder of embeddings to read from and to add new texts to.
+        ``store`` is a folder of embeddings to read from and to add new texts to. ``imagine=False``
+        asks the direct Q head of a critic that imagines.
         """
         artifact = artifacts.load(folder)
         encoder = encoder or open_encoder(artifact.manifest["encoder"]["name"])
         kept = EmbeddingStore(Path(store), encoder) if store is not None else None
-        return cls(artifact, encoder, kept, pessimism)
+        return cls(artifact, encoder, kept, pessimism, imagine)
 
     def q(
         self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]

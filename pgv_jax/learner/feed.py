@@ -118,7 +118,8 @@ class _Sampler:
                 f"train.goals={self._per_shard} or train.batch={self._goals * len(shards)}."
             )
         self._longest = longest_note(shards)
-        self._read = table.manifest["parts"]["longest"] if table.parts is not None else 0
+        imagines = config.critic.q == "imagined" and table.parts is not None
+        self._read = table.manifest["parts"]["longest"] if imagines else 0
         self.index: Index = meshes.place_shards(
             mesh, len(shards), lambda own: index_of(shards, own)
         )
@@ -156,8 +157,8 @@ class _Parts(NamedTuple):
     tasks: Any
 
 
-def _parts_of(table: Table, mesh: Mesh) -> _Parts | None:
-    if table.parts is None:
+def _parts_of(table: Table, mesh: Mesh, config: Config) -> _Parts | None:
+    if table.parts is None or config.critic.q != "imagined":
         return None
     placed = np.asarray(table.parts.parts), np.asarray(table.parts.task_parts)
     return _Parts(*meshes.place_same(mesh, placed))
@@ -231,7 +232,7 @@ class ResidentFeed:
             mesh, len(shards), lambda own: _stack([shards[s].vectors for s in own], longest)
         )
         tasks = meshes.place_same(mesh, np.asarray(table.tasks))
-        self._data = _Resident(tasks, vectors, self._sampler.index, _parts_of(table, mesh))
+        self._data = _Resident(tasks, vectors, self._sampler.index, _parts_of(table, mesh, config))
         self._triples = config.train.batch * config.train.goals
         self._log_every = config.train.log_every
         self._calls: dict[int, Any] = {}
@@ -288,7 +289,7 @@ class StreamFeed:
         self._task_file = table.tasks
         few = self.tasks is not None
         self._tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
-        self._parts = _parts_of(table, mesh)
+        self._parts = _parts_of(table, mesh, config)
         fields = len(EMBEDDED) + (not few)
         width = table.manifest["dim"] * table.tasks.dtype.itemsize
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))

@@ -222,7 +222,7 @@ def fit(
         "texts": {**table["texts"], **({"notes": prepared.notes} if prepared.notes else {})},
         "objective": config.objective.model_dump(),
         "goals": config.goals.model_dump(),
-        "heads": list(OBJECTIVES[config.objective.name].heads),
+        "heads": [*OBJECTIVES[config.objective.name].heads, *(["m"] if spec.note_width else [])],
         "data": {
             "fingerprint": table["data_fingerprint"],
             "episodes": table["episodes"],
