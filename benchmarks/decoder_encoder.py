@@ -36,17 +36,17 @@ from health_real import LOGS, pgv
 from recipe import RESAMPLES, dealt, kept
 
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.embed.encoder import open_encoder
+from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.models.decoder import Decoder
+from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.pooling import pool
 from pgv_jax.embed.rules import TextRules
-from pgv_jax.embed.runner import Runner, pad_ids
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.errors import PgvError
-from pgv_jax.pipeline import keep_compiled
-from pgv_jax.report.baselines import LogisticProbe
+from pgv_jax.report.health.baselines import LogisticProbe
 from pgv_jax.report.rows import Rows, step_rows
 from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
+from pgv_jax.workflows.pipeline import keep_compiled
 
 LAYERS = (5, 10, 15, 20, 25, -1)
 POOLINGS = {

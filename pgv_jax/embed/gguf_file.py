@@ -97,10 +97,11 @@ class GgufFile:
         """The model's config; raises PgvError where the file asks for something else."""
         config: dict[str, Any] = {"model_type": self._family}
         missing = [key for key in _NEEDED if self._own(key) is None]
-        if missing or "token_embd.weight" not in self._tensors:
+        missing += [name for name in _OUTSIDE[:1] if name not in self._tensors]
+        if missing:
             raise PgvError(
-                f"{self.source} lacks {', '.join([*missing, 'token_embd.weight'][:3])}; it is no "
-                "whole model, download it again."
+                f"{self.source} lacks {', '.join(missing[:3])}; it is no whole model, download it "
+                "again."
             )
         for key, theirs in {**_NEEDED, **_OPTIONAL}.items():
             if self._own(key) is not None:
@@ -113,6 +114,7 @@ class GgufFile:
             config["rope_scaling"] = {"rope_type": kind, "factor": factor}
         sizes = parse_sizes(config, str(self.source))
         assert isinstance(sizes.config, DecoderConfig)
+        self._refuse_unread(sizes.config)
         self._check_heads(sizes.config.head_dim)
         rope = replace(sizes.config.rope, stretch=self._stretch(sizes.config.head_dim))
         return replace(sizes, config=replace(sizes.config, rope=rope))
@@ -223,6 +225,20 @@ class GgufFile:
             raise PgvError(
                 f"{self.source} has {', '.join(strange[:5])}, which this reader does not know, so "
                 f"its vectors would be wrong; {_INSTEAD}."
+            )
+
+    def _refuse_unread(self, config: DecoderConfig) -> None:
+        """Tensors of other families: this one's model would leave them unread."""
+        unread = (
+            *(() if config.qkv_bias else ("attn_q.bias", "attn_k.bias", "attn_v.bias")),
+            *(() if config.out_bias else ("attn_output.bias",)),
+            *(() if config.qk_norm else ("attn_q_norm.weight", "attn_k_norm.weight")),
+        )
+        strange = sorted(name for name in self._tensors if unread and name.endswith(unread))
+        if strange:
+            raise PgvError(
+                f"{self.source} has {', '.join(strange[:5])}, which a {self._family} does not "
+                f"read, so its vectors would be wrong; {_INSTEAD}."
             )
 
     def _check_heads(self, head_dim: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pgv_jax.embed.rules import TextRules
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.unicode import clean
 
 _NEEDED = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
 
@@ -27,15 +28,6 @@ class Tokens:
     truncated: bool
     empty: bool
     lossy: bool
-
-
-def clean(text: str) -> str:
-    """Replace lone surrogates by U+FFFD: tokenizers accept Unicode scalar values only."""
-    try:
-        text.encode("utf-8")
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,6 @@ class TextTokenizer:
                 f"The prefix has {len(self.prefix)} tokens and leaves none of the {room} for text; "
                 "shorten it or raise max_tokens."
             )
-
         self.stand_in = [] if vocabulary.empty is None else [vocabulary.empty]
 
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
@@ -103,9 +94,13 @@ class TextTokenizer:
                     "one nor names a first or last token, so it has no vector; leave empty texts "
                     "out, or give the encoder a prefix."
                 )
-            lossy = bool(self._unreadable) and not self._unreadable.isdisjoint(clean(text).encode())
-            found.append(Tokens(ids, len(body) > self.room, not body, lossy))
+            empty = body == self.prefix
+            found.append(Tokens(ids, len(body) > self.room, empty, self.is_lossy(text)))
         return found
+
+    def is_lossy(self, text: str) -> bool:
+        """Whether some of the text's bytes have no token and are left out."""
+        return bool(self._unreadable) and not self._unreadable.isdisjoint(clean(text).encode())
 
     def bare(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without specials, prefix or cut."""

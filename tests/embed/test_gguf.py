@@ -16,11 +16,13 @@ import pytest
 from flax import nnx
 from jax import numpy as jnp
 
-from pgv_jax.embed.encoder import open_encoder
+from pgv_jax.embed.episode_mode import EpisodeEncoder
 from pgv_jax.embed.local import open_folder
 from pgv_jax.embed.models.load import load_model
+from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.segments import join
 from tests.embed import folders
 
 gguf = pytest.importorskip("gguf", reason="GGUF files need the package gguf")
@@ -180,6 +182,23 @@ def test_an_empty_text_is_the_first_token_and_lost_bytes_are_counted(tmp_path: P
     assert (encoder.stats.empty, encoder.stats.lossy) == (0, 1)
     np.testing.assert_array_equal(*encoder.encode(["", "\x04"]))  # both the token 256
     assert ids(encoder, "") == [256]
+    episodic = open_encoder(f"gguf:{tmp_path / 'tiny.gguf'}?mode=episode&max_tokens=8")
+    assert isinstance(episodic, EpisodeEncoder)
+    episodic.encode(["a\x04", join(["a\x04", "b"]), join(["a", "b"])])
+    assert (episodic.stats.empty, episodic.stats.lossy) == (0, 2)
+
+
+def test_a_file_without_its_sizes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "half.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_uint32("llama.block_count", 2)
+    writer.add_tensor("token_embd.weight", ZEROS)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(PgvError, match="lacks context_length, embedding_length, feed_forward_le"):
+        opened(path)
 
 
 def test_pooling_and_layers_are_their_definitions(tmp_path: Path) -> None:
@@ -233,6 +252,10 @@ ZEROS = np.zeros((4, 4), np.float32)
         ({"metadata": {"llama.expert_count": 8}}, "has expert_count, which this reader does not"),
         ({"metadata": {"split.count": 2}}, "has parts in other files"),
         ({"tensors": {"blk.0.ffn_up.bias": ZEROS}}, r"has blk\.0\.ffn_up\.bias, which"),
+        (
+            {"tensors": {"blk.1.attn_q_norm.weight": ZEROS[0], "blk.1.attn_v.bias": ZEROS[0]}},
+            r"has blk\.1\.attn_q_norm\.weight, blk\.1\.attn_v\.bias, which a llama does not read",
+        ),
         (
             {"metadata": {"llama.rope.dimension_count": 4}},
             "of 8 numbers and rope.dimension_count 4",

@@ -168,7 +168,9 @@ def test_an_empty_text_has_the_vector_of_the_first_token_that_the_tokenizer_name
             assert found.ids.tolist() == [expected] and found.empty
     with pytest.raises(PgvError, match=r"Text '' has no tokens and .* neither adds one nor names"):
         open_text(folder, "max_tokens=16").encode(["a", ""])
-    open_text(folder, "max_tokens=16&prefix=Q").encode([""])  # the prefix is its vector
+    prefixed = open_text(folder, "max_tokens=16&prefix=Q")
+    prefixed.encode(["", "a"])  # the prefix is its vector
+    assert prefixed.stats.empty == 1
 
 
 @pytest.mark.parametrize("head,tail", [(False, True), (True, False), (True, True)])
@@ -193,7 +195,7 @@ def test_matryoshka_is_slice_and_norm(bert: Path) -> None:
 
 
 def test_the_name_opens_the_same_encoder_again(bert: Path) -> None:
-    from pgv_jax.embed.encoder import open_encoder
+    from pgv_jax.embed.opening import open_encoder
 
     spec = f"hf:{bert}?dim=5&prefix=Instruct%3A+find%0A&max_tokens=32"
     encoder = open_encoder(spec)
