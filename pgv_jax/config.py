@@ -25,7 +25,7 @@ class DataConfig(_Section):
     """Where the episodes are and what embeds them."""
 
     dataset: str = Field("", description="folder of an imported dataset")
-    encoder: str = Field("minilm", description="minilm | hash:D | hf:ID_OR_DIR | api:MODEL")
+    encoder: str = Field("minilm", description="minilm | hash:D | hf:DIR | gguf:FILE | api:MODEL")
     store: str | None = Field(None, description="embedding store; default DATASET/embeddings")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="type of the vectors in the table"

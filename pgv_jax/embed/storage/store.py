@@ -38,13 +38,15 @@ _JOINED_TEXTS = 16384
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What one ``add`` did. ``tokens`` and ``truncated`` are 0 where the encoder has no tokens."""
+    """What one ``add`` did; the encoder's counts are 0 where it has no tokens."""
 
     texts: int
     distinct: int
     embedded: int
     truncated: int
     tokens: int
+    empty: int
+    lossy: int
     seconds: float
 
 
@@ -135,8 +137,7 @@ class EmbeddingStore:
             texts=len(texts),
             distinct=len(distinct),
             embedded=done,
-            truncated=after[1] - before[1],
-            tokens=after[0] - before[0],
+            **{name: count - before[name] for name, count in after.items()},
             seconds=time.perf_counter() - began,
         )
 
@@ -374,9 +375,9 @@ def _counter(tell: Callable[[int, int], None], done: int, count: int) -> Callabl
     return add
 
 
-def _counters(encoder: Encoder) -> tuple[int, int]:
+def _counters(encoder: Encoder) -> dict[str, int]:
     stats = getattr(encoder, "stats", None)
-    return (stats.tokens, stats.truncated) if stats is not None else (0, 0)
+    return {name: getattr(stats, name, 0) for name in ("truncated", "tokens", "empty", "lossy")}
 
 
 def _shorten(text: str, width: int = 60) -> str:
