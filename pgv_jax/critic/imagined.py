@@ -22,6 +22,7 @@ from flax import nnx
 
 from pgv_jax.critic.heads import Head, link, width_first
 from pgv_jax.critic.next_note import (
+    ENDS,
     Centres,
     Scene,
     Targets,
@@ -63,6 +64,32 @@ class Forecast(NamedTuple):
     gone: Any
     appears: Any
     ends: Any
+
+
+Lookup = Callable[[Sequence[str]], np.ndarray]
+"""texts -> their vectors, float32 [n, D]."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step in words."""
+
+    task: str
+    observation: str
+    thought: str
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a thought is expected to lead to: (sentence, chance), most likely first, and the ends.
+
+    ``appears`` is of the sentences that were asked about; ``ends`` maps each of ``ENDS`` to its
+    chance.
+    """
+
+    gone: tuple[tuple[str, float], ...]
+    appears: tuple[tuple[str, float], ...]
+    ends: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -164,8 +191,14 @@ class ImaginedQ:
             v: Head = nnx.merge(graph, nnx.State(width_first(v_params)))
             return imagined_values(model, v, question, linked, gamma)[0]
 
-        self._values = jax.jit(values)
-        self._forecast = jax.jit(lambda model, scene: forecast(model, scene)[0])
+        def chances(model: Model, question: Question) -> tuple[Forecast, jax.Array]:
+            told, plan_EBH = forecast(model, question.scene)
+            p_EBG = jax.vmap(lambda m, t, plan: _holds_next(m, model.centres, t, plan, question))(
+                model.members, told, plan_EBH
+            )
+            return told, p_EBG
+
+        self._values, self._chances = jax.jit(values), jax.jit(chances)
 
     @property
     def known(self) -> np.ndarray:
@@ -176,9 +209,29 @@ class ImaginedQ:
         """Q of steps and goals by each member: [E, B, G]."""
         return np.asarray(self._values(self._model, self._v, question))
 
-    def forecast(self, scene: Scene) -> Forecast:
-        """What each member expects of the next step."""
-        return jax.tree.map(np.asarray, self._forecast(self._model, scene))
+    def chances(self, question: Question) -> tuple[Forecast, np.ndarray]:
+        """What each member expects of the next step, and P(g) by each member, [E, B, G]."""
+        told, p_EBG = self._chances(self._model, question)
+        return jax.tree.map(np.asarray, told), np.asarray(p_EBG)
+
+    def expects(
+        self, rows: Sequence[Row], sentences: Sequence[str], lookup: Lookup
+    ) -> list[Expectation]:
+        """The expectations of rows of one note, by the members' mean; see ``Expectation``."""
+        held = Reading.of(rows[0].observation)
+        absent = [s for s in dict.fromkeys(sentences) if held.place(s) == ABSENT]
+        question = question_of(rows, [absent or [SUCCESS]], lookup)
+        told, p_EBG = self.chances(question)
+        gone, ends, appears = told.gone.mean(0), told.ends.mean(0), p_EBG.mean(0)
+        found = []
+        for b in range(len(rows)):
+            pairs = (
+                zip(held.read, gone[b].tolist(), strict=False),
+                zip(absent, appears[b].tolist(), strict=False),
+            )
+            going, coming = (tuple(sorted(each, key=lambda pair: -pair[1])) for each in pairs)
+            found.append(Expectation(going, coming, dict(zip(ENDS, ends[b].tolist(), strict=True))))
+        return found
 
 
 def _holds_next(
@@ -202,19 +255,10 @@ def _each(params: dict[str, Any]) -> list[dict[str, Any]]:
     return [jax.tree.map(lambda x, e=e: x[e], params) for e in range(count)]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One step in words."""
-
-    task: str
-    observation: str
-    thought: str
-
-
 def question_of(
     rows: Sequence[Row],
     goals: Sequence[Sequence[str]],
-    lookup: Callable[[Sequence[str]], np.ndarray],
+    lookup: Lookup,
 ) -> Question:
     """Put steps and goals into numbers; ``lookup(texts) -> [n, D]``.
 

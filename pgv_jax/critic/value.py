@@ -22,7 +22,7 @@ from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic import next_note
 from pgv_jax.critic.calibration import calibrator_of, likelihoods
 from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec, Head, link, width_first
-from pgv_jax.critic.imagined import ImaginedQ, Row, question_of
+from pgv_jax.critic.imagined import Expectation, ImaginedQ, Row, question_of
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
@@ -183,6 +183,23 @@ class ValueFunction:
     def calibrated(self, goal: str) -> bool:
         """Whether the artifact has a calibration for ``goal``."""
         return calibrator_of(self.manifest, goal) is not None
+
+    @property
+    def imagines(self) -> bool:
+        """Whether Q is imagined, so that ``expects`` can be asked."""
+        return self._imagined is not None
+
+    def expects(
+        self, task: str, observation: str, thoughts: Sequence[str], sentences: Sequence[str]
+    ) -> list[Expectation]:
+        """What each thought is expected to lead to, by a critic that imagines (else PgvError).
+
+        Which sentences of the note go, which of ``sentences`` appear, and how the step ends.
+        """
+        if self._imagined is None:
+            raise PgvError("This critic does not imagine; train one with critic.q=imagined.")
+        rows = [Row(task, observation, thought) for thought in thoughts]
+        return self._imagined.expects(rows, sentences, self.vectors) if rows else []
 
     def likelihoods(self, scores_NG: np.ndarray, goals: Sequence[str]) -> np.ndarray:
         """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""

@@ -111,7 +111,7 @@ def test_a_grid_is_its_pairs_and_padding_is_invisible(value):
 def test_q_is_the_formula_of_its_parts(value):
     rows = [Row(TASK, NOTE, thought) for thought in THOUGHTS]
     question = question_of(rows, [GOALS], ENCODER.encode)
-    told = model().forecast(question.scene)
+    told, _ = model().chances(question)
     gone, appears, ends = (np.asarray(x, np.float64)[:, :3] for x in told)
     note, known = ENCODER.encode(["You are in the hall.", "A key is here."]), ENCODER.encode(KNOWN)
     wanted = []
@@ -192,3 +192,32 @@ def test_no_thoughts_and_no_goals_are_no_values(value):
     assert value.q(TASK, NOTE, [], GOALS).shape == (0, 4)
     assert value.q(TASK, NOTE, THOUGHTS, []).shape == (3, 0)
     assert value.q_members([], [], [], []).shape == (2, 0)
+
+
+def test_what_a_thought_is_expected_to_lead_to(value):
+    known = value.expects(TASK, NOTE, THOUGHTS, [*KNOWN, "A key is here."])
+    assert len(known) == len(THOUGHTS)
+    rows = [Row(TASK, NOTE, thought) for thought in THOUGHTS]
+    told, _ = model().chances(question_of(rows, [GOALS], ENCODER.encode))
+    first = known[0]
+    assert {text for text, _ in first.gone} == {"You are in the hall.", "A key is here."}
+    assert dict(first.gone)["A key is here."] == pytest.approx(told.gone[:, 0, 1].mean(), rel=1e-5)
+    # What stands in the note does not appear; what is known appears as the model says.
+    assert {text for text, _ in first.appears} == {"The door is open.", "You hold the key."}
+    appears = told.appears[:, 0].mean(0)
+    assert dict(first.appears)["The door is open."] == pytest.approx(appears[0], rel=1e-4)
+    assert list(first.ends) == ["goes on", "success", "failure", "cut off"]
+    assert sum(first.ends.values()) == pytest.approx(1, rel=1e-5)
+    for pairs in (first.gone, first.appears):
+        assert [p for _, p in pairs] == sorted((p for _, p in pairs), reverse=True)
+
+
+def test_a_critic_may_be_asked_for_its_direct_q(folder):
+    direct = ValueFunction.load(folder, imagine=False)
+    assert not direct.imagines
+    with pytest.raises(PgvError, match=r"critic\.q=imagined"):
+        direct.expects(TASK, NOTE, THOUGHTS, KNOWN)
+    imagined = ValueFunction.load(folder)
+    assert imagined.imagines
+    said = [each.q(TASK, NOTE, THOUGHTS, GOALS) for each in (direct, imagined)]
+    assert np.abs(said[0] - said[1]).max() > 0.01
