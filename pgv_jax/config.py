@@ -38,6 +38,9 @@ class TextsConfig(_Section):
     history: Annotated[int, Field(ge=0)] | Literal["episode"] = Field(
         3, description="past turns in the observation field, 0: none; episode: all, read once"
     )
+    step: Literal["thought", "action", "both"] = Field(
+        "thought", description="what of a step the critic reads: what was thought, done, or both"
+    )
 
 
 class ObjectiveConfig(_Section):

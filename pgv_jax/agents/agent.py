@@ -22,7 +22,7 @@ from pgv_jax.agents.select import (
 )
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client, Completion
-from pgv_jax.texts.templates import SUCCESS
+from pgv_jax.texts.templates import SUCCESS, StepForm, step_text
 from pgv_jax.types import Candidate
 
 Correct = Callable[[str], bool | None]
@@ -35,7 +35,8 @@ class View:
 
     ``scored_observation`` is the critic's observation field (with its history); the model reads
     ``observation`` and ``past``. ``instruction`` is what the model is told to do, where that is
-    not the task: a goal that is asked for at run time.
+    not the task: a goal that is asked for at run time. ``step`` is what of a
+    candidate the critic reads (``texts.step``).
     """
 
     task: str
@@ -45,6 +46,7 @@ class View:
     past: Sequence[Turn] = ()
     seed: int = 0
     instruction: str = ""
+    step: StepForm = "thought"
 
     @property
     def told(self) -> str:
@@ -167,7 +169,7 @@ class Agent:
     def _scored(
         self, scorer: Scorer, candidates: Sequence[Candidate], view: View
     ) -> list[Candidate]:
-        thoughts = [c.thought for c in candidates]
+        thoughts = [step_text(c.thought, c.action, view.step) for c in candidates]
         goals = list(self.goals)
         score_NG = np.asarray(scorer(view.task, view.scored_observation, thoughts, goals))
         wanted = (len(candidates), len(goals))

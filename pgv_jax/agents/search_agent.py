@@ -189,7 +189,7 @@ def search_values(value: ValueFunction, ends: ValueFunction | None = None) -> Va
             "A search reads windows of turns, and this critic was trained on whole episodes; "
             "choose another strategy, or train with texts.history=3."
         )
-    return Values(value.v_pairs, gamma, value.history, judge.q if judge else None)
+    return Values(value.v_pairs, gamma, value.history, judge.q if judge else None, value.step)
 
 
 def unfolded(episode: Episode, history: int) -> list[Episode]:

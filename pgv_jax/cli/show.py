@@ -98,10 +98,12 @@ def _ask(
 
     from pgv_jax.critic.value import ValueFunction
     from pgv_jax.report.pages.episode_values import default_goals, expected, scored
+    from pgv_jax.texts.templates import worded
 
     critic = ValueFunction.load(artifact, store=store)
+    said = worded(episode, critic.step)
     values = scored(
-        episode,
+        said,
         critic,
         goals or default_goals(episode),
         history=critic.history,
@@ -109,7 +111,7 @@ def _ask(
         name=str(artifact),
     )
     if critic.imagines:
-        values = replace(values, expected=expected(episode, critic, _sentences(source)))
+        values = replace(values, expected=expected(said, critic, _sentences(source)))
     critic.flush()
     return values
 

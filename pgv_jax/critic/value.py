@@ -8,6 +8,7 @@ first layer is additive, so its part on the task and the goals, which an episode
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.texts.templates import EPISODE, History, thought_text
+from pgv_jax.texts.templates import EPISODE, History, StepForm, thought_text
 
 HEADS = ("sigmoid", "linear")
 PAIRS = 1024
@@ -74,6 +75,7 @@ class ValueFunction:
             )
         self.manifest = artifact.manifest
         self.history: History = artifact.manifest["texts"]["history"]
+        self.step: StepForm = artifact.manifest["texts"].get("step", "thought")
         self._spec = _spec_of(artifact)
         self.encoder, self._store = encoder, store
         self._live = _live(encoder) if self.history == EPISODE else encoder.encode
@@ -124,7 +126,8 @@ class ValueFunction:
     ) -> np.ndarray:
         """Q of every thought for every goal: float32 [N, G].
 
-        ``observation`` is the field's text, ``texts.templates.observation_text(.., history)``.
+        ``observation`` is the field's text, ``texts.templates.observation_text(.., history)``, and
+        ``thoughts`` are ``step_text(thought, action, critic.step)``.
         """
         self._trained("q")
         thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
@@ -214,6 +217,14 @@ class ValueFunction:
             self.encoder.warm_up(2 + thoughts + goals)
         self._trained("q")
         nothing_D = np.zeros(self._spec.dim, np.float32)
+        if self._imagined is not None:
+            for size_N, size_G in itertools.product(_sizes(thoughts), _sizes(goals)):
+                steps = [Row("", "", str(i)) for i in range(size_N)]
+                asked = [str(i) for i in range(size_G)]
+                self._imagined.values(
+                    question_of(steps, [asked], lambda texts: np.tile(nothing_D, (len(texts), 1)))
+                )
+            return
         for size_G in _sizes(goals):
             context_GEH = self._heads["q"].context(nothing_D, np.tile(nothing_D, (size_G, 1)))
             for size_N in _sizes(thoughts):

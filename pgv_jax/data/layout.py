@@ -175,6 +175,7 @@ def build_table(
     split: str,
     shards: int,
     history: words.History,
+    step: words.StepForm = "thought",
     encoder: Mapping[str, Any],
     data_fingerprint: str,
     dtype: str = "float32",
@@ -185,7 +186,8 @@ def build_table(
 
     ``lookup(texts) -> float32 [n, D]``; ``encoder`` is {name, fingerprint}. A folder with another
     table is replaced. Vectors go to disk ``LOOKUP_TEXTS`` at a time. ``examples`` are one list an
-    episode, none of them empty. ``parts``: what the next-note model reads as well (``PARTS``).
+    episode, none of them empty. ``step`` says how the episodes are worded (``texts.worded``).
+    ``parts``: what the next-note model reads as well (``PARTS``).
     """
     if dtype not in DTYPES:
         raise PgvError(f"Table dtype '{dtype}' is not supported; use one of {', '.join(DTYPES)}.")
@@ -214,7 +216,11 @@ def build_table(
         "episodes": len(rows),
         "steps": sum(len(row.obs) - 1 for row in rows),
         "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
-        "texts": {"history": history, "fingerprint": words.template_fingerprint(history)},
+        "texts": {
+            "history": history,
+            **({"step": step} if step != "thought" else {}),
+            "fingerprint": words.template_fingerprint(history, step),
+        },
         "data_fingerprint": data_fingerprint,
     }
     if examples is not None:

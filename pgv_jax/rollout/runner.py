@@ -36,7 +36,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError
 from pgv_jax.rollout.stopping import Halted, Stop, interruptible
 from pgv_jax.tasks.base import TextEnv
-from pgv_jax.texts.templates import History, observation_text, sentences, with_notes
+from pgv_jax.texts.templates import History, StepForm, observation_text, sentences, with_notes
 from pgv_jax.texts.unicode import clean
 from pgv_jax.types import Episode, Step
 
@@ -64,6 +64,7 @@ async def play(
     *,
     max_steps: int = 0,
     critic_history: History = 0,
+    critic_step: StepForm = "thought",
     model_history: int = 0,
     note: Note | None = None,
     on_decision: OnDecision | None = None,
@@ -71,10 +72,10 @@ async def play(
 ) -> Episode:
     """Play one episode. ``max_steps`` 0: the environment's own limit alone.
 
-    ``critic_history`` is the artifact's ``texts.history``; ``model_history`` is how many past
-    turns the model is shown. ``note`` writes what a critic of notes reads in place of observations;
-    steps keep it in their metadata. With a ``goal`` the model is told the goal, while the critic's
-    task field stays the task's.
+    ``critic_history`` and ``critic_step`` are the artifact's ``texts``; ``model_history`` is how
+    many past turns the model is shown. ``note`` writes what a critic of notes reads in place of
+    observations; steps keep it in their metadata. With a ``goal`` the model is told the goal, while
+    the critic's task field stays the task's.
 
     Raises:
         Halted: ``stop`` has a cause; the decision that was under way has ended.
@@ -106,6 +107,7 @@ async def play(
             else (),
             seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
             instruction="" if spec.goal is None else instruction(spec.goal),
+            step=critic_step,
         )
         asked = time.monotonic()
         decision = await agent.decide(view)
@@ -228,6 +230,7 @@ def run_episodes(
     concurrency: int = 1,
     max_steps: int = 0,
     critic_history: History = 0,
+    critic_step: StepForm = "thought",
     model_history: int = 0,
     note: Note | None = None,
     progress: Progress | None = None,
@@ -256,6 +259,7 @@ def run_episodes(
         play,
         max_steps=max_steps,
         critic_history=critic_history,
+        critic_step=critic_step,
         model_history=model_history,
         note=note,
         on_decision=on_decision,

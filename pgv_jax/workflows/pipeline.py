@@ -31,7 +31,7 @@ from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives import OBJECTIVES
 from pgv_jax.recipe.choice import Choice, settled
-from pgv_jax.texts.templates import EPISODE, History
+from pgv_jax.texts.templates import EPISODE, History, worded
 from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def _tables(
     tables: dict[str, Table] = {}
     notes: Mapping[str, str] | None = None
     for split in splits:
-        episodes = list(read_episodes(config.data.dataset, split))
+        episodes = _episodes(config, split)
         notes = notes or next((e.metadata.get("notes") for e in episodes), None)
         examples, targets = None, TARGETS.get(config.objective.name)
         if targets is not None and split == "train":
@@ -133,6 +133,7 @@ def _tables(
             split=split,
             shards=shards_for(config.mesh.shards, _least_group(examples) or len(episodes)),
             history=config.texts.history,
+            step=config.texts.step,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
             data_fingerprint=fingerprint,
             dtype=config.data.dtype,
@@ -140,6 +141,12 @@ def _tables(
             parts=imagined,
         )
     return tables, notes
+
+
+def _episodes(config: Config, split: str) -> list[Episode]:
+    """The episodes of a split, worded as the configuration says."""
+    found = read_episodes(config.data.dataset, split)
+    return [worded(episode, config.texts.step) for episode in found]
 
 
 def _check_mode(encoder: Encoder, history: History) -> None:
@@ -276,7 +283,7 @@ def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choi
     from pgv_jax.recipe.selection import choose, updates  # scikit-learn: a second of a short run
 
     names = ("train", "val") if prepared.held_out is not None else ("train",)
-    splits = {name: list(read_episodes(config.data.dataset, name)) for name in names}
+    splits = {name: _episodes(config, name) for name in names}
     tables = prepared.train, prepared.held_out
     with bar("choosing what answers outcome goals", updates(config)) as report:
         return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

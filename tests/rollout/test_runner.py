@@ -207,6 +207,24 @@ def test_the_critic_reads_its_own_history_and_the_model_its_own(tmp_path):
     assert "You are in room 0." in read[2] and read[2].count("Action: go right") == 2
 
 
+def test_the_critic_reads_of_a_candidate_what_it_was_trained_on(tmp_path):
+    heard = []
+
+    def make(env, spec):
+        def scorer(task, observation, thoughts, goals):
+            heard.extend(thoughts)
+            return np.zeros((len(thoughts), len(goals)))
+
+        said = "Thought: It is near.\nAction: go right"
+        return Agent(ScriptedClient(lambda request, index: said), "critic", scorer)
+
+    for form in ("thought", "action", "both"):
+        out = tmp_path / f"{form}.jsonl"
+        (episode,) = run_episodes(SPECS[:1], Corridor, make, out, critic_step=form)
+        assert episode.steps[0].candidates[0].thought == "It is near."
+    assert set(heard) == {"It is near.", "go right", "It is near.\nAction: go right"}
+
+
 class Silent:
     """A model that does not answer some requests."""
 

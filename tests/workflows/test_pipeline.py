@@ -197,3 +197,14 @@ def test_monte_carlo_is_an_objective_too(dataset, tmp_path):
         config(dataset, *options), prepare(config(dataset, *options), tmp_path / "tables"), tmp_path
     )
     assert artifacts.load(told).manifest["objective"]["name"] == "monte_carlo"
+
+
+@pytest.mark.parametrize("form", ["action", "both"])
+def test_a_critic_of_actions_reads_what_was_done(dataset, tmp_path, form):
+    own = config(dataset, f"texts.step={form}", "train.steps=10")
+    prepared = prepare(own, tmp_path / "tables")
+    said = {"action": "left", "both": "I go left.\nAction: left"}[form]
+    wanted = HashEncoder(16).encode([said])[0]
+    assert (np.abs(prepared.train.shards[0].vectors - wanted).max(1) < 1e-6).any()
+    value = ValueFunction.load(fit(own, prepared, tmp_path / "run"))
+    assert value.step == value.manifest["texts"]["step"] == form
