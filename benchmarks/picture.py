@@ -20,6 +20,7 @@ from pgv_jax.critic.imagined import Expectation
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.errors import PgvError
+from pgv_jax.report.wording import MINUS
 from pgv_jax.texts.sentences import sentences
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode, Step
@@ -49,7 +50,7 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
 
 def changes(told: Expectation) -> list[tuple[str, str]]:
     """What is expected, as (kind, words): at most two sentences that go and two that come."""
-    gone = [("gone", f"− {s}") for s, p in told.gone[:2] if p >= 0.5]
+    gone = [("gone", f"{MINUS} {s}") for s, p in told.gone[:2] if p >= 0.5]
     new = [("new", f"+ {s}") for s, p in told.appears[:2] if p >= 0.5]
     ends = [
         ("gone" if name == "failure" else "new", f"ends in {name}: {p:.0%}")
