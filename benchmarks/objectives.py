@@ -25,6 +25,7 @@ import numpy as np
 from entry import begin
 from objectives_table import tell
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
 from pgv_jax.config import Config, load_config
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
@@ -354,6 +355,7 @@ def main(
     out: Path,
 ) -> None:
     """Run (or continue) the cells, then print what they show together."""
+    keep_compiled()
     sizes = {task: SIZES[task] for task in tasks or SIZES}
     if searched is not None:
         sizes = {task: replace(size, searched=searched) for task, size in sizes.items()}

@@ -36,6 +36,7 @@ import numpy as np
 from entry import begin
 from flax import nnx
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
@@ -46,7 +47,6 @@ from pgv_jax.embed.encoder import open_encoder
 from pgv_jax.embed.store import EmbeddingStore
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import critic_spec, graph_of
-from pgv_jax.pipeline import keep_compiled
 from pgv_jax.recipe.choose import Choice, choose
 from pgv_jax.report.baselines import LogisticProbe
 from pgv_jax.report.ranking import AT_STEPS

@@ -21,6 +21,8 @@ from pgv_jax.value import ValueFunction
 
 from .rollout import toy
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "iterations=2",
     "rollout.task.name=corridor",

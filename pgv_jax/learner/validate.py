@@ -61,9 +61,9 @@ class Validation:
         self._inputs = {name: jnp.asarray(x, jnp.float32) for name, x in asked_for.items()}
         self._score = jax.jit(self._values)
 
-    def _values(self, params: Any) -> tuple[jax.Array, jax.Array]:
+    def _values(self, params: Any, inputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         critic = nnx.merge(self._graph, nnx.State(params))
-        inputs = dict(self._inputs)
+        inputs = dict(inputs)
         success_goal = inputs.pop("success_goal")
         on_goal = link(critic.q(inputs), self._head).mean(0)
         on_success = link(critic.q({**inputs, "goal": success_goal}), self._head).mean(0)
@@ -71,7 +71,7 @@ class Validation:
 
     def __call__(self, params: Any) -> dict[str, float]:
         """Return ``val_success``, ``val_goals`` where testable, and their mean ``val_score``."""
-        on_goal, on_success = (np.asarray(x) for x in self._score(params))
+        on_goal, on_success = (np.asarray(x) for x in self._score(params, self._inputs))
         scores = {}
         known = (self._success >= 0) & self._ask_success
         auc = stratified_auc(on_success[known], self._success[known] == 1, self._time[known])
