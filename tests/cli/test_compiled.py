@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgv_jax import artifact as artifacts
+from pgv_jax.critic import artifact as artifacts
 from pgv_jax.cli.compiled import keep_compiled
 
-from ..test_value import manifest, params
+from tests.critic.test_value import manifest, params
 
 NAMES = (
     "JAX_COMPILATION_CACHE_DIR",

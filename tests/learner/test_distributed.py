@@ -16,7 +16,7 @@ from pgv_jax.learner import distributed
 from pgv_jax.learner.line import open_door
 from pgv_jax.learner.place import Options
 
-from ..compiled import flags_for
+from tests.compiled import flags_for
 
 WORKER = """
 import signal, sys

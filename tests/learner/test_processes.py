@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ..compiled import flags_for
+from tests.compiled import flags_for
 from . import chain
 from .test_distributed import free_ports
 

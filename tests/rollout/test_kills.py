@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.data.jsonl import read_jsonl
-from pgv_jax.rollout.budget import Budget
-from pgv_jax.rollout.cache import ResponseCache, cache_key
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.scripted_server import ScriptedServer
+from pgv_jax.llm.budget import Budget
+from pgv_jax.llm.cache import ResponseCache, cache_key
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.scripted.server import ScriptedServer
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ AT_ONCE = 32
 WORKER = """
 import sys
 from pgv_jax.tasks.base import TASKS
-TASKS["corridor"] = "tests.rollout.toy:Corridor"
+TASKS["corridor"] = "tests.agents.toy:Corridor"
 from pgv_jax.cli.main import main
 main(sys.argv[1:])
 """
