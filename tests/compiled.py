@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 """Of XLA's flags: compiling takes half as long, and the programs of tests are small."""
+SHIPPED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""XLA's own settings of the same, for the fixture ``as_shipped``."""
 DAYS = 30
 """What was compiled longer ago is compiled again, so that the folder does not grow for ever."""
 

@@ -12,13 +12,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import pytest
 from hypothesis import settings
 
-from tests.compiled import QUICK, flags_for, folder_of_programs, tidy
+from tests.compiled import QUICK, SHIPPED, flags_for, folder_of_programs, tidy
 
 # Before anything imports jax: it reads these once. Set, not defaulted: a test never
 # depends on the shell that it is started from.
@@ -67,6 +68,23 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         signal.signal(number, stop)
     if not hasattr(session.config, "workerinput"):  # the workers' parent, or a run without any
         tidy(folder_of_programs())
+
+
+@pytest.fixture(scope="session")
+def toy_critic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published critic with random parameters (``tests/critic/toy.py``); change a copy."""
+    from pgv_jax.critic import artifact
+    from tests.critic.toy import manifest, params
+
+    return artifact.save(tmp_path_factory.mktemp("toy") / "artifact", params(), manifest())
+
+
+@pytest.fixture
+def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile what the test jits with XLA's own optimisations, as users' programs are."""
+    import jax
+
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=SHIPPED))
 
 
 @pytest.fixture

@@ -8,10 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgv_jax.critic import artifact as artifacts
 from pgv_jax.cli.compiled import keep_compiled
-
-from tests.critic.test_value import manifest, params
 
 NAMES = (
     "JAX_COMPILATION_CACHE_DIR",
@@ -70,13 +67,14 @@ cli.main(["score", *sys.argv[2:]])
 """
 
 
-def test_a_command_keeps_its_small_programs_and_needs_no_others_the_next_time(run_python, tmp_path):
-    critic = str(artifacts.save(tmp_path / "critic", params(), manifest()))
+def test_a_command_keeps_its_small_programs_and_needs_no_others_the_next_time(
+    run_python, tmp_path, toy_critic
+):
     (tmp_path / "in.jsonl").write_text('{"observation": "A hall.", "thought": "x", "goal": "y"}')
 
     def programs() -> set[str]:
         files = ("--in", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl"))
-        run_python(SCORE, args=(str(tmp_path / "cache"), critic, *files))
+        run_python(SCORE, args=(str(tmp_path / "cache"), str(toy_critic), *files))
         kept = tmp_path / "cache" / "pgv_jax" / "xla"
         return {file.name for file in kept.glob("*-cache")}
 

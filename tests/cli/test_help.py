@@ -148,6 +148,7 @@ def test_debug_shows_the_traceback(capsys, failing):
     assert err.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_running_command_with_130():
     code = (
         "import signal, click, pgv_jax.cli.main as cli\n"

@@ -15,7 +15,6 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.line import open_door
 from pgv_jax.learner.place import Options
-
 from tests.compiled import flags_for
 
 WORKER = """

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.compiled import flags_for
+
 from . import chain
 from .test_distributed import free_ports
 

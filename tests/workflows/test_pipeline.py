@@ -166,6 +166,7 @@ def test_a_finished_run_is_published_again_as_it_is(dataset, published):
     assert {path.name: path.read_bytes() for path in published.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_signals")
 def test_an_interrupted_fit_publishes_nothing_and_continues(dataset, published, tmp_path):
     ready = prepare(config(dataset), tmp_path / "tables")
