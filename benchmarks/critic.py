@@ -20,6 +20,7 @@ import click
 import numpy as np
 from entry import begin
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
@@ -151,6 +152,7 @@ def _value(found: Any) -> tuple[float, list[float]]:
 )
 def main(seeds: int, first: int, out: Path, kinds: tuple[str, ...]) -> None:
     """Run the cells that are not finished, then print what they show together."""
+    keep_compiled()
     for kind in kinds:
         folders = [out / f"{kind}-{seed}" for seed in range(first, first + seeds)]
         cells = []

@@ -35,6 +35,7 @@ from entry import begin
 from health_real import LOGS, pgv
 from recipe import RESAMPLES, dealt, kept
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.models.decoder import Decoder
@@ -46,7 +47,6 @@ from pgv_jax.errors import PgvError
 from pgv_jax.report.health.baselines import LogisticProbe
 from pgv_jax.report.rows import Rows, step_rows
 from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
-from pgv_jax.workflows.pipeline import keep_compiled
 
 LAYERS = (5, 10, 15, 20, 25, -1)
 POOLINGS = {

@@ -126,7 +126,7 @@ class TrainConfig(_Section):
     weight_decay: float = Field(1e-2, ge=0)
     seed: int = Field(0, ge=0, lt=2**32)
     start: str = Field("", description="artifact whose parameters are the start; empty: new ones")
-    scan: int = Field(0, ge=0, description="updates a device call; 0: about a second's worth")
+    scan: int = Field(0, ge=0, description="updates queued at once; 0: about a second's worth")
     log_every: int = Field(50, ge=1, description="updates averaged in a line of metrics.jsonl")
     early_stop: bool = Field(True, description="keep the best parameters on held-out tasks")
     select: Literal["both", "goals"] = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,14 +43,12 @@ from pgv_jax.learner.state import (
     init_state,
     make_optimizer,
 )
-from pgv_jax.learner.step import NORMS, NoteSpec, make_update, quantiles
+from pgv_jax.learner.step import NORMS, Metrics, NoteSpec, make_update, quantiles
 from pgv_jax.learner.validate import Validation
 from pgv_jax.objectives import OBJECTIVES
 
 CALL_SECONDS = 1.0
-"""What a fused call should last, so that the host is idle and Ctrl-C is still answered soon."""
-QUICK_SECONDS = 0.1
-"""A shorter call is worth compiling again for more updates a call."""
+"""What the updates between two looks of the host should last: Ctrl-C is still answered soon."""
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -65,16 +64,19 @@ class Trained:
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into a flag: a run ends between chunks, its state saved."""
+    """Turns SIGINT and SIGTERM into a flag: a run ends between chunks, its state saved.
+
+    Does nothing outside of the main thread, and takes no signal that the program around the run
+    handles or ignores: that program would never learn that it was asked to end.
+    """
 
     def __enter__(self) -> Interrupts:
         self.asked = False
         self._before = {}
-        try:
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-        except ValueError:
-            pass  # not the main thread: whoever runs us there also handles signals
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -100,7 +102,7 @@ def train(
     ``progress(step, metrics)`` is told each log point; ``profile`` keeps a trace of one call in
     ``workdir/profile``. In a run of many processes all call this alike, on one file system, and
     get the same. Raises PgvError for a batch, mesh or checkpoint that does not fit and for a loss
-    that is not finite, KeyboardInterrupt after saving on SIGINT or SIGTERM.
+    that is not finite, KeyboardInterrupt after saving on SIGINT or SIGTERM (see ``Interrupts``).
     """
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
     if not distributed.is_writer():
@@ -270,8 +272,6 @@ class _Loop:
 
     def _longer(self, window: int, seconds: float) -> int:
         """The multiple of ``log_every`` that divides ``eval_every`` and lasts about a second."""
-        if seconds > QUICK_SECONDS:
-            return window
         unit = self._train.log_every
         fits = [
             n
@@ -289,10 +289,13 @@ class _Loop:
             out["m"] = joined(out["m"], self._centres, np.asarray(known, np.float32))
         return out
 
-    def _write(self, pending: tuple[int, Any], recorder: Recorder, progress: Progress) -> None:
+    def _write(
+        self, pending: tuple[int, list[Metrics]], recorder: Recorder, progress: Progress
+    ) -> None:
         """Write means over ``log_every`` updates; a value that is not finite ends the run."""
         last, arrays = pending
-        host = {name: np.asarray(values) for name, values in jax.device_get(arrays).items()}
+        parts = jax.device_get(arrays)
+        host = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         length = len(host["loss"])
         # Norms last: those of one update stand for a whole chunk, and would name its first.
         for name, values in sorted(host.items(), key=lambda item: item[0] in NORMS):

@@ -73,35 +73,37 @@ class Validation:
                 assert table.parts is not None
                 notes = notes_of(jax.tree.map(lambda x, i=i: x[i], index), rows, MOST_READ)
                 told = {"next": shard.vectors[np.asarray(shard.row_obs)[rows + 1]]}
-                told["note_parts"] = np.asarray(notes.now)
+                told["note"] = np.asarray(notes.now)
                 told["task_parts"] = np.asarray(table.parts.task_parts)[drawn.task]
                 asked[-1] |= told
         asked_for = {name: np.concatenate([a[name] for a in asked]) for name in asked[0]}
         self._later, self._counts = asked_for.pop("later"), asked_for.pop("counts")
         self._time, self._success = asked_for.pop("time"), asked_for.pop("success")
-        self._scene = None
+        numbers: dict[str, Any] = {}
         if spec.note_width and table.parts is not None:
-            parts_UD = np.asarray(table.parts.parts, np.float32)
-            note, task = asked_for.pop("note_parts"), asked_for.pop("task_parts")
-            self._scene = Scene(parts_UD, note, task, np.asarray(asked_for["thought"], np.float32))
-        self._inputs = {name: jnp.asarray(x, jnp.float32) for name, x in asked_for.items()}
-        self._score = jax.jit(self._values if self._scene is None else self._imagined)
+            numbers = {name: jnp.asarray(asked_for.pop(name)) for name in ("note", "task_parts")}
+            asked_for["parts"] = table.parts.parts
+        vectors = {name: jnp.asarray(x, jnp.float32) for name, x in asked_for.items()}
+        self._inputs = vectors | numbers
+        self._score = jax.jit(self._imagined if numbers else self._values)
 
-    def _values(self, params: Any) -> tuple[jax.Array, jax.Array]:
+    def _values(self, params: Any, inputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         critic = nnx.merge(self._graph, nnx.State(params))
-        inputs = dict(self._inputs)
+        inputs = dict(inputs)
         success_goal = inputs.pop("success_goal")
         on_goal = link(critic.q(inputs), self._head).mean(0)
         on_success = link(critic.q({**inputs, "goal": success_goal}), self._head).mean(0)
         return on_goal, on_success
 
-    def _imagined(self, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _imagined(
+        self, params: Any, inputs: dict[str, Any]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         trained, centres, known_KD = separated(params["m"])
         v = nnx.merge(self._graph, nnx.State({k: params[k] for k in ("q", "v")})).v
-        x = self._inputs
+        x = inputs
         goal_BGD = jnp.stack([x["goal"], x["success_goal"]], axis=1)
         asked = jnp.asarray([[STATE, SUCCEEDS]])
-        scene = jax.tree.map(jnp.asarray, self._scene)
+        scene = Scene(x["parts"], x["note"], x["task_parts"], x["thought"])
         nowhere = jnp.full((1, 2), ABSENT)  # goals that hold now do not count
         question = Question(scene, jnp.zeros((1, 1)), x["task"], goal_BGD, nowhere, asked)
         model = model_of(trained, centres, jnp.asarray(known_KD))
@@ -116,7 +118,7 @@ class Validation:
 
         ``val_next_error`` stands beside them for a critic with a next-note model.
         """
-        on_goal, on_success, *error = (np.asarray(x) for x in self._score(params))
+        on_goal, on_success, *error = (np.asarray(x) for x in self._score(params, self._inputs))
         scores = {}
         known = (self._success >= 0) & self._ask_success
         auc = stratified_auc(on_success[known], self._success[known] == 1, self._time[known])

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
@@ -43,16 +41,6 @@ Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 def silent(words: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
     """A bar that shows nothing."""
     return nullcontext(lambda done: None)
-
-
-def keep_compiled() -> None:
-    """Let XLA's programs be kept between runs, in the user's cache folder.
-
-    JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false turns it off.
-    """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "pgv_jax" / "xla"))
 
 
 @dataclass(frozen=True)
@@ -208,7 +196,6 @@ def fit(
     profile: bool = False,
 ) -> Path:
     """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
-    keep_compiled()
     choice = _choice(config, prepared, workdir, bar)
     with bar(words, config.train.steps) as report:
         trained = train(

@@ -105,6 +105,7 @@ def test_a_reader_follows_several_episodes_and_reads_only_what_is_new(
     assert new("The task is done.", other) == ["The task is done.", "o"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [folders.LLAMA, folders.QWEN2], ids=["llama", "qwen2-sliding"])
 def test_other_families_with_head_token_and_sliding_window(
     tmp_path: Path, config: dict[str, object]

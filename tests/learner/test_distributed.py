@@ -15,6 +15,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.line import open_door
 from pgv_jax.learner.place import Options
+from tests.compiled import flags_for
 
 WORKER = """
 import signal, sys
@@ -82,8 +83,7 @@ def two(mode: str) -> Iterator[list[subprocess.Popen[str]]]:
     both = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, mode, str(index), str(port)],
-            env=os.environ
-            | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": search},
+            env=os.environ | {"XLA_FLAGS": flags_for(2), "PYTHONPATH": search},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -115,6 +115,7 @@ def errors(process: subprocess.Popen[str]) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("Error:")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_is_killed_the_other_says_so_and_ends(victim: int):
     with two("run") as both:
@@ -125,6 +126,7 @@ def test_when_one_is_killed_the_other_says_so_and_ends(victim: int):
         assert f"So process {1 - victim} stops too." in sentence
 
 
+@pytest.mark.slow
 def test_when_one_fails_the_other_says_why():
     with two("fail") as both:
         (sentence,) = errors(both[0])
@@ -133,6 +135,7 @@ def test_when_one_fails_the_other_says_why():
         assert [process.returncode for process in both] == [distributed.LOST, 2]
 
 
+@pytest.mark.slow
 def test_one_that_is_asked_to_stop_stops_all_at_the_same_step():
     with two("run") as both:
         both[1].send_signal(signal.SIGTERM)

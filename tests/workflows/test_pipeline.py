@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tests.compiled  # noqa: F401
 from pgv_jax.config import Config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.value import ValueFunction
@@ -167,6 +166,8 @@ def test_a_finished_run_is_published_again_as_it_is(dataset, published):
     assert {path.name: path.read_bytes() for path in published.iterdir()} == before
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_signals")
 def test_an_interrupted_fit_publishes_nothing_and_continues(dataset, published, tmp_path):
     ready = prepare(config(dataset), tmp_path / "tables")
     with pytest.raises(KeyboardInterrupt):

@@ -24,6 +24,8 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+pytestmark = pytest.mark.usefixtures("as_shipped")
+
 LENGTH = 64
 CASES: dict[str, dict[str, Any]] = {
     "minilm": {**folders.BERT},
