@@ -69,7 +69,7 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
 
 def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
     from pgv_jax.data.importers.base import Options
-    from pgv_jax.data.importers.outcomes import Rewards
+    from pgv_jax.data.importers.outcomes.record import Rewards
     from pgv_jax.data.importers.pipeline import Plan
     from pgv_jax.errors import PgvError
 

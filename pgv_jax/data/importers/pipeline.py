@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from pgv_jax.data.episodes import DatasetSummary, is_dataset, write_dataset
 from pgv_jax.data.importers.base import UNFIT, BadRecord, Importer, Options, Prefix
-from pgv_jax.data.importers.outcomes import Rewards, SuccessRule
+from pgv_jax.data.importers.outcomes.record import Rewards, SuccessRule
 from pgv_jax.data.importers.prefix import common_prefix
 from pgv_jax.data.importers.redact import Redactor
 from pgv_jax.data.importers.registry import detect, importer_of

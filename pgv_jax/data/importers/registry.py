@@ -11,19 +11,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from pgv_jax.data.importers.anthropic_messages import AnthropicMessages
-from pgv_jax.data.importers.atif import ATIF
-from pgv_jax.data.importers.avalon import Avalon
 from pgv_jax.data.importers.base import UNFIT, Detection, Importer, Sample
-from pgv_jax.data.importers.dialogue import Dialogue
-from pgv_jax.data.importers.inspect_log import InspectLog
-from pgv_jax.data.importers.openai_messages import OpenAIMessages
-from pgv_jax.data.importers.own import EpisodesJSONL
-from pgv_jax.data.importers.react import ReAct, notebook_output
-from pgv_jax.data.importers.records import head_of, kind_of_file, sample_records
-from pgv_jax.data.importers.sharegpt import ShareGPT
-from pgv_jax.data.importers.tfds_rlds import RLDS
-from pgv_jax.data.importers.webshop_human import WebShopHuman
+from pgv_jax.data.importers.files.records import head_of, kind_of_file, sample_records
+from pgv_jax.data.importers.formats.agents.atif import ATIF
+from pgv_jax.data.importers.formats.agents.inspect_log import InspectLog
+from pgv_jax.data.importers.formats.benchmarks.avalon import Avalon
+from pgv_jax.data.importers.formats.benchmarks.webshop_human import WebShopHuman
+from pgv_jax.data.importers.formats.chats.anthropic_messages import AnthropicMessages
+from pgv_jax.data.importers.formats.chats.openai_messages import OpenAIMessages
+from pgv_jax.data.importers.formats.chats.sharegpt import ShareGPT
+from pgv_jax.data.importers.formats.tables.episodes_jsonl import EpisodesJSONL
+from pgv_jax.data.importers.formats.tables.rlds_folder import RLDS
+from pgv_jax.data.importers.formats.texts.dialogue import Dialogue
+from pgv_jax.data.importers.formats.texts.react import ReAct, notebook_output
 from pgv_jax.errors import PgvError
 
 GROUP = "pgv_jax.importers"

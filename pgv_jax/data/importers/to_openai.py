@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pgv_jax.data.importers import turns
-from pgv_jax.data.importers.atif import message_to_openai
-from pgv_jax.data.importers.sharegpt import FROM
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.formats.agents.atif import message_to_openai
+from pgv_jax.data.importers.formats.chats.sharegpt import FROM
 from pgv_jax.types import Episode
 
 Message = dict[str, Any]

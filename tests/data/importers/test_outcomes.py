@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data.importers.outcomes import (
+from pgv_jax.data.importers.outcomes.record import (
     Outcome,
     Rewards,
     SuccessRule,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.data.importers.base import BadRecord, Options
-from pgv_jax.data.importers.outcomes import Rewards
+from pgv_jax.data.importers.outcomes.record import Rewards
 from pgv_jax.data.importers.pipeline import expand
 from pgv_jax.data.importers.registry import detect
 from pgv_jax.data.importers.to_openai import to_openai

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data.importers import records
-from pgv_jax.data.importers.records import Damage, Record, iter_records, kind_of_file
+from pgv_jax.data.importers.files import records
+from pgv_jax.data.importers.files.records import Damage, Record, iter_records, kind_of_file
 from pgv_jax.errors import PgvError
 
 from ..strategies import json_values

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.importers.records import Record, csv_rows, iter_records, kind_of_file
+from pgv_jax.data.importers.files.records import Record, csv_rows, iter_records, kind_of_file
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

@@ -17,8 +17,8 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.outcomes import Outcome, number, with_outcome
-from pgv_jax.data.importers.records import Damage, Record, iter_records
+from pgv_jax.data.importers.files.records import Damage, Record, iter_records
+from pgv_jax.data.importers.outcomes.record import Outcome, number, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step
 

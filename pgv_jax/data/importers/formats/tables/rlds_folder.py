@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.importers import turns
 from pgv_jax.data.importers.base import (
     NO,
     BadRecord,
@@ -17,8 +16,9 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.outcomes import Outcome, number, outcome_of, with_outcome
-from pgv_jax.data.importers.records import Record
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.files.records import Record
+from pgv_jax.data.importers.outcomes.record import Outcome, number, outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step

@@ -13,7 +13,7 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.records import Damage, Record, iter_records
+from pgv_jax.data.importers.files.records import Damage, Record, iter_records
 from pgv_jax.types import Episode
 
 

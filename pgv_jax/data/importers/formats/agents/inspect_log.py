@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.importers import turns
 from pgv_jax.data.importers.base import (
     NO,
     BadRecord,
@@ -19,9 +18,10 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.openai_messages import turn_of
-from pgv_jax.data.importers.outcomes import number, tristate
-from pgv_jax.data.importers.records import Record
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.files.records import Record
+from pgv_jax.data.importers.formats.chats.openai_messages import turn_of
+from pgv_jax.data.importers.outcomes.record import number, tristate
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

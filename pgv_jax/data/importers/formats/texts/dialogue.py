@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.importers import turns
 from pgv_jax.data.importers.base import (
     NO,
     BadRecord,
@@ -17,8 +16,9 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.outcomes import outcome_of, with_outcome
-from pgv_jax.data.importers.records import Record, csv_rows, kind_of_file
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.files.records import Record, csv_rows, kind_of_file
+from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 

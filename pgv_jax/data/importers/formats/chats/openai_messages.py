@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pgv_jax.data.importers import turns
 from pgv_jax.data.importers.base import NO, Detection, Options, RecordImporter, Sample, Where
-from pgv_jax.data.importers.outcomes import number
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.outcomes.record import number
 from pgv_jax.data.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode
 
@@ -88,12 +88,12 @@ class OpenAIMessages(RecordImporter):
 
     def read(self, path: Any, options: Options) -> Any:
         """Yield an episode a record; a file that is one list of messages is one episode."""
-        from pgv_jax.data.importers.records import kind_of_file, sample_records
+        from pgv_jax.data.importers.files.records import kind_of_file, sample_records
 
         if kind_of_file(path) == "json":
             head = sample_records(path)
             if head and all(_is_message(r) for r in head):
-                from pgv_jax.data.importers.whole import read_whole_list
+                from pgv_jax.data.importers.files.message_list import read_whole_list
 
                 return read_whole_list(self, path, options)
         return super().read(path, options)

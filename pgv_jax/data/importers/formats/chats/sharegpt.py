@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pgv_jax.data.importers import turns
 from pgv_jax.data.importers.base import NO, Detection, Options, RecordImporter, Sample, Where
-from pgv_jax.data.importers.outcomes import number
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.outcomes.record import number
 from pgv_jax.data.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode
 

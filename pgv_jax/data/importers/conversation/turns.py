@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgv_jax.data.importers.base import Options, Prefix, Where
-from pgv_jax.data.importers.outcomes import number, outcome_of, with_outcome
+from pgv_jax.data.importers.outcomes.record import number, outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 

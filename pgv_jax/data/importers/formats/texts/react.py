@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.importers import turns
 from pgv_jax.data.importers.base import (
     NO,
     RAW_CHARACTERS,
@@ -20,9 +19,17 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.outcomes import outcome_of, with_outcome
-from pgv_jax.data.importers.react_text import LABEL, SCORE, Parsed, is_arrow, parse, task_in
-from pgv_jax.data.importers.records import Record, kind_of_file, open_bytes
+from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.files.records import Record, kind_of_file, open_bytes
+from pgv_jax.data.importers.formats.texts.react_text import (
+    LABEL,
+    SCORE,
+    Parsed,
+    is_arrow,
+    parse,
+    task_in,
+)
+from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step
 
