@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pgv_jax.errors import PgvError
-from pgv_jax.segments import ACTION, OBSERVATION, join, split
+from pgv_jax.segments import ACTION, OBSERVATION, join, split, window
 from pgv_jax.sentences import sentences
 from pgv_jax.types import Episode
 
@@ -77,12 +77,8 @@ def observation_text(episode: Episode, t: int, history: History) -> str:
     present = own_observation(episode, t)
     if history == 0:
         return present
-    lines = []
-    for step in episode.steps[max(0, t - history) : t]:
-        lines.append(OBSERVATION_TEMPLATE.format(observation=step.observation))
-        lines.append(ACTION_TEMPLATE.format(action=step.action))
-    lines.append(OBSERVATION_TEMPLATE.format(observation=present))
-    return SEPARATOR.join(lines)
+    past = episode.steps[max(0, t - history) : t]
+    return window([text for step in past for text in (step.observation, step.action)] + [present])
 
 
 def _segments(episode: Episode, t: int) -> list[str]:
@@ -122,4 +118,6 @@ def template_fingerprint(history: History) -> str:
     }
     if history == EPISODE:
         parts["segments"] = SEGMENTS
+    elif history:
+        parts["quoted_marks"] = "a space before"
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
