@@ -35,6 +35,7 @@ def describe(
     Of an artifact, say what answers which goals and why.
     """
     from pgv_jax.artifact import is_artifact, load
+    from pgv_jax.cli.console import say
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
     from pgv_jax.report.describe import describe as survey
     from pgv_jax.report.describe_html import to_html, to_text
@@ -52,7 +53,7 @@ def describe(
         title = f"Log {path}"
         episodes = _read_log(path, form, agent)
     description = survey(episodes, _token_counter(encoder) if encoder else None)
-    click.echo(to_text(description, title), nl=False)
+    say(to_text(description, title), newline=False)
     if html_path is not None:
         html_path.parent.mkdir(parents=True, exist_ok=True)
         write_text(html_path, to_html(description, title))
@@ -74,6 +75,7 @@ def _describe_artifact(manifest: Mapping[str, Any]) -> None:
 
 
 def _read_log(path: Path, form: str, agent: str | None) -> Iterator[Episode]:
+    from pgv_jax.cli.console import say
     from pgv_jax.data.importers.base import BadRecord, Options
     from pgv_jax.data.importers.pipeline import Plan, find_sources
     from pgv_jax.data.jsonl import FieldError
@@ -82,19 +84,19 @@ def _read_log(path: Path, form: str, agent: str | None) -> Iterator[Episode]:
     plan = Plan((path,), out=path, format=form, options=Options(agent=agent))
     bad = 0
     for source in find_sources(plan):
-        click.echo(f"{source.path}: {source.importer.name}, because {source.why}", err=True)
+        say(f"{source.path}: {source.importer.name}, because {source.why}", err=True)
         try:
             for item in source.importer.read(source.path, plan.options):
                 if isinstance(item, BadRecord):
                     bad += 1
                     if bad <= 5:
-                        click.echo(f"left out: {item}", err=True)
+                        say(f"left out: {item}", err=True)
                 else:
                     yield item
         except FieldError as error:
             raise PgvError(f"{source.path}: {error}.") from None
     if bad:
-        click.echo(f"{bad:,} records were left out.", err=True)
+        say(f"{bad:,} records were left out.", err=True)
 
 
 def _token_counter(spec: str) -> Callable[[str], int]:

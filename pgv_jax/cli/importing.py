@@ -48,6 +48,7 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     """Turn agent logs into a dataset of episodes (RLDS). FILES may be files or folders."""
     from rich.console import Console
 
+    from pgv_jax.cli.console import inert, say
     from pgv_jax.data.importers.pipeline import find_sources, run_import
     from pgv_jax.report.describe import sample_lines
 
@@ -55,16 +56,15 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     plan = _plan(files, said)
     sources = find_sources(plan)
     for source in sources[:10]:
-        console.print(f"{source.path}: {source.importer.name}, because {source.why}")
+        console.print(inert(f"{source.path}: {source.importer.name}, because {source.why}"))
     if len(sources) > 10:
         console.print(f"... and {len(sources) - 10} more files")
     report = (
         run_import(plan, sources) if quiet else _with_progress(console, plan, sources, run_import)
     )
     if report.first is not None and not quiet:
-        click.echo("\n".join(sample_lines(report.first)))
-        click.echo()
-    click.echo("\n".join(summary_lines(report)))
+        say("\n".join(sample_lines(report.first)) + "\n")
+    say("\n".join(summary_lines(report)))
 
 
 def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:

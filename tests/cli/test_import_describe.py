@@ -138,3 +138,15 @@ def test_describe_a_dataset_and_a_log(run: Run, tmp_path: Path) -> None:
     assert "left out: " in run("describe", tmp_path / "chat.jsonl").stderr
     with pytest.raises(PgvError, match="no split 'val'"):
         run("describe", tmp_path / "d", "--split", "val")
+
+
+def test_a_log_cannot_speak_to_the_terminal(run: Run, tmp_path: Path) -> None:
+    said = "\x1b]0;owned\x07\x1b[31mred\x9b0m\u202e"
+    messages = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
+    (tmp_path / "x.jsonl").write_text(json.dumps({"messages": messages, "task_id": said}))
+    imported = run("import", tmp_path / "x.jsonl", "--out", tmp_path / "d")
+    described = run("describe", tmp_path / "d")
+    from_log = run("describe", tmp_path / "x.jsonl")
+    for text in (imported.output, described.output, from_log.output):
+        assert "\\x1b]0;owned\\x07\\x1b[31mred\\x9b0m\\u202e" in text
+        assert not any(active in text for active in "\x1b\x07\x9b\u202e")
