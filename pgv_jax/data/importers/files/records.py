@@ -1,4 +1,4 @@
-"""Files as streams of JSON records: JSONL, a JSON list or object, CSV rows, Parquet rows.
+"""Files as streams of JSON records: JSONL, a JSON list or object, rows of tables.
 
 One record is held at a time, also of a JSON list of any size. What cannot be read is a
 ``Damage`` in the stream, with its line.
@@ -6,19 +6,20 @@ One record is held at a time, also of a JSON list of any size. What cannot be re
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pgv_jax.data.jsonl import FieldError, open_bytes, parse_json
-from pgv_jax.errors import PgvError
+from pgv_jax.data.compression import UNREADABLE, open_bytes
+from pgv_jax.data.importers.files.kinds import kind_of_file
+from pgv_jax.data.importers.files.tables import arrow_rows, cell, csv_rows, sqlite_rows
+from pgv_jax.data.importers.files.values import plain
+from pgv_jax.data.importers.tally import Tally
+from pgv_jax.data.jsonl import FieldError, parse_json
 
 CHUNK = 1 << 16
-HEAD = 1 << 16
-csv.field_size_limit(1 << 30)
 
 
 class Record(NamedTuple):
@@ -46,69 +47,38 @@ class Damage(NamedTuple):
     raw: str = ""
 
 
-def head_of(path: Path) -> bytes:
-    """Return the first bytes of a file, unzipped if it is ``.gz``."""
-    with open_bytes(path) as file:
-        try:
-            return file.read(HEAD)
-        except (OSError, EOFError) as error:
-            raise PgvError(f"Cannot read {path}: {error}.") from None
-
-
-def kind_of_file(path: Path) -> str:
-    """Tell json, jsonl, csv, parquet, notebook, zip, text or tfds by name and content."""
-    if path.is_dir():
-        return "tfds"
-    suffix = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
-    head = head_of(path)
-    if head[:4] == b"PAR1":
-        return "parquet"
-    if head[:4] == b"PK\x03\x04":
-        return "zip"
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise PgvError(f"{path} is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8).")
-    if b"\0" in head[:1024]:
-        raise PgvError(f"{path} is a binary file of a kind that no importer reads.")
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if suffix == "ipynb":
-        return "notebook"
-    if suffix in ("csv", "tsv"):
-        return "csv"
-    if start[:1] == b"{":
-        first, *rest = start.split(b"\n", 1)
-        if not _parses(first) and suffix != "jsonl":
-            return "json"
-        return "jsonl" if suffix == "jsonl" or (rest and rest[0].strip()) else "json"
-    if start[:1] == b"[" and suffix in ("json", "jsonl", "gz"):
-        return "json" if suffix != "jsonl" or not _parses(start.split(b"\n", 1)[0]) else "jsonl"
-    return "jsonl" if suffix == "jsonl" else "json" if suffix == "json" else "text"
-
-
-def _parses(line: bytes) -> bool:
-    try:
-        parse_json(line)
-    except FieldError:
-        return False
-    return True
-
-
-def iter_records(path: Path) -> Iterator[Record | Damage]:
-    """Yield the records of a file in order."""
-    kind = kind_of_file(path)
+def iter_records(path: Path, tally: Tally | None = None) -> Iterator[Record | Damage]:
+    """Yield the records of a file in order; what was converted is counted in ``tally``."""
+    kind, tally = kind_of_file(path), tally or Tally()
     if kind == "jsonl":
-        yield from _lines(path)
+        yield from _lines(path, tally)
     elif kind == "json":
-        yield from _document(path)
+        yield from _document(path, tally)
     elif kind == "csv":
         for line, row in csv_rows(path):
-            yield Record({key: _cell(value) for key, value in row.items()}, line)
-    elif kind == "parquet":
-        yield from _parquet(path)
+            yield Record({key: cell(value) for key, value in row.items()}, line)
+    elif kind in ("parquet", "arrow", "sqlite"):
+        yield from _rows(path, kind, tally)
     else:
         yield Damage(1, f"is a {kind} file, not JSON records")
 
 
-def _lines(path: Path) -> Iterator[Record | Damage]:
+def _rows(path: Path, kind: str, tally: Tally) -> Iterator[Record | Damage]:
+    number = 0
+    rows = sqlite_rows(path, tally) if kind == "sqlite" else arrow_rows(path, kind, tally)
+    try:
+        for number, row in rows:
+            yield Record(row, number)
+    except (*UNREADABLE, ValueError) as error:
+        yield Damage(number + 1, f"the file cannot be read on from here ({error})")
+
+
+def _mended(value: Any, halves: bool, tally: Tally) -> Any:
+    """The value with half surrogate pairs replaced, if the source can have any."""
+    return plain(value, tally, nan=True) if halves else value
+
+
+def _lines(path: Path, tally: Tally) -> Iterator[Record | Damage]:
     with open_bytes(path) as file:
         number = 0
         try:
@@ -118,20 +88,21 @@ def _lines(path: Path) -> Iterator[Record | Damage]:
                 if not line.strip():
                     continue
                 try:
-                    yield Record(parse_json(line), number, line)
+                    halves = b"\\ud" in line or b"\\uD" in line
+                    yield Record(_mended(parse_json(line), halves, tally), number, line)
                 except FieldError as error:
                     yield Damage(
                         number, error.why, line.strip().decode("utf-8", "backslashreplace")
                     )
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             yield Damage(number + 1, f"the file cannot be read on from here ({error})")
 
 
-def _document(path: Path) -> Iterator[Record | Damage]:
+def _document(path: Path, tally: Tally) -> Iterator[Record | Damage]:
     """A JSON list's elements one by one, or the values that stand one after another."""
     with open_bytes(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        reader = _Reader(text)
+        reader = _Reader(text, tally)
         try:
             first = reader.peek()
             while first not in ("[", ""):
@@ -157,15 +128,16 @@ def _document(path: Path) -> Iterator[Record | Damage]:
             )
         except UnicodeDecodeError as error:
             yield Damage(reader.line, f"is not UTF-8 ({error.reason}); the rest is not read")
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             yield Damage(reader.line, f"the file cannot be read on from here ({error})")
 
 
 class _Reader:
     """Decodes one JSON value at a time from a text stream; the buffer doubles when it must."""
 
-    def __init__(self, text: io.TextIOWrapper):
+    def __init__(self, text: io.TextIOWrapper, tally: Tally):
         self._text = text
+        self._tally = tally
         self._buffer = ""
         self._at = 0
         self._decoder = json.JSONDecoder()
@@ -223,64 +195,22 @@ class _Reader:
                 raise FieldError("json", str(error)) from None
             size = max(CHUNK, len(self._buffer))
         self.values += 1
-        record = Record(value, self.line)
+        halves = "\\ud" in self._buffer or "\\uD" in self._buffer
+        record = Record(_mended(value, halves, self._tally), self.line)
         self.line += self._buffer.count("\n", self._at, end)
         self._at = end
         return record
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line, row) of a CSV or TSV file with a header; broken files are PgvErrors."""
-    delimiter = "\t" if ".tsv" in path.name.lower() else ","
-    with open_bytes(path) as file:
-        reader = csv.DictReader(
-            io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter
-        )
-        try:
-            for row in reader:
-                yield (
-                    reader.line_num,
-                    {key or "": value or "" for key, value in row.items() if isinstance(key, str)},
-                )
-        except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
-            raise PgvError(f"{path}:{reader.line_num + 1}: csv: {error}") from None
-
-
-def _cell(text: str) -> Any:
-    """A CSV cell that holds a JSON list or object is that value; all else is text."""
-    if text[:1] in ("[", "{"):
-        try:
-            return parse_json(text)
-        except FieldError:
-            return text
-    return text
-
-
-def _parquet(path: Path) -> Iterator[Record | Damage]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise PgvError(
-            f"{path} is a Parquet file; reading it needs pyarrow: pip install pyarrow."
-        ) from None
-    number = 0
-    try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=64):
-            for row in batch.to_pylist():
-                number += 1
-                yield Record(
-                    {k: _cell(v) if isinstance(v, str) else v for k, v in row.items()}, number
-                )
-    except OSError as error:
-        yield Damage(number + 1, f"the file cannot be read on from here ({error})")
-
-
-def sample_records(path: Path, count: int = 5) -> list[Any]:
-    """Return up to ``count`` good records from the beginning of a file."""
-    found = []
+def sample_records(path: Path, count: int = 5) -> tuple[list[Any], list[str]]:
+    """Return up to ``count`` good records from the beginning of a file, and what was damaged."""
+    found: list[Any] = []
+    damage: list[str] = []
     for tried, item in enumerate(iter_records(path)):
         if isinstance(item, Record):
             found.append(item.value)
+        else:
+            damage.append(f"line {item.line}: {item.why}")
         if len(found) == count or tried >= 4 * count:
             break
-    return found
+    return found, damage

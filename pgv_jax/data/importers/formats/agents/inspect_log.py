@@ -18,9 +18,9 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation import turns
+from pgv_jax.data.importers.conversation.messages import turns_of
+from pgv_jax.data.importers.conversation.steps import episode_of
 from pgv_jax.data.importers.files.records import Record
-from pgv_jax.data.importers.formats.chats.openai_messages import turn_of
 from pgv_jax.data.importers.outcomes.record import number, tristate
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
@@ -54,7 +54,7 @@ class InspectLog(Importer):
         for index, sample in enumerate(_samples(path)):
             where = Where(path, index + 1, index)
             made = lambda s=sample, w=where: [_episode(s, w, options)]  # noqa: E731
-            yield from guarded(made, Record(str(sample.get("id")), index + 1), where)
+            yield from guarded(made, Record(str(sample.get("id")), index + 1), where, options)
 
 
 def _samples(path: Path) -> Iterator[dict[str, Any]]:
@@ -120,7 +120,7 @@ def _outcome(sample: Mapping[str, Any], options: Options) -> dict[str, Any]:
 
 def _episode(sample: Mapping[str, Any], where: Where, options: Options) -> Episode:
     messages = [as_openai(message) for message in sample.get("messages") or ()]
-    found = [turn_of(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    found = turns_of(messages, "messages", options.tally)
     record = {
         "task_id": str(sample.get("id")),
         "episode_id": f"{where.path.name.split('.')[0]}:{sample.get('id')}:{sample.get('epoch')}",
@@ -128,4 +128,4 @@ def _episode(sample: Mapping[str, Any], where: Where, options: Options) -> Episo
         "truncated": sample.get("limit") is not None,
         **{k: sample.get(k) for k in ("target", "scores", "metadata", "error", "model_usage")},
     }
-    return turns.episode_of(found, record, where, options, used=(), message_format="openai")
+    return episode_of(found, record, where, options, message_format="openai")

@@ -53,7 +53,7 @@ class WebShopHuman(Importer):
                 return
             pages.append(item.value)
         where = Where(path, 1, 0)
-        yield from guarded(lambda: [_episode(pages, where)], Record(pages, 1), where)
+        yield from guarded(lambda: [_episode(pages, where)], Record(pages, 1), where, options)
 
 
 def _episode(pages: list[Any], where: Where) -> Episode:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import (
     NO,
     BadRecord,
@@ -16,7 +17,6 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation import turns
 from pgv_jax.data.importers.files.records import Record
 from pgv_jax.data.importers.outcomes.record import Outcome, number, outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError
@@ -50,7 +50,7 @@ class RLDS(Importer):
         for index, (split, record) in enumerate(_records(path)):
             where = Where(path, index + 1, index)
             made = lambda r=record, w=where, s=split: [_episode(r, w, s, options)]  # noqa: E731
-            yield from guarded(made, Record(repr(record)[:10_000], index + 1), where)
+            yield from guarded(made, Record(repr(record)[:10_000], index + 1), where, options)
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
@@ -120,13 +120,13 @@ def _episode(record: Any, where: Where, split: str, options: Options) -> Episode
     task = next(
         (t for s in (about, *rows) for k in TASK_FEATURES if isinstance(t := s.get(k), str)), ""
     )
-    task_id, task = turns.name_task(about, task, options)
+    task_id, task = identity.name_task(about, task, options)
     outcome = outcome_of(about)
     earned = [step.reward for step in steps if step.reward is not None]
     if outcome == Outcome() and earned:
         outcome = Outcome(reward=sum(earned))
     episode = Episode(
-        turns.name_episode(about, where, options),
+        identity.name_episode(about, where, options),
         task_id,
         task,
         tuple(steps),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import (
     NO,
     BadRecord,
@@ -16,8 +17,9 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation import turns
-from pgv_jax.data.importers.files.records import Record, csv_rows, kind_of_file
+from pgv_jax.data.importers.files.kinds import kind_of_file
+from pgv_jax.data.importers.files.records import Record
+from pgv_jax.data.importers.files.tables import csv_rows
 from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
@@ -92,7 +94,7 @@ class Dialogue(RecordImporter):
                 seen.add(key)
                 return [_episode(rows, _constant(rows), key, where, options)]
 
-            yield from guarded(make, Record([row[2] for row in rows], line), where)
+            yield from guarded(make, Record([row[2] for row in rows], line), where, options)
 
     def episodes(self, record: Any, where: Where, options: Options) -> Iterable[Episode]:
         """Return the one episode of a record."""
@@ -108,11 +110,11 @@ class Dialogue(RecordImporter):
             if role not in line or text not in line:
                 raise FieldError(spot, "has no role or no text")
             rows.append((str(line[role]), text_field(line[text], f"{spot}.{text}"), line))
-        about = turns.leftover(record, (key,))
-        name = turns.identifier(turns.first_of(record, ALIASES["id"], None))
+        about = identity.leftover(record, (key,))
+        name = identity.identifier(identity.first_of(record, ALIASES["id"], None))
         return [
             _episode(
-                rows, about, name or turns.name_episode(record, where, options), where, options
+                rows, about, name or identity.name_episode(record, where, options), where, options
             )
         ]
 
@@ -182,9 +184,9 @@ def _episode(
         else:
             heard = f"{heard}\n{role}: {said}".strip() if heard else said
     others = sorted({role for role, _ in spoken} - {agent})
-    task = turns.first_of(about, turns.TASK_KEYS, options.fields.get("task"))
-    task_id = turns.identifier(
-        turns.first_of(about, turns.TASK_ID_KEYS, options.fields.get("task_id"))
+    task = identity.first_of(about, identity.TASK_KEYS, options.fields.get("task"))
+    task_id = identity.identifier(
+        identity.first_of(about, identity.TASK_ID_KEYS, options.fields.get("task_id"))
     )
     if not isinstance(task, str):
         task = options.task_text or f"Talk as '{agent}' with {', '.join(map(repr, others))}."

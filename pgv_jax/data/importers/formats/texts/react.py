@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pgv_jax.data.compression import open_bytes
+from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import (
     NO,
     RAW_CHARACTERS,
@@ -19,13 +21,14 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation import turns
-from pgv_jax.data.importers.files.records import Record, kind_of_file, open_bytes
+from pgv_jax.data.importers.files.kinds import kind_of_file
+from pgv_jax.data.importers.files.records import Record
 from pgv_jax.data.importers.formats.texts.react_text import (
-    LABEL,
-    SCORE,
     Parsed,
+    episodes_in,
     is_arrow,
+    is_react,
+    outcome_in,
     parse,
     task_in,
 )
@@ -33,7 +36,9 @@ from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step
 
-TEXT_KEYS = ("traj", "trajectory", "transcript", "prompt", "log", "text", "output", "react")
+TEXT_KEYS = ("traj", "trajectory", "transcript", "react", "prompt", "log", "text", "output")
+SURELY = TEXT_KEYS[:4]
+"""Names that nothing but a log has."""
 RULE = re.compile(r"^[-=]{5,}[ \t]*$", re.M)
 RUNNING = re.compile(r"^(\d+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)[ \t]*$", re.M)
 """The notebook's line after an episode: count, mean reward so far, success rate, failure rate."""
@@ -46,16 +51,9 @@ def text_key(record: Any) -> str | None:
         return None
     for key in TEXT_KEYS:
         value = record.get(key)
-        if isinstance(value, str) and _is_react(value):
+        if isinstance(value, str) and is_react(value, key in SURELY):
             return key
     return None
-
-
-def _is_react(text: str) -> bool:
-    labels = {m.group(1).lower() for m in LABEL.finditer(text)}
-    return bool(labels & {"action", "act"} and len(labels) > 1) or (
-        is_arrow(text) and text.count("\n>") >= 1
-    )
 
 
 class ReAct(RecordImporter):
@@ -72,7 +70,7 @@ class ReAct(RecordImporter):
             return Detection(0.9 * share, f"'{found[0]}' holds a Thought/Action/Observation text")
         if sample.kind == "notebook" and "Action:" in sample.text and "Observation:" in sample.text:
             return Detection(0.8, "a notebook whose output has Action: and Observation: lines")
-        if sample.kind == "text" and _is_react(sample.text):
+        if sample.kind == "text" and not sample.damage and is_react(sample.text, False):
             return Detection(0.9, "the text has Action: and Observation: or > lines")
         return NO
 
@@ -119,19 +117,20 @@ def _episode(
         text = text[options.prefix.characters :]
     parsed = parse(text)
     task, scene = task_in(parsed.preamble)
-    outcome = outcome_of(record)
-    score = SCORE.search(parsed.outcome)
-    if score and outcome.reward is None:
-        outcome = replace(outcome, reward=float(score.group(1)))
+    outcome, below = outcome_of(record), outcome_in(parsed.outcome)
+    if outcome.success is None and outcome.reward is None:
+        outcome = replace(below, cut=outcome.cut)
+    elif outcome.reward is None:
+        outcome = replace(outcome, reward=below.reward)
     named = (
         record
         if "task_id" in record or "name" not in record
         else {**record, "task_id": record["name"]}
     )
-    task_id, task = turns.name_task(named, task, options)
+    task_id, task = identity.name_task(named, task, options)
     steps = _steps(parsed, scene, task)
     metadata: dict[str, Any] = {"format": "react"}
-    rest = turns.leftover(record, (key,))
+    rest = identity.leftover(record, (key,))
     if rest:
         metadata["record"] = rest
     if parsed.outcome:
@@ -140,7 +139,7 @@ def _episode(
         metadata["dangling_thought"] = parsed.dangling
     episode = with_outcome(
         Episode(
-            turns.name_episode(record, where, options),
+            identity.name_episode(record, where, options),
             task_id,
             task,
             steps,
@@ -183,27 +182,33 @@ def notebook_output(path: Path) -> str:
 
 
 def _read_parts(text: str, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
-    """The parts of a text between rules are episodes; the notebook's running means are rewards."""
+    """The parts of a text between rules hold episodes; the notebook's running means are rewards."""
     mean_before, index = 0.0, 0
     start = 0
     rules = [*RULE.finditer(text), None]
     for rule in rules:
         part = text[start : rule.start() if rule else len(text)]
-        line = text.count("\n", 0, start) + 1
+        offset = start
         start = rule.end() if rule else len(text)
-        if not _is_react(part):
+        if not is_react(part):
             continue
         record: dict[str, Any] = {}
         running = list(RUNNING.finditer(part))
-        if running and RESET.search(part):
-            count, mean = int(running[-1].group(1)), float(running[-1].group(2))
-            record["reward"] = round(mean * count - mean_before * (count - 1), 6)
-            mean_before = mean
-            part = part[: running[-1].start()]
-        where = Where(path, line, index)
-        made = lambda p=part, r=record, w=where: [_from_part(p, r, w, options)]  # noqa: E731
-        yield from guarded(made, Record(part, line, part.encode()), where)
-        index += 1
+        if RESET.search(part):
+            pieces = [(0, part)]
+            if running:
+                count, mean = int(running[-1].group(1)), float(running[-1].group(2))
+                record["reward"] = round(mean * count - mean_before * (count - 1), 6)
+                mean_before = mean
+                pieces = [(0, part[: running[-1].start()])]
+        else:
+            pieces = episodes_in(part)
+        for begin, piece in pieces:
+            line = text.count("\n", 0, offset + begin) + 1
+            where = Where(path, line, index)
+            made = lambda p=piece, r=record, w=where: [_from_part(p, r, w, options)]  # noqa: E731
+            yield from guarded(made, Record(piece, line, piece.encode()), where, options)
+            index += 1
 
 
 def _from_part(part: str, record: dict[str, Any], where: Where, options: Options) -> Episode:

@@ -7,7 +7,9 @@ and the "OK." that answers them is dropped.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from pgv_jax.data.importers.outcomes.record import Outcome, number, tristate
 
 LABEL = re.compile(
     r"^[ \t]*(Thought|Think|ActionPath|Action Path|Action|Act|Observation|Obs)"
@@ -25,7 +27,20 @@ OUTCOME = re.compile(
     r"^[ \t]*(?:Your score\b.*|Answer is (?:IN)?CORRECT\.?|Episode finished.*reward.*)[ \t]*$",
     re.M | re.I,
 )
-SCORE = re.compile(r"Your score[^:\n]*:[ \t]*(-?\d+(?:\.\d+)?)", re.I)
+VERDICT = re.compile(
+    r"^[ \t*]*(?:(?:final|total|episode|task|overall)[ _])?"
+    r"(?:reward|score|result|outcome|success|correct|verdict|em|f1)[ \t*]*[:=][ \t*]*"
+    r"(?:-?\d+(?:\.\d+)?%?|[a-z]+)[ \t*.!]*$"
+    r"|^[ \t]*(?:task )?(?:succeeded|failed|success|failure|correct|incorrect)[.!]?[ \t]*$",
+    re.M | re.I,
+)
+"""An outcome that a harness writes below an episode; only there is it taken for one."""
+SCORE = re.compile(r"(?:Your score[^:\n]*:|reward\b[^=:\n]*[=:])[ \t]*(-?\d+(?:\.\d+)?)", re.I)
+STATED = re.compile(r"[:=][ \t*]*(-?\d+(?:\.\d+)?%?|[a-z]+)[ \t*.!]*$", re.I)
+SCENE = re.compile(
+    r"^(?:You are in the middle of|-= ?Welcome|Welcome to|Here is (?:the|your) task)", re.M | re.I
+)
+ROOM = re.compile(r"^-= .* =-[ \t]*$", re.M)
 
 
 @dataclass
@@ -74,10 +89,128 @@ class _Builder:
     def done(self) -> Parsed:
         self.parsed.dangling = " ".join(self.thoughts)
         final = "\n".join(self.observation)
-        said = OUTCOME.findall(final)
-        self.parsed.outcome = "\n".join(line.strip() for line in said)
-        self.parsed.final = OUTCOME.sub("", final).strip() if said else final.strip()
+        said = [line.strip() for line in OUTCOME.findall(final)]
+        final, below = _without_verdict(OUTCOME.sub("", final).strip())
+        if not final and not said and not below and self.parsed.rows:
+            seen, thought, action, path = self.parsed.rows[-1]
+            action, below = _without_verdict(action)
+            self.parsed.rows[-1] = (seen, thought, action, path)
+        self.parsed.outcome = "\n".join([*said, *below])
+        self.parsed.final = final
         return self.parsed
+
+
+def _without_verdict(text: str) -> tuple[str, list[str]]:
+    """Take the lines that state an outcome from the end of a text."""
+    lines, said = text.split("\n"), []
+    while lines and (not lines[-1].strip() or _states_outcome(lines[-1])):
+        line = lines.pop().strip()
+        said += [line] if line else []
+    return ("\n".join(lines).strip(), said[::-1]) if said else (text, [])
+
+
+def _states_outcome(line: str) -> bool:
+    return bool(OUTCOME.match(line) or VERDICT.match(line))
+
+
+def outcome_in(said: str) -> Outcome:
+    """What the lines below an episode say of its end."""
+    outcome = Outcome()
+    for line in said.split("\n"):
+        score = SCORE.search(line)
+        stated = STATED.search(line)
+        if score:
+            outcome = replace(outcome, reward=float(score.group(1)))
+            continue
+        word = stated.group(1) if stated else line.rsplit(" ", 1)[-1].rstrip(".!")
+        truth = tristate(word)
+        if outcome.success is None and truth is not None:
+            outcome = replace(outcome, success=truth)
+        elif outcome.reward is None and number(word) is not None:
+            outcome = replace(outcome, reward=number(word))
+    return outcome
+
+
+def is_react(text: str, surely: bool = True) -> bool:
+    """True for a text with labels of actions and another kind, or with commands after ``>``.
+
+    Quotations in mails and manuals begin with ``>`` too, so that commands alone do not count
+    without ``surely``: a task, a thought or a room must stand among them.
+    """
+    labels = {m.group(1).lower() for m in LABEL.finditer(text)}
+    if labels & {"action", "act"} and len(labels) > 1:
+        return True
+    if not is_arrow(text) or text.count("\n>") < 1:
+        return False
+    lines = (ARROW.sub("", line) for line in text.splitlines() if ARROW.match(line))
+    thinks = any(THINK_LINE.match(line) or PATH_LINE.match(line) for line in lines)
+    return surely or thinks or bool(TASK_LINE.search(text) or ROOM.search(text))
+
+
+def episodes_in(text: str) -> list[tuple[int, str]]:
+    """The episodes of a text as (where it begins, its text).
+
+    One begins where the numbering restarts at 1, where a question or a task is named again, and
+    behind a line that states an outcome.
+    """
+    cuts = sorted({0, *_restarts(text), *_headings(text), *_scenes(text), *_behind(text)})
+    out: list[tuple[int, str]] = []
+    for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
+        if out and not _acts(out[-1][1]):  # a head without a deed belongs to what follows
+            start, before = out.pop()
+            out.append((start, before + text[len(before) + start : end]))
+        else:
+            out.append((start, text[start:end]))
+    if len(out) > 1 and not _acts(out[-1][1]):
+        start, tail = out.pop()
+        out[-1] = (out[-1][0], out[-1][1] + tail)
+    return out
+
+
+def _acts(text: str) -> bool:
+    if any(m.group(1).lower() in ("action", "act") for m in LABEL.finditer(text)):
+        return True
+    return bool(re.search(r"^[ \t]*>[ \t]*\S", text, re.M))
+
+
+def _restarts(text: str) -> list[int]:
+    numbered = [m for m in LABEL.finditer(text) if m.group(2)]
+    if not numbered:
+        return []
+    first = numbered[0].group(1).lower()
+    return [m.start() for m in numbered if m.group(2) == "1" and m.group(1).lower() == first]
+
+
+def _headings(text: str) -> list[int]:
+    """Heads like the one that the text begins with, each after an empty line."""
+    heads = list(HEAD.finditer(text))
+    if not heads or text[: heads[0].start()].strip():
+        return []
+    name = heads[0].group(1).lower()
+    return [
+        m.start()
+        for m in heads
+        if m.group(1).lower() == name and re.search(r"(?:\A|\n[ \t]*\n)\s*\Z", text[: m.start()])
+    ]
+
+
+def _scenes(text: str) -> list[int]:
+    """Where the description before a task line begins."""
+    tasks = [m.start() for m in TASK_LINE.finditer(text)]
+    out = []
+    for before, task in zip([0, *tasks], tasks, strict=False):
+        acted = [m.end() for m in re.finditer(r"^[ \t]*>.*$", text[before:task], re.M)]
+        since = before + (acted[-1] if acted else 0)
+        scenes = [m.start() for m in SCENE.finditer(text, since, task)]
+        blank = [m.end() for m in re.finditer(r"\n[ \t]*\n", text[since:task])]
+        line = text.rfind("\n", 0, task) + 1
+        begin = scenes[-1] if scenes else since + blank[-1] if blank else line
+        out.append(begin)
+    return out
+
+
+def _behind(text: str) -> list[int]:
+    return [m.end() for m in OUTCOME.finditer(text)]
 
 
 def is_arrow(text: str) -> bool:

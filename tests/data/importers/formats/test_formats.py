@@ -13,7 +13,7 @@ from pgv_jax.data.importers.to_openai import to_openai
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 
-from . import samples
+from .. import samples
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pgv_jax.data.importers.files import records
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records, kind_of_file
 from pgv_jax.errors import PgvError
 
-from ..strategies import json_values
+from ...strategies import json_values
 
 
 def values(path: Path) -> list[Any]:

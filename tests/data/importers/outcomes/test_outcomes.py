@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from pgv_jax.data.importers.outcomes.record import (
     Outcome,
-    Rewards,
-    SuccessRule,
     outcome_of,
     tristate,
     with_outcome,
 )
+from pgv_jax.data.importers.outcomes.rule import SuccessRule
+from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 
-from ..strategies import json_values
+from ...strategies import json_values
 
 
 def episode(**fields: Any) -> Episode:
@@ -60,7 +60,7 @@ def test_tristate(value: Any, expected: bool | None) -> None:
         ({"result": 0}, Outcome(False, None)),
         ({"result": False}, Outcome(False, None)),
         ({"result": 0.25}, Outcome(None, 0.25)),
-        ({"reward": True}, Outcome(None, None)),
+        ({"reward": True}, Outcome(True, None)),
         ({"reward": "1.5"}, Outcome(None, 1.5)),
         ({"extra": {"reward": 1}}, Outcome(None, 1.0)),
         ({"success": None, "halted": True}, Outcome(None, None, True)),

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.data.importers.base import BadRecord, Options
-from pgv_jax.data.importers.outcomes.record import Rewards
+from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.data.importers.pipeline import expand
 from pgv_jax.data.importers.registry import detect
 from pgv_jax.data.importers.to_openai import to_openai
 from pgv_jax.data.jsonl import parse_json
 from pgv_jax.types import Episode
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(__file__).parents[5] / "shared" / "data"
 
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="the real logs are not beside this checkout (../shared/data)"
