@@ -32,9 +32,9 @@ from encoder_texts import SOURCES, corpus, episodes_of, every_text
 from entry import begin
 
 from pgv_jax.embed.local import minilm_folder, open_folder
-from pgv_jax.embed.pooled import PooledEncoder
+from pgv_jax.embed.pooled_encoder import PooledEncoder
 from pgv_jax.embed.text_mode import TextEncoder
-from pgv_jax.segments import turns
+from pgv_jax.texts.segments import turns
 
 CASES = ("bulk", "decision-1", "decision-7", "bfloat16", "repeats")
 HISTORY = 3

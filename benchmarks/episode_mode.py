@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from entry import begin
 
-from pgv_jax.data.texts import EPISODE, observation_text, thought_text
 from pgv_jax.embed.episode_mode import EpisodeEncoder
 from pgv_jax.embed.local import minilm_folder, open_folder
 from pgv_jax.embed.text_mode import TextEncoder
-from pgv_jax.segments import split
+from pgv_jax.texts.segments import split
+from pgv_jax.texts.templates import EPISODE, observation_text, thought_text
 from pgv_jax.types import Episode, Step
 
 WINDOW = 8192

@@ -31,7 +31,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from pgv_jax.config import Config, load_config
-from pgv_jax.critic import Critic, CriticSpec, link
+from pgv_jax.critic.heads import Critic, CriticSpec, link
 from pgv_jax.data.layout import build_table
 from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import HashEncoder

@@ -25,25 +25,26 @@ import numpy as np
 from entry import begin
 from objectives_table import tell
 
+from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.scripted import proposer_client
+from pgv_jax.agents.search import Limits
+from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
+from pgv_jax.agents.search_world import World
 from pgv_jax.cli.console import bar, console
 from pgv_jax.config import Config, load_config
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
-from pgv_jax.data.texts import SUCCESS, observation_text
-from pgv_jax.embed.encoder import open_encoder
+from pgv_jax.embed.opening import open_encoder
 from pgv_jax.learner.validate import stratified_auc
-from pgv_jax.pipeline import fit, prepare
-from pgv_jax.quickstart import SUCCESS_ONLY
 from pgv_jax.rollout.collect import collect
 from pgv_jax.rollout.plan import Plan
-from pgv_jax.rollout.runner import EpisodeSpec, run_episodes
-from pgv_jax.rollout.scripted import proposer_client
-from pgv_jax.rollout.search import Limits
-from pgv_jax.rollout.search_agent import SearchAgent, search_values, unfolded
+from pgv_jax.rollout.runner import run_episodes
 from pgv_jax.rollout.studies import SKILLS, Arm, arm_agents, compare_specs
-from pgv_jax.rollout.world import World
 from pgv_jax.tasks.base import TextEnv
+from pgv_jax.texts.templates import SUCCESS, observation_text
 from pgv_jax.types import Episode
-from pgv_jax.value import ValueFunction
+from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.quickstart import SUCCESS_ONLY
 
 CANDIDATES, SHARE = 6, 0.5
 """Proposals a decision; a right one is among them with this chance."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.jsonl import read_jsonl
-from pgv_jax.report.arms import arms_summary, pair_keys
+from pgv_jax.report.comparison.arms import arms_summary, pair_keys
+from pgv_jax.report.comparison.attempts import tries_summary
 from pgv_jax.report.stats import cluster_mean, paired_difference
-from pgv_jax.report.tries import tries_summary
 from pgv_jax.types import Episode
 
 OFFLINE = ("auc", "top1", "brier", "ece")

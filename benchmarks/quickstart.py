@@ -18,9 +18,9 @@ from entry import begin
 
 from pgv_jax.cli.console import bar, console
 from pgv_jax.data.jsonl import read_jsonl
-from pgv_jax.quickstart import Size, quickstart
-from pgv_jax.report.arms import arms_summary, goals_summary
+from pgv_jax.report.comparison.arms import arms_summary, goals_summary
 from pgv_jax.types import Episode
+from pgv_jax.workflows.quickstart import Size, quickstart
 
 
 def pooled(folders: list[Path], file: str) -> dict[str, list[Episode]]:

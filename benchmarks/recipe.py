@@ -37,22 +37,22 @@ from entry import begin
 from flax import nnx
 
 from pgv_jax.config import Config, load_config
-from pgv_jax.critic import Critic, CriticSpec, link
+from pgv_jax.critic.heads import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.layout import build_table, shards_for, texts_of
 from pgv_jax.data.table import Table
-from pgv_jax.data.texts import SUCCESS, History
-from pgv_jax.embed.encoder import open_encoder
-from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import critic_spec, graph_of
-from pgv_jax.pipeline import keep_compiled
-from pgv_jax.recipe.choose import Choice, choose
-from pgv_jax.report.baselines import LogisticProbe
-from pgv_jax.report.ranking import AT_STEPS
+from pgv_jax.recipe.selection import Choice, choose
+from pgv_jax.report.health.baselines import LogisticProbe
+from pgv_jax.report.health.ranking import AT_STEPS
 from pgv_jax.report.rows import Rows, step_rows
 from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
+from pgv_jax.texts.templates import SUCCESS, History
 from pgv_jax.types import Episode
+from pgv_jax.workflows.pipeline import keep_compiled
 
 LEAST = 10
 """Successes and failures that a step needs to be judged."""

@@ -39,14 +39,14 @@ from urllib.parse import urlsplit
 
 from entry import begin
 
+from pgv_jax.agents.propose import build_messages
 from pgv_jax.config import load_config
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.config import RolloutConfig
+from pgv_jax.llm.api_client import ClientOptions
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.limits import Retry
+from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.rollout.launch import Rollout
-from pgv_jax.rollout.limits import Retry
-from pgv_jax.rollout.paid import ClientOptions
-from pgv_jax.rollout.propose import build_messages
-from pgv_jax.rollout.providers import open_client
+from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS, TextEnv
 
 LENGTH = re.compile(rb"(?i)content-length: *(\d+)")

@@ -35,13 +35,13 @@ import torch
 from entry import begin
 from flax import nnx
 
-from pgv_jax import artifact as artifacts
-from pgv_jax.critic import Critic, CriticSpec, link
-from pgv_jax.data.texts import template_fingerprint
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic.heads import Critic, CriticSpec, link
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.export.torch import PgvCritic
 from pgv_jax.export.write import export_torch
-from pgv_jax.value import ValueFunction
+from pgv_jax.texts.templates import template_fingerprint
 
 THOUGHTS, GOALS = 8, 4
 SHAPES = ((384, (64, 64)), (384, (512, 512, 512)), (4096, (64, 64)), (4096, (512, 512, 512)))

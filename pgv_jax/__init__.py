@@ -16,7 +16,7 @@ _PUBLIC = {
     "Step": "pgv_jax.types",
     "Candidate": "pgv_jax.types",
     "PgvError": "pgv_jax.errors",
-    "ValueFunction": "pgv_jax.value",
+    "ValueFunction": "pgv_jax.critic.value",
 }
 
 __all__ = ["__version__", *_PUBLIC]

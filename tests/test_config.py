@@ -8,9 +8,9 @@ import pytest
 
 from pgv_jax.config import Config, load_config
 from pgv_jax.errors import PgvError
-from pgv_jax.iterate import IterateConfig
-from pgv_jax.rollout.config import RolloutConfig
+from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS
+from pgv_jax.workflows.iterate import IterateConfig
 
 ROOT = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))

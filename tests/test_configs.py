@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.config import load_config
-from pgv_jax.iterate import METHODS, IterateConfig
+from pgv_jax.workflows.iterate import METHODS, IterateConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = {"agent_prm": "agent_prm", "inverse_prm": "inverse_prm", "lookahead": "stl"}

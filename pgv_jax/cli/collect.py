@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from pgv_jax.data.episodes import DatasetSummary
-    from pgv_jax.rollout.config import RolloutConfig
+    from pgv_jax.rollout.settings import RolloutConfig
 
 
 @click.command()
@@ -131,7 +131,7 @@ def _cores() -> int:
 
 
 def _api(model: str, voice: str, reached: dict[str, Any]) -> RolloutConfig:
-    from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig, VoiceConfig
+    from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig, VoiceConfig
 
     other = ApiConfig(
         base_url=reached["voice_base_url"] or reached["base_url"],

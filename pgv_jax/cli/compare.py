@@ -23,7 +23,8 @@ def compare(runs: tuple[str, ...], reference: str | None, out: str | None) -> No
 
     from pgv_jax.cli.console import console
     from pgv_jax.errors import PgvError
-    from pgv_jax.report import compare as report
+    from pgv_jax.report.comparison import runs as report
+    from pgv_jax.report.pages.plots import compare_plot
 
     comparison = report.compare(report.read_runs(runs), reference)
     # a file or a pipe has no width: let no column be cut there
@@ -37,7 +38,7 @@ def compare(runs: tuple[str, ...], reference: str | None, out: str | None) -> No
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(comparison, indent=1, ensure_ascii=False)
         (folder / "compare.json").write_text(f"{text}\n", encoding="utf-8")
-        plot = report.compare_plot(comparison)
+        plot = compare_plot(comparison)
         (folder / "compare.svg").write_text(str(plot), encoding="utf-8")
     except OSError as error:
         raise PgvError(f"Cannot write to {folder}: {error.strerror}.") from None

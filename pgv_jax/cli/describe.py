@@ -38,12 +38,12 @@ def describe(
 
     Of an artifact, say what answers which goals and why.
     """
-    from pgv_jax.artifact import is_artifact, load
     from pgv_jax.cli.console import say
+    from pgv_jax.critic.artifact import is_artifact, load
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
-    from pgv_jax.report.describe import describe as survey
-    from pgv_jax.report.describe_html import to_html, to_text
-    from pgv_jax.report.html import write_text
+    from pgv_jax.report.description import describe as survey
+    from pgv_jax.report.pages.dataset import to_html, to_text
+    from pgv_jax.report.pages.html import write_text
 
     if is_artifact(path):
         _describe_artifact(load(path).manifest)
@@ -111,7 +111,7 @@ def _read_log(path: Path, form: str, agent: str | None, columns: str) -> Iterato
 
 
 def _token_counter(spec: str) -> Callable[[str], int]:
-    from pgv_jax.embed.encoder import open_encoder
+    from pgv_jax.embed.opening import open_encoder
     from pgv_jax.errors import PgvError
 
     tokenizer = getattr(open_encoder(spec), "tokenizer", None)

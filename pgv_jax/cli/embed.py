@@ -11,7 +11,7 @@ from pgv_jax.errors import PgvError
 
 if TYPE_CHECKING:
     from pgv_jax.embed.encoder import Encoder
-    from pgv_jax.embed.store import AddReport
+    from pgv_jax.embed.storage.store import AddReport
 
 
 @click.command()
@@ -42,9 +42,9 @@ def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str)
     """Embed each distinct text of DATASET once; an interrupted run goes on where it stopped."""
     from pgv_jax.data.episodes import read_episodes
     from pgv_jax.data.layout import texts_of
-    from pgv_jax.data.texts import EPISODE
-    from pgv_jax.embed.encoder import open_encoder
-    from pgv_jax.embed.store import EmbeddingStore
+    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.storage.store import EmbeddingStore
+    from pgv_jax.texts.templates import EPISODE
 
     episodes = list(read_episodes(dataset))
     encoder = open_encoder(_with_mode(spec, mode))

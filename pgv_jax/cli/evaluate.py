@@ -12,8 +12,8 @@ import click
 from pgv_jax.errors import PgvError
 
 if TYPE_CHECKING:
-    from pgv_jax.data.texts import History
-    from pgv_jax.embed.store import EmbeddingStore
+    from pgv_jax.embed.storage.store import EmbeddingStore
+    from pgv_jax.texts.templates import History
     from pgv_jax.types import Episode
 
 NOT_ENOUGH = 3
@@ -82,10 +82,10 @@ def evaluate(
     only" or "do not use", and what the critic adds over simple baselines. A test without enough
     data says "not testable".
     """
-    from pgv_jax import artifact as artifacts
     from pgv_jax.cli.console import bar
+    from pgv_jax.critic import artifact as artifacts
     from pgv_jax.data.episodes import dataset_info, read_episodes
-    from pgv_jax.report.trust import LEVELS, enough, limits_of
+    from pgv_jax.report.health.trust import LEVELS, enough, limits_of
 
     demanded = limits_of(limits)
     opened = artifacts.load(artifact)
@@ -106,12 +106,13 @@ def evaluate(
 
     from rich.console import Console
 
-    from pgv_jax.report.baselines import fit_baselines
-    from pgv_jax.report.calibrators import fit_calibration
-    from pgv_jax.report.curve import SHARES, curve, tasks_of_share
-    from pgv_jax.report.health import Reference, judge, write_health
-    from pgv_jax.report.terminal import health_table
-    from pgv_jax.value import ValueFunction
+    from pgv_jax.critic.value import ValueFunction
+    from pgv_jax.report.health.baselines import fit_baselines
+    from pgv_jax.report.health.calibrators import fit_calibration
+    from pgv_jax.report.health.curve import SHARES, curve, tasks_of_share
+    from pgv_jax.report.health.evaluation import Reference, judge
+    from pgv_jax.report.pages.health import write_health
+    from pgv_jax.report.pages.terminal import health_table
 
     embedded = _store(store or dataset / "embeddings", manifest, [*train, *val, *judged], history)
     scorer = ValueFunction(opened, embedded.encoder, embedded)
@@ -155,7 +156,7 @@ def evaluate(
         )
     folder = out or artifact.parent / "health"
     if data_curve:
-        from pgv_jax.pipeline import refit
+        from pgv_jax.workflows.pipeline import refit
 
         smaller = {}
         for share in SHARES:
@@ -234,7 +235,9 @@ def _store(
     """The embedding store, with every text that will be asked for."""
     from rich.progress import Progress
 
-    from pgv_jax.data.texts import (
+    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.storage.store import EmbeddingStore
+    from pgv_jax.texts.templates import (
         FAILURE,
         SUCCESS,
         observation_text,
@@ -242,8 +245,6 @@ def _store(
         sentences,
         thought_text,
     )
-    from pgv_jax.embed.encoder import open_encoder
-    from pgv_jax.embed.store import EmbeddingStore
 
     store = EmbeddingStore(folder, open_encoder(manifest["encoder"]["name"]))
     texts = [SUCCESS, FAILURE]

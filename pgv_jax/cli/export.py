@@ -106,9 +106,9 @@ def _logged(artifact: Path, dataset: Path | None) -> dict[str, np.ndarray] | Non
     """Embeddings of the dataset's texts, of held-out tasks where it has some."""
     if dataset is None:
         return None
+    from pgv_jax.critic.value import ValueFunction
     from pgv_jax.data.episodes import dataset_info, read_episodes
     from pgv_jax.export.inputs import logged
-    from pgv_jax.value import ValueFunction
 
     splits: Any = dataset_info(dataset)["splits"]
     split = next((name for name in ("test", "val") if name in splits), "train")
@@ -141,14 +141,14 @@ def preferences_(
     EPISODES is a dataset's folder or Episodes JSONL. OUT is JSONL in the conversational format of
     TRL's DPOTrainer: prompt, chosen, rejected, and the margin of their scores.
     """
+    from pgv_jax.agents.propose import build_messages
     from pgv_jax.data.episodes import is_dataset, read_episodes
     from pgv_jax.data.jsonl import read_jsonl
     from pgv_jax.export.preferences import preferences, write_preferences
-    from pgv_jax.rollout.propose import build_messages
 
     value = None
     if artifact is not None:
-        from pgv_jax.value import ValueFunction
+        from pgv_jax.critic.value import ValueFunction
 
         value = ValueFunction.load(artifact, store=store)
     found = read_episodes(episodes) if is_dataset(episodes) else read_jsonl(episodes)

@@ -64,7 +64,7 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
 
     from pgv_jax.cli.console import inert, say
     from pgv_jax.data.importers.pipeline import find_sources, run_import
-    from pgv_jax.report.describe import sample_lines
+    from pgv_jax.report.description import sample_lines
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     plan = _plan(files, said)

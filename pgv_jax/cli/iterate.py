@@ -26,8 +26,8 @@ def iterate(method: str, config: str, overrides: tuple[str, ...], out: str) -> N
 
     from pgv_jax.cli.console import bar
     from pgv_jax.config import load_config
-    from pgv_jax.iterate import IterateConfig
-    from pgv_jax.iterate import iterate as run
+    from pgv_jax.workflows.iterate import IterateConfig
+    from pgv_jax.workflows.iterate import iterate as run
 
     settings = load_config(config, overrides, IterateConfig)
     for record in run(method, settings, Path(out), bar):

@@ -20,8 +20,8 @@ def quickstart(out: str, seed: int, quick: bool, plain_thoughts: bool) -> None:
     from pgv_jax.cli.console import bar, console
 
     console.print("Loading JAX ...", highlight=False)
-    from pgv_jax.quickstart import quickstart as run
-    from pgv_jax.report.quickstart import terminal_table
+    from pgv_jax.report.pages.quickstart import terminal_table
+    from pgv_jax.workflows.quickstart import quickstart as run
 
     report = run(Path(out), seed, quick, not plain_thoughts, bar)
     console.print(terminal_table(report))

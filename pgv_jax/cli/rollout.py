@@ -40,9 +40,9 @@ def rollout(
 
     from pgv_jax.cli.main import INTERRUPTED
     from pgv_jax.config import load_config
-    from pgv_jax.rollout.config import RolloutConfig
     from pgv_jax.rollout.launch import Rollout
     from pgv_jax.rollout.record import Shard
+    from pgv_jax.rollout.settings import RolloutConfig
 
     part = Shard.parse(shard) if shard else None
     settings = load_config(config, overrides, RolloutConfig)

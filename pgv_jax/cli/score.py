@@ -10,7 +10,7 @@ import click
 from pgv_jax.errors import PgvError
 
 if TYPE_CHECKING:
-    from pgv_jax.value import ValueFunction
+    from pgv_jax.critic.value import ValueFunction
 
 LINES = 4096
 """Lines scored and written at a time."""
@@ -31,7 +31,7 @@ def score(artifact: str, source: str, target: str, store: str | None) -> None:
     from pathlib import Path
 
     from pgv_jax.cli.console import console
-    from pgv_jax.value import ValueFunction
+    from pgv_jax.critic.value import ValueFunction
 
     if not Path(source).is_file():
         raise PgvError(f"{source} does not exist; --in names a file of JSON lines.")
@@ -82,8 +82,8 @@ def _parts(source: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def _scored(value: ValueFunction, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    from pgv_jax.data.texts import EPISODE
-    from pgv_jax.segments import SEPARATOR
+    from pgv_jax.texts.segments import SEPARATOR
+    from pgv_jax.texts.templates import EPISODE
 
     tasks, observations, thoughts, goals = (
         [pair[field] for pair in pairs] for field in ("task", "observation", "thought", "goal")
@@ -91,7 +91,7 @@ def _scored(value: ValueFunction, pairs: list[dict[str, Any]]) -> list[dict[str,
     if value.history == EPISODE and not all(SEPARATOR in seen for seen in observations):
         raise PgvError(
             "The critic was trained on whole episodes, so an observation alone says too little; "
-            "give what pgv_jax.data.texts.observation_text(episode, t, 'episode') returns."
+            "give what pgv_jax.texts.templates.observation_text(episode, t, 'episode') returns."
         )
     columns = {}
     if "q" in value.manifest["heads"]:

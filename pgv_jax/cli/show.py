@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pgv_jax.report.episode_values import Values
+    from pgv_jax.report.pages.episode_values import Values
     from pgv_jax.types import Episode
 
 
@@ -45,9 +45,9 @@ def show(
     """
     from pgv_jax.data.episodes import KEEP, is_dataset
     from pgv_jax.errors import PgvError
-    from pgv_jax.report.episode import episode_page
-    from pgv_jax.report.episode_values import recorded
-    from pgv_jax.report.html import write_text
+    from pgv_jax.report.pages.episode import episode_page
+    from pgv_jax.report.pages.episode_values import recorded
+    from pgv_jax.report.pages.html import write_text
 
     if artifact is None and (goals or store):
         raise PgvError("--goal and --store are for a critic; name it with --artifact.")
@@ -66,7 +66,7 @@ def show(
 
 def _find(source: Path, episode_id: str) -> Episode:
     from pgv_jax.errors import PgvError
-    from pgv_jax.report.episode import near_ids
+    from pgv_jax.report.pages.episode import near_ids
 
     ids = []
     for episode in _episodes(source):
@@ -83,14 +83,14 @@ def _find(source: Path, episode_id: str) -> Episode:
 
 def _episodes(source: Path) -> Iterable[Episode]:
     from pgv_jax.data.episodes import is_dataset, read_episodes
-    from pgv_jax.report.compare import read_run
+    from pgv_jax.report.comparison.runs import read_run
 
     return read_episodes(source) if is_dataset(source) else read_run(source)
 
 
 def _ask(episode: Episode, artifact: Path, goals: Sequence[str], store: Path | None) -> Values:
-    from pgv_jax.report.episode_values import default_goals, scored
-    from pgv_jax.value import ValueFunction
+    from pgv_jax.critic.value import ValueFunction
+    from pgv_jax.report.pages.episode_values import default_goals, scored
 
     critic = ValueFunction.load(artifact, store=store)
     values = scored(

@@ -45,7 +45,7 @@ def summarize(
     from pgv_jax.cli.console import bar, console
     from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
     from pgv_jax.errors import PgvError
-    from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig
+    from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig
     from pgv_jax.rollout.summarize import summarize as run
 
     if out.resolve() == dataset.resolve():

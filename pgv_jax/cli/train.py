@@ -75,11 +75,11 @@ def _train(
 ) -> None:
     from pathlib import Path
 
-    from pgv_jax.artifact import load
     from pgv_jax.cli.console import bar, console, logged
     from pgv_jax.config import load_config
+    from pgv_jax.critic.artifact import load
     from pgv_jax.learner import distributed
-    from pgv_jax.pipeline import fit, prepare, silent
+    from pgv_jax.workflows.pipeline import fit, prepare, silent
 
     settings = load_config(config, overrides)
     folder = Path(workdir)

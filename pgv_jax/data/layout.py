@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.data import texts as words
 from pgv_jax.data.examples import (
     Example,
     Examples,
@@ -27,7 +26,7 @@ from pgv_jax.data.examples import (
     numbered,
     write_examples,
 )
-from pgv_jax.data.standards import field_standards
+from pgv_jax.data.moments import field_moments
 from pgv_jax.data.table import (
     ARRAYS,
     DTYPES,
@@ -42,6 +41,7 @@ from pgv_jax.data.table import (
     shard_name,
 )
 from pgv_jax.errors import PgvError
+from pgv_jax.texts import templates as words
 from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
@@ -323,7 +323,7 @@ def _write_standards(folder: Path, manifest: dict[str, Any]) -> None:
         {name: map_array(folder / shard_name(s) / f"{name}.npy", dtype) for name in ARRAYS}
         for s in range(manifest["shards"])
     ]
-    mean, scale = field_standards(
+    mean, scale = field_moments(
         [Shard(**shard) for shard in shards], map_array(folder / "tasks.npy", dtype)
     )
     _save(folder / "mean.npy", mean)

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pgv_jax.data import texts as words
 from pgv_jax.data.examples import Example
 from pgv_jax.errors import PgvError
+from pgv_jax.texts import templates as words
 from pgv_jax.types import Episode, Step
 
 PerEpisode = list[list[Example]]

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
-from pgv_jax.embed.tokens import clean
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.unicode import clean
 
 if TYPE_CHECKING:
     import openai

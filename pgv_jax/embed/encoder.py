@@ -1,4 +1,4 @@
-"""What an encoder is, the hash encoder, and how a spec such as ``minilm`` becomes one.
+"""What an encoder is, and the hash encoder; ``opening`` makes one from a spec such as ``minilm``.
 
 Frozen text -> vector. An encoder's ``fingerprint`` changes whenever its vectors may change
 (weights, pooling, prefix, truncation, normalisation); the store and the artifact carry it.
@@ -97,38 +97,3 @@ class HashEncoder:
         if progress is not None:
             progress(len(texts))
         return vectors
-
-
-def open_encoder(spec: str) -> Encoder:
-    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` -> Encoder.
-
-    Before one of them, ``sentences:`` or ``turns:`` pools the vectors of a text's parts.
-    Options follow a question mark: ``hf:Qwen/Qwen3-Embedding-0.6B?dim=256&dtype=bfloat16``.
-    """
-    kind, _, rest = spec.partition(":")
-    if kind in ("sentences", "turns") and rest:
-        from pgv_jax.embed.pooled import PooledEncoder
-
-        return PooledEncoder(kind, open_encoder(rest))
-    base, _, options = spec.partition("?")
-    kind, _, rest = base.partition(":")
-    if kind == "hash":
-        if not rest.isdigit() or options:
-            raise PgvError(f"Encoder '{spec}' is not hash:D with a width D; write hash:256.")
-        return HashEncoder(int(rest))
-    if kind == "minilm" and not rest:
-        from pgv_jax.embed.local import open_minilm
-
-        return open_minilm(options)
-    if kind == "hf" and rest:
-        from pgv_jax.embed.local import open_hugging_face
-
-        return open_hugging_face(rest, options)
-    if kind == "api" and rest:
-        from pgv_jax.embed.api import open_api
-
-        return open_api(rest, options)
-    raise PgvError(
-        f"Encoder '{spec}' is unknown; use minilm, hash:D (for example hash:256), "
-        "hf:ID_OR_DIR or api:MODEL, or sentences: or turns: before one of them to pool parts."
-    )

@@ -1,6 +1,6 @@
 """One forward pass an episode: causal models give the vector of every prefix at its end.
 
-An encoder of *prefix texts* (see ``pgv_jax.segments``). Segments are tokenized one by one, so that
+An encoder of *prefix texts* (see ``texts.segments``). Segments are tokenized one by one, so that
 a prefix always has the same tokens, and its vector is the hidden state of its last token. Longer
 chains are cut into overlapping windows by a rule that depends on positions only: reading a chain
 at once, reading each prefix alone, and reading it piece by piece with a cache give equal vectors.
@@ -18,17 +18,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pgv_jax.embed.batches import CHARACTERS_A_TOKEN, FULL_BATCHES, Buckets
+from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
 from pgv_jax.embed.pooling import finish
-from pgv_jax.embed.runner import Runner, pad_ids
 from pgv_jax.embed.session import EpisodeReader, EpisodeSession, Programs
 from pgv_jax.embed.text_mode import describe
 from pgv_jax.embed.tokens import TextTokenizer
 from pgv_jax.errors import PgvError
-from pgv_jax.segments import chains, split
+from pgv_jax.texts.segments import chains, split
 
 
 @dataclass(frozen=True)

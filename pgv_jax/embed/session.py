@@ -13,7 +13,7 @@ from flax import nnx
 
 from pgv_jax.embed.models.decoder import Cache, Decoder
 from pgv_jax.embed.pooling import finish
-from pgv_jax.segments import SEPARATOR, split
+from pgv_jax.texts.segments import SEPARATOR, split
 
 if TYPE_CHECKING:
     from pgv_jax.embed.episode_mode import EpisodeEncoder

@@ -15,13 +15,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from pgv_jax.embed.batches import CHARACTERS_A_TOKEN, FULL_BATCHES, Buckets, Plan
+from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
 from pgv_jax.embed.pooling import pool
 from pgv_jax.embed.rules import TextRules
-from pgv_jax.embed.runner import Runner, pad_ids
 from pgv_jax.embed.tokens import TextTokenizer, Tokens
 
 VERSION = 1

@@ -12,6 +12,7 @@ import numpy as np
 
 from pgv_jax.embed.rules import TextRules
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.unicode import clean
 
 _NEEDED = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
 
@@ -22,15 +23,6 @@ class Tokens:
 
     ids: np.ndarray
     truncated: bool
-
-
-def clean(text: str) -> str:
-    """Replace lone surrogates by U+FFFD: tokenizers accept Unicode scalar values only."""
-    try:
-        text.encode("utf-8")
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class TextTokenizer:

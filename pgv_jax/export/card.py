@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jinja2
 
-from pgv_jax.artifact import Artifact, flatten
-from pgv_jax.data.texts import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
+from pgv_jax.critic.artifact import Artifact, flatten
 from pgv_jax.export.inputs import PROBES
 from pgv_jax.export.parity import in_words
+from pgv_jax.texts.templates import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
 
 
 def card(artifact: Artifact, form: str, parity: Mapping[str, float] | None) -> str:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.artifact import Artifact, fingerprint, load
-from pgv_jax.critic import CriticSpec
-from pgv_jax.data.texts import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
+from pgv_jax.critic.artifact import Artifact, fingerprint, load
+from pgv_jax.critic.heads import CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.export.card import card
 from pgv_jax.export.inputs import Inputs, probes
 from pgv_jax.export.parity import PARITY_LIMIT, Values, in_words, parity, within_limit
+from pgv_jax.texts.templates import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
 from pgv_jax.types import FIELDS
 
 VERSION = 1

@@ -7,10 +7,17 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from pgv_jax.data.texts import FAILURE, SUCCESS, History, observation_text, sentences, thought_text
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import (
+    FAILURE,
+    SUCCESS,
+    History,
+    observation_text,
+    sentences,
+    thought_text,
+)
 from pgv_jax.types import FIELDS, Episode
-from pgv_jax.value import ValueFunction
 
 Inputs = Mapping[str, np.ndarray]
 """One embedding a field and row: {field: float32 [B, D]}."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgv_jax.artifact import Artifact
+from pgv_jax.critic.artifact import Artifact
 from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import Form, publish
 from pgv_jax.export.inputs import Inputs

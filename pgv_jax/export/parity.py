@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgv_jax.artifact import Artifact
-from pgv_jax.critic import Critic, CriticSpec, link
+from pgv_jax.critic.artifact import Artifact
+from pgv_jax.critic.heads import Critic, CriticSpec, link
 from pgv_jax.export.inputs import Inputs
 from pgv_jax.export.reference import head_values
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.data.texts import SUCCESS, History, observation_text
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import SUCCESS, History, observation_text
 from pgv_jax.types import Candidate, Episode
 
 Prompt = Callable[[str, str, Sequence[tuple[str, str]]], list[dict[str, Any]]]

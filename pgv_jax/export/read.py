@@ -16,9 +16,9 @@ from flax import nnx
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from pgv_jax import artifact as artifacts
-from pgv_jax.artifact import Artifact, fingerprint, flatten, unflatten
-from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic.artifact import Artifact, fingerprint, flatten, unflatten
+from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import WORDING
 from pgv_jax.export.inputs import probes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.artifact import flatten
+from pgv_jax.critic.artifact import flatten
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),

@@ -10,8 +10,8 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from pgv_jax.artifact import Artifact
-from pgv_jax.critic import Q_FIELDS, V_FIELDS
+from pgv_jax.critic.artifact import Artifact
+from pgv_jax.critic.heads import Q_FIELDS, V_FIELDS
 from pgv_jax.export.folder import Form, publish
 from pgv_jax.export.inputs import Inputs
 from pgv_jax.export.parity import Values, jax_head

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from pgv_jax.artifact import Artifact, flatten
+from pgv_jax.critic.artifact import Artifact, flatten
 from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import Form, publish
 from pgv_jax.export.inputs import Inputs

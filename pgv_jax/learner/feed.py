@@ -29,7 +29,7 @@ from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of, longest_
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
-from pgv_jax.learner.rows import Rows
+from pgv_jax.learner.row_files import Rows
 from pgv_jax.learner.state import State
 from pgv_jax.learner.step import Metrics, Update, scanned
 from pgv_jax.types import Batch

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pgv_jax.critic import Compute, Critic, Head, multiply
+from pgv_jax.critic.heads import Compute, Critic, Head, multiply
 
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "q": {"task": ("task",), "step": ("observation", "thought"), "goal": ("goal",)},

@@ -20,9 +20,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from pgv_jax import artifact as artifacts
 from pgv_jax.config import Config
-from pgv_jax.critic import CriticSpec
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic.heads import CriticSpec
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed

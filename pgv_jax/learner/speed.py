@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from pgv_jax.config import TrainConfig
-from pgv_jax.critic import CriticSpec
+from pgv_jax.critic.heads import CriticSpec
 
 GEMM = {"cpu": 1024}
 """Side of the square matrices whose product is timed; ``GEMM_ELSEWHERE`` on an accelerator."""

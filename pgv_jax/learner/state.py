@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config, TrainConfig
-from pgv_jax.critic import Compute, Critic, CriticSpec
+from pgv_jax.critic.heads import Compute, Critic, CriticSpec
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.first_layer import stacked
 

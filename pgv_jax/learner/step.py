@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from pgv_jax.config import Config
-from pgv_jax.critic import CriticSpec, link, multiply
+from pgv_jax.critic.heads import CriticSpec, link, multiply
 from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of

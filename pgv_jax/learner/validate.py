@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgv_jax.critic import CriticSpec, link
+from pgv_jax.critic.heads import CriticSpec, link
 from pgv_jax.data.relabel import (
     OUTCOME,
     SUCCESS_ID,

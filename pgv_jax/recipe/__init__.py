@@ -1,4 +1,4 @@
 """Which critic answers the outcome goals: a linear probe, a network beside it, or TD.
 
-docs/recipe.md says how it is chosen and why. ``choose.choose`` is the entrance.
+docs/recipe.md says how it is chosen and why. ``selection.choose`` is the entrance.
 """

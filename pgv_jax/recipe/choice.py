@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pgv_jax.config import Config
-from pgv_jax.critic import CriticSpec
-from pgv_jax.data.texts import EPISODE
-from pgv_jax.recipe.words import sentences
+from pgv_jax.critic.heads import CriticSpec
+from pgv_jax.recipe.summary import sentences
+from pgv_jax.texts.templates import EPISODE
 
 Params = dict[str, Any]
 

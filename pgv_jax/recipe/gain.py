@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from pgv_jax.recipe.probe import log_likelihood
-from pgv_jax.report.baselines import task_folds
+from pgv_jax.report.health.baselines import task_folds
 from pgv_jax.report.rows import Rows
 from pgv_jax.report.stats import Interval, cluster_mean
 

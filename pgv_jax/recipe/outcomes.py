@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from pgv_jax.data.texts import History
-from pgv_jax.report.baselines import task_folds
+from pgv_jax.report.health.baselines import task_folds
 from pgv_jax.report.rows import Rows, step_rows
+from pgv_jax.texts.templates import History
 from pgv_jax.types import Episode
 
 FIELDS = ("task", "observation", "thought")

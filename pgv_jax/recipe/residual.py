@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from pgv_jax.critic import CriticSpec, Head
+from pgv_jax.critic.heads import CriticSpec, Head
 from pgv_jax.objectives.losses import cross_entropy
 from pgv_jax.recipe.outcomes import Components, Outcomes
 from pgv_jax.recipe.probe import Probe, fit_without, log_likelihood

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax.config import Config
-from pgv_jax.critic import link
+from pgv_jax.critic.heads import link
 from pgv_jax.data.layout import build_table, shards_for
 from pgv_jax.data.relabel import SUCCESS_ID
 from pgv_jax.data.table import Table

@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from pgv_jax.data.texts import SUCCESS, History, observation_text
+from pgv_jax.texts.templates import SUCCESS, History, observation_text
 from pgv_jax.types import Candidate, Episode
 
 
 class Scorer(Protocol):
-    """A critic as the report sees it; ``pgv_jax.value.ValueFunction`` is one. All return [B]."""
+    """A critic as the report sees it; ``critic.value.ValueFunction`` is one. All return [B]."""
 
     def q_pairs(
         self,

@@ -24,11 +24,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgv_jax.agents.agent import Agent
+from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Agent
 from pgv_jax.rollout.plan import Plan, Policy
-from pgv_jax.rollout.runner import EpisodeSpec, MakeAgent, run_episodes
+from pgv_jax.rollout.runner import MakeAgent, run_episodes
 from pgv_jax.rollout.stopping import terminable
 from pgv_jax.rollout.studies import behaviour_agents
 from pgv_jax.tasks.base import TextEnv
@@ -36,7 +37,7 @@ from pgv_jax.types import Episode
 
 if TYPE_CHECKING:
     from pgv_jax.data.episodes import DatasetSummary
-    from pgv_jax.rollout.config import RolloutConfig
+    from pgv_jax.rollout.settings import RolloutConfig
 
 PART = 25
 """Episodes of a part: what the bar moves by."""
@@ -278,9 +279,9 @@ def _play_model(
     say: Callable[[str], None] | None,
 ) -> None:
     """Let an API model play, many episodes at once; finished samples and spend are in ``parts``."""
-    from pgv_jax.rollout.config import RolloutConfig
     from pgv_jax.rollout.models import open_model
     from pgv_jax.rollout.partner import open_partner
+    from pgv_jax.rollout.settings import RolloutConfig
 
     assert plan.model is not None
     settings = api or RolloutConfig(client=plan.model)

@@ -16,35 +16,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgv_jax import artifact as artifacts
-from pgv_jax.calibration import calibrator_of
-from pgv_jax.data.texts import SUCCESS
+from pgv_jax.agents.agent import Agent, Decider
+from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.guide import GuidedAgent, strategy
+from pgv_jax.agents.imagined_goals import SentenceIndex, training_sentences
+from pgv_jax.agents.prompt import Prompt
+from pgv_jax.agents.refine import PROMPTS, RefineOptions, Refiner
+from pgv_jax.agents.search_agent import search_values
+from pgv_jax.agents.search_world import World
+from pgv_jax.agents.select import NEEDS_SCORES
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Agent, Decider
-from pgv_jax.rollout.budget import Spend
-from pgv_jax.rollout.config import RolloutConfig, TaskConfig
-from pgv_jax.rollout.goals import SentenceIndex, training_sentences
-from pgv_jax.rollout.guide import GuidedAgent, strategy
+from pgv_jax.llm.budget import Spend
 from pgv_jax.rollout.models import ApiModel, Model, open_model
 from pgv_jax.rollout.partner import open_partner, without_voice
-from pgv_jax.rollout.prompt import Prompt
 from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
-from pgv_jax.rollout.refine import PROMPTS, RefineOptions, Refiner
-from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, Note, Progress, run_episodes
-from pgv_jax.rollout.search_agent import search_agent, search_values
-from pgv_jax.rollout.select import NEEDS_SCORES
+from pgv_jax.rollout.runner import EpisodeFile, Note, Progress, run_episodes
+from pgv_jax.rollout.search_setup import search_agent
+from pgv_jax.rollout.settings import RolloutConfig, TaskConfig
 from pgv_jax.rollout.studies import GOAL_STEPS
 from pgv_jax.rollout.summarize import PROMPT as SUMMARY
 from pgv_jax.rollout.summarize import Summarizer
 from pgv_jax.rollout.tracing import open_tracing
-from pgv_jax.rollout.world import World
 from pgv_jax.tasks.base import TextEnv, env_class, make_env
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
 
 if TYPE_CHECKING:  # at run time where a critic is asked for: jax takes seconds to import
+    from pgv_jax.critic.value import ValueFunction
     from pgv_jax.embed.encoder import Encoder
-    from pgv_jax.value import ValueFunction
 
 _PACKAGES = ("openai", "anthropic", "google-genai", "jax", "textworld")
 
@@ -191,14 +191,11 @@ class Rollout:
                 f"strategy={settings.strategy} with scores={settings.scores} needs a critic; give "
                 "artifact=FOLDER (`pgv train` and `pgv quickstart` write one)."
             )
-        from pgv_jax.embed.encoder import open_encoder
-        from pgv_jax.value import ValueFunction
+        from pgv_jax.critic.value import ValueFunction
 
-        encoder = open_encoder(artifacts.load(settings.artifact).manifest["encoder"]["name"])
         value = ValueFunction.load(
             settings.artifact,
             store=self._store(),
-            encoder=encoder,
             pessimism=settings.pessimism,
         )
         if strategy(settings.strategy).refined and settings.refine.numbers == "calibrated":
@@ -206,7 +203,7 @@ class Rollout:
         most = settings.candidates if strategy(settings.strategy).several else 1
         value.warm_up(most, max(1, len(settings.goals), 2 * settings.refine.goals))
         value.q(SUCCESS, SUCCESS, [SUCCESS], [SUCCESS])
-        return value, encoder
+        return value, value.encoder
 
     def _note(self) -> Note | None:
         """Who writes the progress notes that the critic reads, if it was trained on such."""
@@ -224,7 +221,7 @@ class Rollout:
     def _check_calibration(self, value: ValueFunction) -> None:
         """A model may imagine any sentence; a goal-free critic is asked for success alone."""
         goal = SUCCESS if self.settings.scores == "scalar" else ""
-        if calibrator_of(value.manifest, goal) is None:
+        if not value.calibrated(goal):
             raise PgvError(
                 f"{self.settings.artifact} has no calibration for the goals that are shown; fit "
                 "one with `pgv evaluate`, or give refine.numbers=raw or rank."
@@ -235,7 +232,7 @@ class Rollout:
         folder = self.settings.search.ends
         if not strategy(self.settings.strategy).search or folder is None:
             return None
-        from pgv_jax.value import ValueFunction
+        from pgv_jax.critic.value import ValueFunction
 
         return ValueFunction.load(folder, store=self._store(), encoder=encoder)
 
@@ -254,7 +251,7 @@ class Rollout:
         if encoder is None or dataset is None:
             raise PgvError("Grounding needs the critic's encoder: choose scores that use a critic.")
         from pgv_jax.data.episodes import read_episodes
-        from pgv_jax.embed.store import EmbeddingStore
+        from pgv_jax.embed.storage.store import EmbeddingStore
 
         store = EmbeddingStore(self._store(), encoder)
         known = training_sentences(read_episodes(Path(dataset), "train"))

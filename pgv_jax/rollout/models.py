@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.texts import SUCCESS
+from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.scripted import behaviour_client, proposer_client
+from pgv_jax.agents.scripted_listener import listener_client
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.budget import Budget, Prices, Spend
-from pgv_jax.rollout.cache import CachedClient, ResponseCache
-from pgv_jax.rollout.client import Client
-from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig
-from pgv_jax.rollout.limits import Retry
-from pgv_jax.rollout.paid import ClientOptions, PaidClient
-from pgv_jax.rollout.providers import open_client
-from pgv_jax.rollout.runner import EpisodeSpec
-from pgv_jax.rollout.scripted import behaviour_client, proposer_client
-from pgv_jax.rollout.scripted_listener import listener_client
+from pgv_jax.llm.api_client import ApiClient, ClientOptions
+from pgv_jax.llm.budget import Budget, Prices, Spend
+from pgv_jax.llm.cache import CachedClient, ResponseCache
+from pgv_jax.llm.client import Client
+from pgv_jax.llm.limits import Retry
+from pgv_jax.llm.providers.opening import open_client
+from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig
 from pgv_jax.rollout.tracing import Tracing
 from pgv_jax.tasks.base import TextEnv
+from pgv_jax.texts.templates import SUCCESS
 
 SCRIPTED = {"proposer": 0.9, "player": 0.5, "listener": 4}
 """Scripted models, and the number after their name where none is given.
@@ -36,7 +36,7 @@ class Model:
 
     identity: dict[str, Any]
     spent = Spend()
-    paid: PaidClient | None = None
+    paid: ApiClient | None = None
 
     def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
         """The client of one episode."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.budget import Spend
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.config import VoiceConfig
+from pgv_jax.llm.budget import Spend
+from pgv_jax.llm.client import Request
 from pgv_jax.rollout.models import api_model
+from pgv_jax.rollout.settings import VoiceConfig
 from pgv_jax.tasks.base import env_class
 from pgv_jax.tasks.voice import voice_of
 

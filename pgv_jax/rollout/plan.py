@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.partner import takes_voice, without_voice
-from pgv_jax.rollout.runner import EpisodeSpec
 from pgv_jax.rollout.studies import SKILLS
 from pgv_jax.tasks.base import TextEnv, make_env
 from pgv_jax.tasks.voice import Voice

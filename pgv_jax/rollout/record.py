@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pgv_jax.agents.agent import Decision
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Decision
 from pgv_jax.types import Episode
 
 T = TypeVar("T")

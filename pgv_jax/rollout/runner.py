@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -23,46 +23,22 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pgv_jax.agents.agent import Decider, Decision, View
+from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.propose import request_seed
 from pgv_jax.data.jsonl import episode_to_json, read_jsonl
-from pgv_jax.data.texts import History, observation_text, sentences, with_notes
-from pgv_jax.embed.tokens import clean
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Decider, Decision, View
-from pgv_jax.rollout.client import ClientError
-from pgv_jax.rollout.propose import request_seed
+from pgv_jax.llm.client import ClientError
 from pgv_jax.rollout.stopping import Halted, Stop, interruptible
 from pgv_jax.tasks.base import TextEnv
+from pgv_jax.texts.templates import History, observation_text, sentences, with_notes
+from pgv_jax.texts.unicode import clean
 from pgv_jax.types import Episode, Step
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeSpec:
-    """An episode to play. ``proposals`` names its chance: specs that share it share proposals.
-
-    With a ``goal`` the task stays what it is, but the episode is about that sentence: success is
-    that it stands in a note, and the episode ends there. The actions of ``start`` are done before
-    the agent is asked, and are no part of the record.
-    """
-
-    episode_id: str
-    task_id: str
-    arm: str = ""
-    seed: int = 0
-    goal: str | None = None
-    split: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    start: tuple[str, ...] = ()
-
-    @property
-    def proposals(self) -> str:
-        """What the proposals depend on beside seed, step and observation; not the arm."""
-        return f"{self.task_id}/{self.goal or ''}"
-
 
 MakeAgent = Callable[[TextEnv, EpisodeSpec], Decider]
 """An agent for one episode; a scripted model binds itself to the environment, others ignore it."""

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pgv_jax.data.texts import SUCCESS
+from pgv_jax.agents.agent import Agent
+from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.scripted import behaviour_client, proposer_client
+from pgv_jax.agents.select import NEEDS_SCORES, REPEAT_PENALTY, Scorer
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Agent
-from pgv_jax.rollout.runner import EpisodeSpec, MakeAgent
-from pgv_jax.rollout.scripted import behaviour_client, proposer_client
-from pgv_jax.rollout.select import NEEDS_SCORES, REPEAT_PENALTY, Scorer
+from pgv_jax.rollout.runner import MakeAgent
 from pgv_jax.tasks.base import TextEnv
+from pgv_jax.texts.templates import SUCCESS
 
 SKILLS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of expert moves in collected episodes, used in turn: a critic needs failures, too."""
@@ -26,7 +27,7 @@ GOAL_STEPS = 20
 
 
 class RunTimeGoal(Protocol):
-    """What a task says of a sentence to bring about (``textworld_goals.Goal``)."""
+    """What a task says of a sentence to bring about (``textworld.goals.Goal``)."""
 
     @property
     def task_id(self) -> str:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pgv_jax.data.texts import sentences, with_notes
+from pgv_jax.agents.prompt import Prompt, ask
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.client import Client, ClientError
-from pgv_jax.rollout.config import RolloutConfig
+from pgv_jax.llm.client import Client, ClientError
 from pgv_jax.rollout.models import ApiModel, open_model
-from pgv_jax.rollout.prompt import Prompt, ask
+from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.rollout.stopping import Halted, Stop, interruptible
+from pgv_jax.texts.templates import sentences, with_notes
 from pgv_jax.types import Episode
 
 PROMPT = "summary"

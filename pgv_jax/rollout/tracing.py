@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pgv_jax.agents.agent import Decider, Decision, View
+from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Decider, Decision, View
-from pgv_jax.rollout.cache import identity_of
-from pgv_jax.rollout.client import Client, ClientError, Completion, Request
-from pgv_jax.rollout.runner import EpisodeSpec
+from pgv_jax.llm.cache import identity_of
+from pgv_jax.llm.client import Client, ClientError, Completion, Request
 from pgv_jax.types import Episode
 
 SCOPE = "pgv_jax.rollout"

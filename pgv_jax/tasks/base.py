@@ -31,12 +31,12 @@ NOT_UNDERSTOOD = "The last command was not understood."
 """The sentence that a note carries after an action that the task does not know."""
 
 TASKS = {
-    "alfworld": "pgv_jax.tasks.alfworld:AlfworldEnv",
-    "avalon": "pgv_jax.tasks.avalon:AvalonEnv",
-    "game24": "pgv_jax.tasks.game24:Game24Env",
-    "persuasion": "pgv_jax.tasks.persuasion:PersuasionEnv",
-    "textworld": "pgv_jax.tasks.textworld:TextWorldEnv",
-    "webshop": "pgv_jax.tasks.webshop:WebShopEnv",
+    "alfworld": "pgv_jax.tasks.alfworld.env:AlfworldEnv",
+    "avalon": "pgv_jax.tasks.avalon.env:AvalonEnv",
+    "game24": "pgv_jax.tasks.game24.env:Game24Env",
+    "persuasion": "pgv_jax.tasks.persuasion.env:PersuasionEnv",
+    "textworld": "pgv_jax.tasks.textworld.env:TextWorldEnv",
+    "webshop": "pgv_jax.tasks.webshop.env:WebShopEnv",
 }
 """Name of a task -> where its environment is."""
 

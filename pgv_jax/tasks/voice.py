@@ -94,7 +94,7 @@ def voice_of(
 ) -> ClientVoice:
     """A voice that asks ``client``; ``make_request`` is the class of its requests.
 
-    ``voice_of(client, pgv_jax.rollout.client.Request)``. Raises what the client raises.
+    ``voice_of(client, pgv_jax.llm.client.Request)``. Raises what the client raises.
     """
     return ClientVoice(client, make_request, temperature=temperature, max_tokens=max_tokens)
 
@@ -111,7 +111,7 @@ def plain(text: str, limit: int = 600) -> str:
 class Sheet:
     """A prompt file: a system part and, below a line ``---``, a user part; ``$name`` is a value.
 
-    ``folder`` is a folder of the user's that comes before the shipped ``tasks/data/TASK``.
+    ``folder`` is a folder of the user's that comes before the shipped ``tasks/TASK/data``.
     """
 
     def __init__(self, task: str, name: str, folder: Path | str | None = None):
@@ -119,8 +119,8 @@ class Sheet:
         if own is not None and own.exists():
             self.text, self.source = own.read_text("utf-8"), str(own)
         else:
-            shipped = files("pgv_jax.tasks").joinpath(f"data/{task}/{name}.txt")
-            self.text, self.source = shipped.read_text("utf-8"), f"data/{task}/{name}.txt"
+            shipped = files(f"pgv_jax.tasks.{task}").joinpath(f"data/{name}.txt")
+            self.text, self.source = shipped.read_text("utf-8"), f"{task}/data/{name}.txt"
 
     def messages(self, **values: object) -> list[Message]:
         """The chat messages with ``values`` filled in."""

@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from pgv_jax.cli.collect import collect as command
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.errors import PgvError
+from pgv_jax.llm.scripted.server import ScriptedServer
 from pgv_jax.rollout import collect as module
 from pgv_jax.rollout.collect import collect
 from pgv_jax.rollout.plan import Plan, Policy
-from pgv_jax.rollout.scripted_server import ScriptedServer
 
 PLAN = Plan("game24", 40, policy="scripted:skill=0.2/0.9", candidates=3)
 

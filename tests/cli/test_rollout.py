@@ -10,9 +10,9 @@ import pytest
 
 from pgv_jax.cli import main as cli
 from pgv_jax.data.jsonl import read_jsonl
-from pgv_jax.report.compare import read_runs
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.scripted_server import ScriptedServer
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.scripted.server import ScriptedServer
+from pgv_jax.report.comparison.runs import read_runs
 from pgv_jax.tasks.base import TASKS
 
 KEY = "sk-secret-of-the-test"
@@ -32,7 +32,7 @@ def policy(request: Request, index: int) -> str:
 @pytest.fixture(autouse=True)
 def corridor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that costs nothing, and a key that must not be told."""
-    monkeypatch.setitem(TASKS, "corridor", "tests.rollout.toy:Corridor")
+    monkeypatch.setitem(TASKS, "corridor", "tests.agents.toy:Corridor")
     monkeypatch.setenv("TEST_KEY", KEY)
     monkeypatch.setenv("COLUMNS", "200")
 

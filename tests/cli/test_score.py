@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pgv_jax import artifact as artifacts
 from pgv_jax.cli import main as cli
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.value import ValueFunction
-
-from ..test_value import manifest, params
+from tests.critic.test_value import manifest, params
 
 PAIRS = [
     {"task": "Go.", "observation": "Du bist im Flur. é", "thought": "left", "goal": "a"},

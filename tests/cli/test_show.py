@@ -7,15 +7,15 @@ import pytest
 from click.testing import CliRunner
 
 from pgv_jax.cli.show import show
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.jsonl import episode_to_json
-from pgv_jax.data.texts import SUCCESS
 from pgv_jax.errors import PgvError
 from pgv_jax.report.wording import number
-from pgv_jax.value import ValueFunction
+from pgv_jax.texts.templates import SUCCESS
 from tests.report.demo import make_logs
-from tests.report.pages import check_page
-from tests.report.test_evaluate import publish
+from tests.report.health.test_evaluate import publish
+from tests.report.page_checks import check_page
 
 EPISODE = make_logs(1, 1)[0]
 

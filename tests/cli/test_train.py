@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 import tests.compiled  # noqa: F401
-from pgv_jax import artifact as artifacts
 from pgv_jax.cli import console
 from pgv_jax.cli import main as cli
+from pgv_jax.critic import artifact as artifacts
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.embed.store import EmbeddingStore
-
-from ..learner import chain
+from pgv_jax.embed.storage.store import EmbeddingStore
+from tests.learner import chain
 
 
 @pytest.fixture(scope="module")

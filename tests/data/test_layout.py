@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data import layout, texts
+from pgv_jax.data import layout
 from pgv_jax.data.layout import build_table, shard_of_episodes, texts_of
 from pgv_jax.data.table import ARRAYS, Table
 from pgv_jax.errors import PgvError
+from pgv_jax.texts import templates as texts
 from pgv_jax.types import Episode, Step
-
-from .book import DIM, Book, build, episodes
+from tests.data.book import DIM, Book, build, episodes
 
 
 @pytest.mark.parametrize("history", [0, 1, 2])

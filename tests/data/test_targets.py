@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from pgv_jax.data.targets import TARGETS, agent_prm, inverse_prm, lookahead
-from pgv_jax.data.texts import SUCCESS
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
 
 

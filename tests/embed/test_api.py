@@ -15,8 +15,9 @@ import pytest
 
 from pgv_jax.embed import api
 from pgv_jax.embed.api import ApiEncoder
-from pgv_jax.embed.encoder import HashEncoder, open_encoder
-from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 
 KEY = "sk-secret-0123456789"
@@ -140,7 +141,7 @@ def test_a_wrong_answer_is_an_error(
 def test_the_store_keeps_what_was_paid_for(
     server: Server, encoder: ApiEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgv_jax.embed.store.CHUNK_TEXTS", 3)
+    monkeypatch.setattr("pgv_jax.embed.storage.store.CHUNK_TEXTS", 3)
     encoder.chunk_characters = 0
     # The first request learns the width; the store then asks for chunks of 3.
     server.script = [200, 200, 400]

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from pgv_jax.cli.embed import embed
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.layout import texts_of
-from pgv_jax.data.texts import EPISODE
-from pgv_jax.embed.encoder import HashEncoder, open_encoder
-from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import EPISODE
 from pgv_jax.types import Episode, Step
 
 STEPS = (Step("A door. It is shut.", "Open it.", "open door"), Step("A hall.", "Go.", "go north"))

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgv_jax.data.texts import EPISODE, observation_text, thought_text
 from pgv_jax.embed.episode_mode import EpisodeEncoder, Windows
 from pgv_jax.embed.local import open_folder
 from pgv_jax.embed.session import EpisodeReader
-from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.segments import chains, join, split
+from pgv_jax.texts.segments import chains, join, split
+from pgv_jax.texts.templates import EPISODE, observation_text, thought_text
 from pgv_jax.types import Episode, Step
 from tests.embed import folders
 

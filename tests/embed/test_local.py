@@ -11,9 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pgv_jax.embed import local
-from pgv_jax.embed.encoder import HashEncoder, open_encoder
+from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.embed.local import open_folder
 from pgv_jax.embed.models import load, memory
+from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.rules import TextRules, read_rules
 from pgv_jax.errors import PgvError
 from tests.embed import folders

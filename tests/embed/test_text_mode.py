@@ -161,7 +161,7 @@ def test_matryoshka_is_slice_and_norm(bert: Path) -> None:
 
 
 def test_the_name_opens_the_same_encoder_again(bert: Path) -> None:
-    from pgv_jax.embed.encoder import open_encoder
+    from pgv_jax.embed.opening import open_encoder
 
     spec = f"hf:{bert}?dim=5&prefix=Instruct%3A+find%0A&max_tokens=32"
     encoder = open_encoder(spec)

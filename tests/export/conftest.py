@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgv_jax import artifact
+from pgv_jax.critic import artifact
 from pgv_jax.types import FIELDS
 
 CRITIC = {

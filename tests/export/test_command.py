@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgv_jax import artifact
 from pgv_jax.cli.main import _run
+from pgv_jax.critic import artifact
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.types import Episode, Step

@@ -12,7 +12,7 @@ for name in ("torch", "onnx", "onnxscript", "onnxruntime"):
 
 import onnxruntime  # noqa: E402
 
-from pgv_jax.artifact import load  # noqa: E402
+from pgv_jax.critic.artifact import load  # noqa: E402
 from pgv_jax.errors import PgvError  # noqa: E402
 from pgv_jax.export import parity  # noqa: E402
 from pgv_jax.export.inputs import probes  # noqa: E402

@@ -9,8 +9,8 @@ import pytest
 
 from pgv_jax.cli import main as cli
 from pgv_jax.data.jsonl import write_jsonl
-from pgv_jax.data.texts import SUCCESS
 from pgv_jax.export.preferences import preferences
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: parity is not tested")
 
-from pgv_jax.artifact import annotate, fingerprint, flatten, load  # noqa: E402
+from pgv_jax.critic.artifact import annotate, fingerprint, flatten, load  # noqa: E402
 from pgv_jax.errors import PgvError  # noqa: E402
 from pgv_jax.export.inputs import probes  # noqa: E402
 from pgv_jax.export.read import import_torch  # noqa: E402

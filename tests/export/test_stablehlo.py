@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pgv_jax.artifact import load
+from pgv_jax.critic.artifact import load
 from pgv_jax.errors import PgvError
 from pgv_jax.export import parity
 from pgv_jax.export.inputs import probes

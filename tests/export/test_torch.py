@@ -13,8 +13,8 @@ from tests.export.variants import every_variant
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: parity is not tested")
 
-from pgv_jax import calibration  # noqa: E402
-from pgv_jax.artifact import annotate, load  # noqa: E402
+from pgv_jax.critic import calibration  # noqa: E402
+from pgv_jax.critic.artifact import annotate, load  # noqa: E402
 from pgv_jax.export.inputs import probes  # noqa: E402
 from pgv_jax.export.parity import PARITY_LIMIT  # noqa: E402
 from pgv_jax.export.reference import head_values  # noqa: E402
@@ -191,7 +191,7 @@ def test_likelihoods_are_those_of_the_artifact(make_artifact, tmp_path, calibrat
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("name", ["minilm", "sentences:minilm"])
 def test_texts_are_embedded_as_the_jax_encoder_does(name):
-    from pgv_jax.embed.encoder import open_encoder as open_ours
+    from pgv_jax.embed.opening import open_encoder as open_ours
 
     ours = open_ours(name)
     texts = ["", "Go east.", "The room is dark. You see a key!\nA door is here.", "word " * 400]

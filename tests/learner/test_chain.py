@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgv_jax.critic import Critic, link
+from pgv_jax.critic.heads import Critic, link
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.learner.loop import Trained, train
-
-from . import chain
+from tests.learner import chain
 
 ROOMS, GAMMA, DIM = 5, 0.9, 32
 BUDGET = (

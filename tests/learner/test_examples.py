@@ -12,17 +12,16 @@ import pytest
 from flax import nnx
 from sklearn.linear_model import LogisticRegression
 
-from pgv_jax.critic import Critic, link
+from pgv_jax.critic.heads import Critic, link
 from pgv_jax.data import targets
 from pgv_jax.data.layout import build_table
 from pgv_jax.data.table import Table
-from pgv_jax.data.texts import SUCCESS
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import Trained, train
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
-
-from . import chain
+from tests.learner import chain
 
 DIM, GAMMA = 32, 0.9
 BUDGET = (

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.learner.first_layer import nets, stacked, unstacked
 from pgv_jax.learner.state import graph_of
 

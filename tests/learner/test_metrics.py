@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import speed
 from pgv_jax.learner.first_layer import nets, stacked
@@ -22,8 +22,7 @@ from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.learner.step import EDGES, QUANTILES, predict, quantiles
 from pgv_jax.types import Batch
-
-from . import chain
+from tests.learner import chain
 
 
 def test_quantiles_come_back_from_the_shares_below_the_edges():

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgv_jax.critic import Critic, CriticSpec
+from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.learner.standardize import Standard, folded, standards_of
 from pgv_jax.types import FIELDS
-
-from . import chain
+from tests.learner import chain
 
 D, B = 16, 7
 SPEC = CriticSpec(D, (9, 5), 2, True, "gelu", "linear")

@@ -8,13 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
-from pgv_jax import artifact as artifacts
 from pgv_jax.config import load_config
+from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.errors import PgvError
-from pgv_jax.pipeline import fit, prepare
-
-from . import chain
+from pgv_jax.workflows.pipeline import fit, prepare
+from tests.learner import chain
 
 TINY = (*chain.TINY, "data.encoder=hash:16", "mesh.shards=8", "train.steps=10")
 

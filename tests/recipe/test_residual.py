@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgv_jax.critic import CriticSpec, Head
+from pgv_jax.critic.heads import CriticSpec, Head
 from pgv_jax.recipe import residual as network
 from pgv_jax.recipe.gain import gain, wins
 from pgv_jax.recipe.outcomes import FIELDS, components_of, outcomes_of

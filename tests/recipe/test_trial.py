@@ -10,8 +10,8 @@ from pgv_jax.data.layout import build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.recipe import residual, trial
-from pgv_jax.recipe.choose import choose, updates
-from tests.recipe.test_choose import episodes
+from pgv_jax.recipe.selection import choose, updates
+from tests.recipe.test_selection import episodes
 
 ENCODER = HashEncoder(16)
 SETTINGS = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.data.texts import SUCCESS
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
 
 TASK = (
@@ -225,8 +225,8 @@ def make_metrics() -> list[dict[str, float]]:
 
 
 def make_health(noise: float = 0.9) -> dict[str, Any]:
-    from pgv_jax.report.baselines import fit_baselines
-    from pgv_jax.report.health import judge
+    from pgv_jax.report.health.baselines import fit_baselines
+    from pgv_jax.report.health.evaluation import judge
 
     train, test = make_logs(16, 6, first=100), make_logs(20, 8)
     fitted, notes = fit_baselines(train, embed)
@@ -244,7 +244,7 @@ def make_health(noise: float = 0.9) -> dict[str, Any]:
 
 
 def make_data(health: dict[str, Any]) -> dict[str, Any]:
-    from pgv_jax.report.quickstart import arms_summary, goals_summary, pick_story
+    from pgv_jax.report.pages.quickstart import arms_summary, goals_summary, pick_story
 
     arms = make_arms()
     return {
@@ -283,8 +283,8 @@ def make_data(health: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from pgv_jax.report.health import write_health
-    from pgv_jax.report.quickstart import build_report
+    from pgv_jax.report.pages.health import write_health
+    from pgv_jax.report.pages.quickstart import build_report
 
     out = Path(sys.argv[1])
     judged = make_health()

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 from pgv_jax.data.jsonl import read_jsonl
-from pgv_jax.rollout.budget import Budget
-from pgv_jax.rollout.cache import ResponseCache, cache_key
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.scripted_server import ScriptedServer
+from pgv_jax.llm.budget import Budget
+from pgv_jax.llm.cache import ResponseCache, cache_key
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.scripted.server import ScriptedServer
 
 EPISODES = int(os.environ.get("PGV_KILL_EPISODES", "40"))  # 500: the long form, by hand
 FAULTS = {"429": 0.08, "500": 0.07, "reset": 0.05, "truncate": 0.05, "garbage": 0.04, "stall": 0.01}
@@ -20,7 +20,7 @@ AT_ONCE = 32
 WORKER = """
 import sys
 from pgv_jax.tasks.base import TASKS
-TASKS["corridor"] = "tests.rollout.toy:Corridor"
+TASKS["corridor"] = "tests.agents.toy:Corridor"
 from pgv_jax.cli.main import main
 main(sys.argv[1:])
 """

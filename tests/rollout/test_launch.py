@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgv_jax import artifact
+from pgv_jax.agents.value_words import SCORES
 from pgv_jax.config import load_config
+from pgv_jax.critic import artifact
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.data.texts import SUCCESS
-from pgv_jax.embed.encoder import open_encoder
-from pgv_jax.embed.store import EmbeddingStore
+from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.config import RolloutConfig
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.record import Shard, alone
-from pgv_jax.rollout.words import SCORES
+from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import FIELDS
-from tests.rollout.toy import Corridor
+from tests.agents.toy import Corridor
 
 DIM = 8
 
@@ -45,7 +45,7 @@ class Wishes(Corridor):
 
 @pytest.fixture(autouse=True)
 def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "corridor", "tests.rollout.toy:Corridor")
+    monkeypatch.setitem(TASKS, "corridor", "tests.agents.toy:Corridor")
     monkeypatch.setitem(TASKS, "wishes", f"{__name__}:Wishes")
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pgv_jax.agents.agent import Agent
+from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.agent import Agent
-from pgv_jax.rollout.client import ClientError, ScriptedClient
-from pgv_jax.rollout.runner import EpisodeFile, EpisodeSpec, run_episodes
-from tests.rollout.toy import ACTIONS, Corridor, says
+from pgv_jax.llm.client import ClientError, ScriptedClient
+from pgv_jax.rollout.runner import EpisodeFile, run_episodes
+from tests.agents.toy import ACTIONS, Corridor, says
 
 SPECS = [
     EpisodeSpec(f"{task}/{seed}", task, "right", seed, metadata={"note": seed})

@@ -5,12 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pgv_jax.data.texts import SUCCESS
+from pgv_jax.agents.propose import parse_answer
+from pgv_jax.agents.scripted import behaviour_policy, proposer_policy
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.propose import parse_answer
+from pgv_jax.llm.client import Request
 from pgv_jax.rollout.runner import run_episodes
-from pgv_jax.rollout.scripted import behaviour_policy, proposer_policy
 from pgv_jax.rollout.studies import (
     SKILLS,
     Arm,
@@ -20,8 +19,9 @@ from pgv_jax.rollout.studies import (
     compare_specs,
     goal_specs,
 )
-from pgv_jax.tasks.textworld_goals import Goal
-from tests.rollout.toy import ACTIONS, Corridor
+from pgv_jax.tasks.textworld.goals import Goal
+from pgv_jax.texts.templates import SUCCESS
+from tests.agents.toy import ACTIONS, Corridor
 
 
 def answers(policy, seed, count):

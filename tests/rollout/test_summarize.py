@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from pgv_jax.cli import main as cli
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
-from pgv_jax.data.texts import sentences
 from pgv_jax.errors import PgvError
-from pgv_jax.rollout.client import Request
-from pgv_jax.rollout.config import ApiConfig, BudgetConfig, RolloutConfig
-from pgv_jax.rollout.scripted_server import ScriptedServer
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.scripted.server import ScriptedServer
+from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig
 from pgv_jax.rollout.summarize import parse_note, summarize
+from pgv_jax.texts.templates import sentences
 from pgv_jax.types import Episode, Step
 
 STEPS = tuple(Step(f"Raw {t}.", "I go on.", f"go {t}") for t in range(3))

@@ -13,20 +13,20 @@ import pytest
 
 from pgv_jax.config import load_config
 from pgv_jax.errors import PgvError
+from pgv_jax.llm.scripted.server import ScriptedServer
 from pgv_jax.rollout import launch
-from pgv_jax.rollout.config import RolloutConfig
 from pgv_jax.rollout.launch import Rollout
-from pgv_jax.rollout.scripted_server import ScriptedServer
+from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.rollout.tracing import Tracing, open_tracing
 from pgv_jax.tasks.base import TASKS
-from tests.rollout.toy import ACTIONS
+from tests.agents.toy import ACTIONS
 
 KEY = "sk-very-secret-0123456789"
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    monkeypatch.setitem(TASKS, "corridor", "tests.rollout.toy:Corridor")
+    monkeypatch.setitem(TASKS, "corridor", "tests.agents.toy:Corridor")
     monkeypatch.setenv("PGV_TEST_KEY", KEY)
 
     def policy(request: Any, index: int) -> str:
@@ -161,7 +161,7 @@ def test_no_text_and_no_key_is_in_any_span(
 
 
 def test_values_of_the_critic_are_recorded(tmp_path: Path, spans: Any) -> None:
-    from pgv_jax.rollout.agent import Decision, View
+    from pgv_jax.agents.agent import Decision, View
     from pgv_jax.types import Candidate
 
     class Wise:

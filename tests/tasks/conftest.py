@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pgv_jax.tasks.textworld import TextWorldEnv
+from pgv_jax.tasks.textworld.env import TextWorldEnv
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""How a thought becomes a choice: propose, score, select, refine, search."""

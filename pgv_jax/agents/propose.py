@@ -1,0 +1,180 @@
+"""How a model is asked for the next step, and how its answers are read.
+
+Everything above this module sees candidates only; everything below sees text only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request
+from pgv_jax.types import Candidate
+
+Turn = tuple[str, str]
+"""A past (observation, action)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a model proposed for one step: distinct candidates, and the completions behind them.
+
+    ``error`` says why samples are missing, where the model did not give all of them.
+    """
+
+    candidates: tuple[Candidate, ...]
+    completions: tuple[Completion, ...]
+    error: str = ""
+
+
+@cache
+def system_prompt(name: str = "act") -> str:
+    """A prompt of ``pgv_jax/agents/prompts``."""
+    return files("pgv_jax.agents").joinpath(f"prompts/{name}.txt").read_text("utf-8").strip()
+
+
+def request_seed(seed: int, episode: str, step: int, observation: str) -> int:
+    """A 31-bit seed that depends on these alone, so that every arm in one state asks alike."""
+    key = json.dumps([seed, episode, step, observation]).encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
+
+
+def build_messages(
+    task: str,
+    observation: str,
+    admissible: Sequence[str] = (),
+    past: Sequence[Turn] = (),
+    system: str = "",
+) -> list[Message]:
+    """The system prompt and one user message: task, past turns, what is known, what is possible."""
+    parts = [f"Task: {task}"]
+    if past:
+        turns = "\n".join(f"Observation: {seen}\nAction: {done}" for seen, done in past)
+        parts.append(f"What happened before:\n{turns}")
+    parts.append(f"What you know now:\n{observation}")
+    if admissible:
+        parts.append("Possible actions:\n" + "\n".join(f"- {action}" for action in admissible))
+    return [
+        {"role": "system", "content": system or system_prompt()},
+        {"role": "user", "content": "\n\n".join(parts)},
+    ]
+
+
+_LABEL = r"(?im)^[\s>*_#`\-]*{}[\s*_`]*(?:\d+[\s*_`]*)?:[\s*_`]*"
+_THOUGHT = re.compile(_LABEL.format(r"(?:thought|think|reasoning)"))
+_ACTION = re.compile(_LABEL.format(r"(?:action|act|command)"))
+_FENCE = re.compile(r"(?m)^\s*```\w*\s*$")
+
+
+def parse_answer(text: str, admissible: Sequence[str] = ()) -> Candidate:
+    """Read "Thought: ... / Action: ..." tolerantly; the action is "" where none is found.
+
+    Markdown, code fences, JSON objects, missing labels and other capitals are survived. Where the
+    admissible actions are known, the action is given their spelling.
+    """
+    plain = _FENCE.sub("", text).strip()
+    fields = _json_fields(plain)
+    if fields is not None:
+        thought, action = fields
+    else:
+        thought, action = _labelled(plain)
+    thought = " ".join(thought.split()).strip("*_` ")
+    action = _admissible(" ".join(action.split()).strip("*_`\"' "), admissible)
+    if not action:
+        mentioned = [a for a in admissible if re.search(rf"\b{re.escape(a)}\b", plain, re.I)]
+        action = max(mentioned, key=len) if mentioned else ""
+    return Candidate(thought=thought or action, action=action)
+
+
+def _json_fields(text: str) -> tuple[str, str] | None:
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end <= start:
+        return None
+    try:
+        value: Any = json.loads(text[start : end + 1])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    lower = {str(key).lower(): value[key] for key in value}
+    if "action" not in lower:
+        return None
+    return str(lower.get("thought") or lower.get("reasoning") or ""), str(lower["action"] or "")
+
+
+def _labelled(text: str) -> tuple[str, str]:
+    """(thought, action) by the first labels of each; text before an action label is the thought."""
+    action_at = _ACTION.search(text)
+    head = text[: action_at.start()] if action_at else text
+    thought_at = _THOUGHT.search(head)
+    thought = head[thought_at.end() :] if thought_at else head
+    if action_at is None:
+        return thought, ""
+    rest = text[action_at.end() :].strip()
+    if not thought.strip() and (late := _THOUGHT.search(rest)):
+        return rest[late.end() :], rest[: late.start()]
+    return thought, rest.splitlines()[0] if rest else ""
+
+
+def _admissible(action: str, admissible: Sequence[str]) -> str:
+    def plain(words: str) -> str:
+        return words.lower().strip(" .!,;:")
+
+    for known in admissible:
+        if plain(known) == plain(action):
+            return known
+    return action
+
+
+def distinct(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates without later ones of the same action (of the same thought, where none)."""
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates:
+        seen.setdefault(candidate.action or f"\n{candidate.thought}", candidate)
+    return tuple(seen.values())
+
+
+async def propose(
+    client: Client,
+    task: str,
+    observation: str,
+    admissible: Sequence[str] = (),
+    *,
+    n: int,
+    seed: int,
+    past: Sequence[Turn] = (),
+    temperature: float = 1.0,
+    max_tokens: int = 256,
+    system: str = "",
+) -> Proposal:
+    """Ask for ``n`` samples of the next step and read them; at least one candidate comes back.
+
+    A model that refuses, or whose prompt is too long, has answered with nothing: the candidate is
+    empty, and the step is lost but not the run.
+
+    Raises:
+        ClientError: the failure may pass (retries are exhausted) or would hit every request.
+    """
+    request = Request(
+        messages=build_messages(task, observation, admissible, past, system),
+        n=n,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    error = ""
+    try:
+        completions = await client.complete(request)
+    except ClientError as failure:
+        if failure.stops_run or failure.kind == "exhausted":
+            raise
+        completions = [failure.completions[i] for i in sorted(failure.completions)]
+        error = str(failure)
+    candidates = distinct([parse_answer(done.text, admissible) for done in completions])
+    return Proposal(candidates or (Candidate(thought=""),), tuple(completions), error)

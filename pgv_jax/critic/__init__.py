@@ -1,0 +1,1 @@
+"""The critic: its heads, the published artifact, and the value function that asks it."""

@@ -1,0 +1,360 @@
+"""The value function at run time: texts in, scores out, through one jitted scorer.
+
+Texts are embedded by the artifact's own encoder, each once, and looked up in a store where one is
+given. Shapes are padded to powers of two, so that a decision meets a shape that is compiled. The
+first layer is additive, so its part on the task and the goals, which an episode shares, is kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic.calibration import calibrator_of, likelihoods
+from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec, Head, link, width_first
+from pgv_jax.embed.encoder import Encoder
+from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.storage.store import EmbeddingStore
+from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import EPISODE, History, thought_text
+
+HEADS = ("sigmoid", "linear")
+PAIRS = 1024
+"""Pairs scored in one call; the last call is padded to a power of two."""
+
+UNSAVED = 512
+"""New vectors that may wait in memory before they are written to the store."""
+
+CONTEXTS = 256
+"""Tasks, each with its goals, whose part of the first layer is kept."""
+
+
+class ValueFunction:
+    """A published critic with its encoder.
+
+    ``q(task, observation, thoughts, goals) -> [N, G]`` and ``v(task, observation, goals) -> [G]``
+    are what a decision needs; ``q_pairs`` and ``v_pairs`` score aligned lists. Values are means
+    over the ensemble (less its disagreement, under ``pessimism``), in [0, 1] for bounded heads,
+    float32.
+    """
+
+    def __init__(
+        self,
+        artifact: artifacts.Artifact,
+        encoder: Encoder,
+        store: EmbeddingStore | None = None,
+        pessimism: float = 0.0,
+    ):
+        """Join an artifact to an encoder; another encoder than the one trained on is an error.
+
+        ``pessimism`` takes so many standard deviations of the ensemble's Q off their mean.
+        """
+        trained = artifact.manifest["encoder"]
+        if trained["fingerprint"] != encoder.fingerprint:
+            raise PgvError(
+                f"The critic {artifact.folder} was trained on embeddings of '{trained['name']}' "
+                f"({trained['fingerprint'][:12]}), but the encoder at hand is '{encoder.name}' "
+                f"({encoder.fingerprint[:12]}); use the same encoder, or train again."
+            )
+        self.manifest = artifact.manifest
+        self.history: History = artifact.manifest["texts"]["history"]
+        self._spec = _spec_of(artifact)
+        self.encoder, self._store = encoder, store
+        self._live = _live(encoder) if self.history == EPISODE else encoder.encode
+        self._pessimism = pessimism
+        self._known: dict[str, np.ndarray] = {}
+        self._unsaved: list[str] = []
+        critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
+        _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
+        self._heads = {
+            name: _CompiledHead(
+                getattr(critic, name), artifact.params[name], self._spec.head, pessimism
+            )
+            for name in ("q", "v")
+        }
+        self._context = functools.lru_cache(CONTEXTS)(self._new_context)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        store: str | os.PathLike[str] | None = None,
+        encoder: Encoder | None = None,
+        pessimism: float = 0.0,
+    ) -> ValueFunction:
+        """Open ``artifact/``; its encoder is opened by name unless one is given.
+
+        ``store`` is a folder of embeddings to read from and to add new texts to.
+        """
+        artifact = artifacts.load(folder)
+        encoder = encoder or open_encoder(artifact.manifest["encoder"]["name"])
+        kept = EmbeddingStore(Path(store), encoder) if store is not None else None
+        return cls(artifact, encoder, kept, pessimism)
+
+    def q(
+        self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]
+    ) -> np.ndarray:
+        """Q of every thought for every goal: float32 [N, G].
+
+        ``observation`` is the field's text, ``texts.templates.observation_text(.., history)``.
+        """
+        self._trained("q")
+        thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
+        if not thoughts or not goals:
+            return np.zeros((len(thoughts), len(goals)), np.float32)
+        self.embed([task, observation, *thoughts, *goals], live=True)
+        rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
+        scores_NG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
+        return scores_NG[: len(thoughts), : len(goals)]
+
+    def v(self, task: str, observation: str, goals: Sequence[str]) -> np.ndarray:
+        """V of every goal: float32 [G]."""
+        self._trained("v")
+        if not goals:
+            return np.zeros(0, np.float32)
+        self.embed([task, observation, *goals], live=True)
+        rows = {"observation": self._known[observation][None]}
+        scores_1G = self._heads["v"].grid(self._context("v", task, tuple(goals)), rows)
+        return scores_1G[0, : len(goals)]
+
+    def q_pairs(
+        self,
+        tasks: Sequence[str],
+        observations: Sequence[str],
+        thoughts: Sequence[str],
+        goals: Sequence[str],
+    ) -> np.ndarray:
+        """Q of aligned lists: float32 [B]."""
+        return _reduced(self.q_members(tasks, observations, thoughts, goals), self._pessimism)
+
+    def q_members(
+        self,
+        tasks: Sequence[str],
+        observations: Sequence[str],
+        thoughts: Sequence[str],
+        goals: Sequence[str],
+    ) -> np.ndarray:
+        """Q of aligned lists by each member of the ensemble: float32 [E, B]."""
+        if len(observations) == len(thoughts):
+            said = zip(observations, thoughts, strict=True)
+            thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
+        fields = {"task": tasks, "observation": observations, "thought": thoughts, "goal": goals}
+        return self._aligned("q", fields)
+
+    def v_pairs(
+        self, tasks: Sequence[str], observations: Sequence[str], goals: Sequence[str]
+    ) -> np.ndarray:
+        """V of aligned lists: float32 [B]."""
+        fields = {"task": tasks, "observation": observations, "goal": goals}
+        return self._aligned("v", fields).mean(0)
+
+    def calibrated(self, goal: str) -> bool:
+        """Whether the artifact has a calibration for ``goal``."""
+        return calibrator_of(self.manifest, goal) is not None
+
+    def likelihoods(self, scores_NG: np.ndarray, goals: Sequence[str]) -> np.ndarray:
+        """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""
+        return likelihoods(self.manifest, scores_NG, goals)
+
+    def warm_up(self, thoughts: int, goals: int) -> None:
+        """Compile what ``q`` of at most so many thoughts and goals can meet.
+
+        An encoder that compiles shapes, too, is warmed for as many texts as one such call has.
+        """
+        if hasattr(self.encoder, "warm_up"):
+            self.encoder.warm_up(2 + thoughts + goals)
+        self._trained("q")
+        nothing_D = np.zeros(self._spec.dim, np.float32)
+        for size_G in _sizes(goals):
+            context_GEH = self._heads["q"].context(nothing_D, np.tile(nothing_D, (size_G, 1)))
+            for size_N in _sizes(thoughts):
+                thought_ND = np.tile(nothing_D, (size_N, 1))
+                rows = {"observation": nothing_D[None], "thought": thought_ND}
+                self._heads["q"].grid(context_GEH, rows)
+
+    @property
+    def compilations(self) -> int:
+        """How many shapes were compiled so far, by the heads and by an encoder that counts."""
+        own = sum(head.compilations for head in self._heads.values())
+        return own + getattr(self.encoder, "compilations", 0)
+
+    def embed(self, texts: Iterable[str], *, live: bool = False) -> None:
+        """Make texts known: from memory, else from the store, else by the encoder.
+
+        ``live``: they belong to a decision, so of an episode only what is new is read.
+
+        What the encoder had to do goes to the store too, ``UNSAVED`` texts at a time: a decision
+        does not wait for the disk. ``flush`` writes the rest.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if not new:
+            return
+        if self._store is not None:
+            missing = set(self._store.missing(new))
+            stored = [text for text in new if text not in missing]
+            self._known.update(zip(stored, self._store.lookup(stored), strict=True))
+            new = [text for text in new if text in missing]
+        if new:
+            encode = self._live if live else self.encoder.encode
+            self._known.update(zip(new, encode(new), strict=True))
+            self._unsaved += new
+        if len(self._unsaved) >= UNSAVED:
+            self.flush()
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """The embeddings of texts, as the critic meets them: float32 [len(texts), D]."""
+        self.embed(texts)
+        return np.stack([self._known[text] for text in texts])
+
+    def flush(self) -> None:
+        """Write the vectors that the store lacks."""
+        if self._store is not None and self._unsaved:
+            self._store.put(self._unsaved, np.stack([self._known[t] for t in self._unsaved]))
+        self._unsaved = []
+
+    def _aligned(self, name: str, fields: dict[str, Sequence[str]]) -> np.ndarray:
+        self._trained(name)
+        lengths = {field: len(texts) for field, texts in fields.items()}
+        if len(set(lengths.values())) != 1:
+            raise PgvError(f"Aligned lists differ in length: {lengths}.")
+        self.embed(text for texts in fields.values() for text in texts)
+        out = []
+        for start in range(0, len(fields["task"]), PAIRS):
+            part = {name: texts[start : start + PAIRS] for name, texts in fields.items()}
+            inputs = {name: self._padded(texts) for name, texts in part.items()}
+            members_EB = self._heads[name].pairs(inputs)
+            out.append(members_EB[:, : len(part["task"])])
+        members = self._spec.ensemble if name == "q" else 1
+        return np.concatenate(out, axis=1) if out else np.zeros((members, 0), np.float32)
+
+    def _new_context(self, name: str, task: str, goals: tuple[str, ...]) -> jax.Array:
+        return self._heads[name].context(self._known[task], self._padded(goals))
+
+    def _padded(self, texts: Sequence[str]) -> np.ndarray:
+        """Stack the vectors of texts, with rows of zeros up to a power of two."""
+        out = np.zeros((_sizes(len(texts))[-1], self._spec.dim), np.float32)
+        for row, text in zip(out, texts, strict=False):
+            row[:] = self._known[text]
+        return out
+
+    def _trained(self, name: str) -> None:
+        heads = self.manifest["heads"]
+        if name not in heads:
+            raise PgvError(
+                f"The critic's head '{name}' was not trained (objective "
+                f"{self.manifest['objective']['name']} trains {', '.join(heads)})."
+            )
+
+
+def _live(encoder: Encoder) -> Callable[[Sequence[str]], np.ndarray]:
+    """What reads an episode as it happens, for a critic that was trained on whole episodes."""
+    from pgv_jax.embed.episode_mode import EpisodeEncoder
+
+    if not isinstance(encoder, EpisodeEncoder):
+        raise PgvError(
+            f"A critic of texts.history=episode needs an encoder in episode mode; "
+            f"'{encoder.name}' is none. Train again."
+        )
+    return encoder.reader().encode
+
+
+class _CompiledHead:
+    """One head and its compiled functions; arrays in and out, [E, H] as ``Head.project`` has it."""
+
+    def __init__(self, head: Head, params: dict[str, Any], linked: str, pessimism: float):
+        graph = nnx.graphdef(head)
+        self.compilations = 0
+        self._params = jax.tree.map(jnp.array, width_first(params))
+
+        def opened(params: Any) -> Head:
+            self.compilations += 1  # this line runs where a new shape is traced
+            opened: Head = nnx.merge(graph, nnx.State(width_first(params)))
+            return opened
+
+        def context(params: Any, task_1D: jax.Array, goal_GD: jax.Array) -> jax.Array:
+            return opened(params).project({"task": task_1D, "goal": goal_GD})
+
+        def grid(params: Any, context_GEH: jax.Array, rows: dict[str, jax.Array]) -> jax.Array:
+            head = opened(params)
+            h_RGEH = head.project(rows)[:, None] + context_GEH[None]
+            return _reduced(link(head.finish(h_RGEH), linked), pessimism)
+
+        def pairs(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
+            return link(opened(params)(inputs), linked)
+
+        self._context, self._grid, self._pairs = jax.jit(context), jax.jit(grid), jax.jit(pairs)
+
+    def context(self, task_D: np.ndarray, goal_GD: np.ndarray) -> jax.Array:
+        """The first layer's part on a task and goals: [G, E, H], on the device."""
+        return self._context(self._params, task_D[None], goal_GD)
+
+    def grid(self, context_GEH: jax.Array, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Values of every row for every goal of the context: [R, G].
+
+        ``rows`` holds [R, D] or [1, D] for each other field.
+        """
+        return np.asarray(self._grid(self._params, context_GEH, rows))
+
+    def pairs(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Values of aligned rows by each member, [B, D] a field: [E, B]."""
+        return np.asarray(self._pairs(self._params, inputs))
+
+
+def _sizes(count: int) -> list[int]:
+    """The powers of two that up to ``count`` rows are padded to."""
+    return [1 << power for power in range((count - 1).bit_length() + 1)]
+
+
+def _reduced(value: Any, pessimism: float) -> Any:
+    """[E, ...] -> [...]: the ensemble's mean, less ``pessimism`` standard deviations."""
+    mean = value.mean(0)
+    return mean - pessimism * value.std(0) if pessimism else mean
+
+
+def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:
+    try:
+        spec = CriticSpec.from_json(artifact.manifest["critic"])
+    except TypeError as error:
+        raise PgvError(
+            f"{artifact.folder}: the critic of its manifest is not one that this release knows "
+            f"({error})."
+        ) from None
+    for key, value, known in (
+        ("activation", spec.activation, tuple(ACTIVATIONS)),
+        ("head", spec.head, HEADS),
+    ):
+        if value not in known:
+            raise PgvError(
+                f"{artifact.folder}: its critic's {key} is '{value}'; this release knows "
+                f"{', '.join(known)}."
+            )
+    return spec
+
+
+def _check_params(artifact: artifacts.Artifact, shapes: Any) -> None:
+    wanted = {path: leaf.shape for path, leaf in _leaves(shapes)}
+    found = {path: leaf.shape for path, leaf in _leaves(artifact.params)}
+    for path in sorted(wanted.keys() | found.keys()):
+        if wanted.get(path) != found.get(path):
+            raise PgvError(
+                f"{artifact.folder}: parameter {path} has shape {found.get(path)}; its manifest "
+                f"asks for {wanted.get(path)}. The artifact is damaged."
+            )
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,1 @@
+"""The store of embeddings and its files."""

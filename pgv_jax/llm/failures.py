@@ -1,0 +1,221 @@
+"""Why a provider's call failed, as one sentence without secrets, and whether to try again.
+
+Vendor exceptions are read by their shape (status code, body, cause), not by their class: the three
+official libraries agree on it, and none of them has to be installed for the others to work.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pgv_jax.texts.unicode import clean
+
+_CONTEXT = re.compile(
+    r"context[ _]?(length|window|size)|maximum context|prompt is too long|too many tokens"
+    r"|input token count|exceeds? the (available )?context",
+    re.IGNORECASE,
+)
+_FILTER = re.compile(r"content[ _](filter|policy|management)|safety system", re.IGNORECASE)
+_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing", re.IGNORECASE)
+_RETRY_DELAY = re.compile(r"retryDelay\W+(\d+(?:\.\d+)?)s")
+_TRANSIENT = {408, 409, 425, 429}
+_OVERLOADED = {429, 503, 529}
+_UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionRefusedError", "gaierror"}
+_BROKEN = {
+    *("APIConnectionError", "CloseError", "NetworkError", "ReadError", "RemoteProtocolError"),
+    "WriteError",
+}
+_CUT_OFF = {
+    *("ClientOSError", "ClientPayloadError", "ConnectionResetError", "ServerDisconnectedError"),
+}
+"""Broken after it stood; the openai library calls some of aiohttp's own timeouts of connecting."""
+_BAD_ADDRESS = {"UnsupportedProtocol", "InvalidURL", "LocalProtocolError"}
+
+
+class GarbledReply(Exception):
+    """The endpoint answered 200 with something that is not its own format (cut short, HTML)."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Whom a client talks to, for sentences; ``secrets`` are blotted out of every one."""
+
+    url: str = field(repr=False)
+    model: str
+    key_env: str | None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def host(self) -> str:
+        """The address without user, password and query, which may carry a key."""
+        return public_url(self.url)
+
+    def clean(self, text: Any, longest: int = 300) -> str:
+        """``text`` on one line, without secrets and half characters."""
+        line = " ".join(clean(str(text)).split())
+        for secret in self.secrets:
+            if secret:
+                line = line.replace(secret, "***")
+        return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed try. ``billed``: the provider may have charged for it; ``retry_after`` seconds."""
+
+    kind: str
+    sentence: str
+    transient: bool = False
+    billed: bool = False
+    overloaded: bool = False
+    answered: bool = True
+    retry_after: float = 0.0
+
+
+def public_url(url: str) -> str:
+    """``url`` without user, password, query and fragment."""
+    parts = urlsplit(url)
+    netloc = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
+
+
+def describe_failure(error: BaseException, endpoint: Endpoint) -> Failure | None:
+    """What went wrong at ``endpoint``; None for an error that is not the endpoint's doing."""
+    if isinstance(error, GarbledReply):
+        sentence = f"{endpoint.host} sent a reply that is not JSON: {endpoint.clean(error, 120)}."
+        return Failure("exhausted", sentence, transient=True, billed=True)
+    status = _status(error)
+    if status is not None:
+        return _of_status(status, error, endpoint)
+    names = {type(link).__name__ for link in _chain(error)}
+    if names & _BAD_ADDRESS:
+        sentence = (
+            f"{endpoint.host or 'An empty base_url'} is not an address that can be asked "
+            f"({endpoint.clean(error, 120)}); base_url must look like https://host/v1."
+        )
+        return Failure("host", sentence, answered=False)
+    if names & _UNREACHABLE and not names & _CUT_OFF:
+        sentence = (
+            f"{endpoint.host} cannot be reached; check base_url, the network and that the server "
+            "runs."
+        )
+        return Failure("host", sentence, transient=True, answered=False)
+    if any("Timeout" in name for name in names) and not names & _CUT_OFF:
+        sentence = f"{endpoint.host} did not answer in time; raise the timeout if it is slow."
+        return Failure("exhausted", sentence, transient=True, billed=True, answered=False)
+    if names & (_BROKEN | _CUT_OFF):
+        sentence = f"{endpoint.host} broke the connection off."
+        return Failure("exhausted", sentence, transient=True, billed=True, answered=False)
+    return None
+
+
+def of_reply_error(body: Mapping[str, Any], endpoint: Endpoint) -> Failure:
+    """An error that came inside a reply of status 200, as routers in front of models send them."""
+    code = body.get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    return _sentence(status, endpoint.clean(body.get("message") or body), str(body), 0.0, endpoint)
+
+
+def _of_status(status: int, error: BaseException, endpoint: Endpoint) -> Failure:
+    body = getattr(error, "body", None)
+    if body is None:
+        body = getattr(error, "details", None)
+    message = _message(body) or getattr(error, "message", None) or str(error)
+    raw = json.dumps(body, default=str) if body is not None else str(message)
+    return _sentence(status, endpoint.clean(message), raw, _retry_after(error, raw), endpoint)
+
+
+def _sentence(
+    status: int, message: str, raw: str, retry_after: float, endpoint: Endpoint
+) -> Failure:
+    host, said = endpoint.host, f"({status}: {message})"
+    if status in (401, 403):
+        source = f"in {endpoint.key_env}" if endpoint.key_env else "(none was sent)"
+        return Failure("key", f"{host} refused the key {source} {said}; set a valid one.")
+    if status == 402 or (status in (400, 429) and _QUOTA.search(raw)):
+        return Failure("quota", f"The account at {host} has no credit left {said}; top it up.")
+    if status in _TRANSIENT or status >= 500:
+        overloaded = status in _OVERLOADED
+        sentence = f"{host} {'is overloaded' if overloaded else 'failed'} {said}."
+        return Failure(
+            "exhausted", sentence, transient=True, overloaded=overloaded, retry_after=retry_after
+        )
+    if _CONTEXT.search(raw):
+        sentence = (
+            f"The request is too long for '{endpoint.model}' {said}; shorten the history or lower "
+            "max_tokens."
+        )
+        return Failure("context", sentence)
+    if _FILTER.search(raw):
+        return Failure(
+            "content_filter", f"The content filter of {host} refused the request {said}."
+        )
+    if status == 404 and "model" not in raw.lower():
+        sentence = f"{host} has no chat endpoint {said}; base_url usually ends in /v1."
+        return Failure("host", sentence)
+    if status == 404 or "model_not_found" in raw:
+        sentence = f"Model '{endpoint.model}' is unknown to {host} {said}; choose one it serves."
+        return Failure("model", sentence)
+    sentence = (
+        f"{host} refused the request {said}; a field that '{endpoint.model}' does not take can be "
+        "left out with the client's `omit` option."
+    )
+    return Failure("request", sentence)
+
+
+def _status(error: BaseException) -> int | None:
+    for name in ("status_code", "code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+    return None
+
+
+def _message(body: Any) -> str | None:
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, Mapping):
+        return body if isinstance(body, str) and body.strip() else None
+    inner = body.get("error")
+    if isinstance(inner, Mapping):
+        body = inner
+    elif isinstance(inner, str):
+        return inner
+    message = body.get("message") or body.get("detail")  # FastAPI's own word for it
+    return message if isinstance(message, str) else None
+
+
+def _retry_after(error: BaseException, raw: str) -> float:
+    """Seconds of Retry-After (number or date), of its millisecond form, or Google's retryDelay."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * scale
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            except ValueError:
+                continue
+        if seconds == seconds:  # not NaN
+            return max(0.0, seconds)
+    match = _RETRY_DELAY.search(raw)
+    return float(match.group(1)) if match else 0.0
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links

@@ -1,0 +1,68 @@
+"""Anthropic's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgv_jax.llm.api_client import ApiClient, Reply, Sample
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.providers.formats import (
+    body_of,
+    json_object,
+    length_sentence,
+    split_system,
+    tool_sentence,
+    usage_of,
+    vendor_library,
+)
+
+
+class AnthropicClient(ApiClient):
+    """Anthropic's messages, over the ``anthropic`` library (extra); no ``n`` and no seed there."""
+
+    provider = "anthropic"
+    default_url = "https://api.anthropic.com"
+    default_key_env = "ANTHROPIC_API_KEY"
+
+    def _open(self, key: str) -> None:
+        library = vendor_library("anthropic", "anthropic")
+        self._client = library.AsyncAnthropic(
+            api_key=key,
+            base_url=self.endpoint.url,
+            timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),
+            max_retries=0,
+        )
+
+    async def _close(self) -> None:
+        await self._client.close()
+
+    async def _send(self, request: Request) -> Reply:
+        system, messages = split_system(request)
+        body: dict[str, Any] = {"temperature": request.temperature}
+        if system:
+            body["system"] = system
+        if request.stop:
+            body["stop_sequences"] = list(request.stop)
+        raw = await self._client.messages.with_raw_response.create(
+            model=self.model,
+            max_tokens=request.max_tokens,
+            messages=messages,
+            extra_body=body_of(body, self.options),
+        )
+        reply = json_object(raw.http_response)
+        blocks = [block for block in reply.get("content") or () if isinstance(block, Mapping)]
+        text = "".join(str(b.get("text", "")) for b in blocks if b.get("type") == "text")
+        finish = reply.get("stop_reason")
+        usage = usage_of(reply.get("usage"), "input_tokens", "output_tokens")
+        if finish == "refusal":
+            sample = Sample(kind="refusal", sentence=f"'{self.model}' refused to answer.")
+        elif finish == "tool_use" and not text:
+            sample = Sample(kind="tool_calls", sentence=tool_sentence(self.model))
+        elif not text and finish == "max_tokens":
+            sample = Sample(kind="empty", sentence=length_sentence(self.model))
+        elif not blocks:
+            return Reply([], usage)
+        else:
+            sample = Sample(text, metadata={"finish": finish})
+        return Reply([sample], usage)

@@ -1,0 +1,77 @@
+"""What the vendors' requests and replies have in common."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pgv_jax.errors import PgvError
+from pgv_jax.llm.api_client import ClientOptions
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.failures import GarbledReply
+
+
+def vendor_library(module: str, extra: str) -> Any:
+    """The vendor's library, or how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise PgvError(
+            f"The {extra} client needs a library that is not installed; run "
+            f"pip install 'pgv-jax[{extra}]'."
+        ) from None
+
+
+def body_of(body: dict[str, Any], options: ClientOptions) -> dict[str, Any]:
+    """A request's body without what the model does not take, with what the options add."""
+    return {k: v for k, v in body.items() if k not in options.omit} | dict(options.extra)
+
+
+def json_object(response: Any) -> Mapping[str, Any]:
+    """The JSON object of a response of an httpx-like client."""
+    try:
+        reply = json.loads(response.content)  # UTF-8; .text would look for the character set
+    except ValueError:
+        raise GarbledReply(response.text or "an empty body") from None
+    if not isinstance(reply, dict):
+        raise GarbledReply(response.text)
+    return reply
+
+
+def usage_of(usage: Any, prompt: str, completion: str) -> tuple[int, int] | None:
+    """(prompt, completion) tokens under the vendor's names of them, where both are told."""
+    if not isinstance(usage, Mapping):
+        return None
+    counts = usage.get(prompt), usage.get(completion)
+    if not all(isinstance(count, int) for count in counts):
+        return None
+    return counts  # type: ignore[return-value]
+
+
+def text_of(content: Any) -> str:
+    """Text of a message whose content is a string, a list of parts, or null."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping))
+    return ""
+
+
+def split_system(request: Request) -> tuple[str, list[dict[str, Any]]]:
+    """The system text, and the messages without it, for vendors that take it apart."""
+    system = [text_of(m["content"]) for m in request.messages if m["role"] == "system"]
+    return "\n\n".join(system), [dict(m) for m in request.messages if m["role"] != "system"]
+
+
+def tool_sentence(model: str) -> str:
+    """Why an answer of tool calls is none."""
+    return f"'{model}' answered with tool calls where text was expected; offer it no tools."
+
+
+def length_sentence(model: str) -> str:
+    """Why an answer that was cut off before any text is none."""
+    return (
+        f"'{model}' used up max_tokens before any text; raise max_tokens or shorten its thinking."
+    )

@@ -1,0 +1,100 @@
+"""Google's Gemini."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgv_jax.llm.api_client import ApiClient, Reply, Sample
+from pgv_jax.llm.client import Request
+from pgv_jax.llm.failures import GarbledReply
+from pgv_jax.llm.providers.formats import (
+    body_of,
+    length_sentence,
+    split_system,
+    text_of,
+    tool_sentence,
+    usage_of,
+    vendor_library,
+)
+
+
+class GoogleClient(ApiClient):
+    """Google's Gemini, over the ``google-genai`` library (extra); n is its candidate count."""
+
+    provider = "google"
+    default_url = "https://generativelanguage.googleapis.com"
+    default_key_env = "GEMINI_API_KEY"
+    has_n = True
+
+    def _open(self, key: str) -> None:
+        library = vendor_library("google.genai", "google")
+        # By itself the library sends over aiohttp wherever that happens to be installed.
+        self._http = vendor_library("httpx2", "google").AsyncClient(follow_redirects=True)
+        options = {
+            "base_url": self.endpoint.url,
+            "timeout": int(self.options.timeout * 1000),
+            "retry_options": {"attempts": 1},
+            "httpx_async_client": self._http,
+        }
+        self._client = library.Client(api_key=key, http_options=options)
+
+    async def _close(self) -> None:
+        await self._client.aio.aclose()
+        await self._http.aclose()
+        self._client.close()
+
+    async def _send(self, request: Request) -> Reply:
+        system, messages = split_system(request)
+        config: dict[str, Any] = {
+            "max_output_tokens": request.max_tokens,
+            "temperature": request.temperature,
+        }
+        if request.n > 1:
+            config["candidate_count"] = request.n
+        if request.seed is not None:
+            config["seed"] = request.seed + request.first
+        if request.stop:
+            config["stop_sequences"] = list(request.stop)
+        if system:
+            config["system_instruction"] = system
+        if request.response_format is not None:
+            config["response_mime_type"] = "application/json"
+        config = body_of(config, self.options)
+        roles = {"assistant": "model"}
+        contents = [
+            {"role": roles.get(m["role"], "user"), "parts": [{"text": text_of(m["content"])}]}
+            for m in messages
+        ]
+        try:
+            reply = await self._client.aio.models.generate_content(
+                model=self.model, contents=contents, config=config
+            )
+        except ValueError as error:  # its JSON reader, and pydantic behind it
+            raise GarbledReply(str(error)) from None
+        return self._read(reply.model_dump(mode="json"))
+
+    def _read(self, reply: Mapping[str, Any]) -> Reply:
+        feedback = reply.get("prompt_feedback") or {}
+        samples = [self._sample(c) for c in reply.get("candidates") or ()]
+        if not samples and feedback.get("block_reason"):
+            sentence = f"The content filter of {self.endpoint.host} refused the request."
+            samples = [Sample(kind="content_filter", sentence=sentence)]
+        usage = dict(reply.get("usage_metadata") or {})
+        if usage.get("candidates_token_count") is not None:
+            thoughts = usage.get("thoughts_token_count") or 0
+            usage["candidates_token_count"] += thoughts  # billed as output
+        return Reply(samples, usage_of(usage, "prompt_token_count", "candidates_token_count"))
+
+    def _sample(self, candidate: Mapping[str, Any]) -> Sample:
+        finish = str(candidate.get("finish_reason") or "")
+        parts = (candidate.get("content") or {}).get("parts") or []
+        text = "".join(p.get("text") or "" for p in parts if not p.get("thought"))
+        if finish in {"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "RECITATION"}:
+            sentence = f"The content filter of {self.endpoint.host} cut in ({finish})."
+            return Sample(kind="content_filter", sentence=sentence)
+        if not text and any(p.get("function_call") for p in parts):
+            return Sample(kind="tool_calls", sentence=tool_sentence(self.model))
+        if not text and finish == "MAX_TOKENS":
+            return Sample(kind="empty", sentence=length_sentence(self.model))
+        return Sample(text, metadata={"finish": finish.lower()})

@@ -1,0 +1,1 @@
+"""A model that is a script, behind a real HTTP server."""

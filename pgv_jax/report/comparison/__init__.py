@@ -1,0 +1,1 @@
+"""Runs and arms side by side."""

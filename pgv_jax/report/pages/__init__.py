@@ -1,0 +1,1 @@
+"""What people read: HTML pages, charts and tables for the terminal."""

@@ -1,0 +1,195 @@
+"""A rollout as one typed tree: who plays what, guided how, for how much at most."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pgv_jax.agents.guide import STRATEGIES, strategy
+from pgv_jax.agents.select import NEEDS_SCORES, REPEAT_PENALTY
+from pgv_jax.errors import PgvError
+
+BALLOTS = ("critic", "shuffled", "oracle")
+"""Values of ``scores`` by which best-of-n can pick."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskConfig(_Section):
+    """Which episodes are played."""
+
+    name: str = Field("textworld", description="a task of pgv_jax.tasks")
+    args: dict[str, Any] = Field({}, description="arguments of its environment")
+    split: Literal["train", "test", "all"] = "test"
+    ids: tuple[str, ...] = Field((), description="tasks by id; all of the split by default")
+    repeats: int = Field(1, ge=1, description="episodes a task, with other seeds")
+    seed: int = Field(0, description="of the first repeat; the next ones count on")
+    max_steps: int = Field(0, ge=0, description="0: the environment's own limit")
+    goal: str | None = Field(None, description="a sentence to bring about in place of the task")
+    goals: int = Field(0, ge=0, description="at most so many run-time goals of the tasks, evenly")
+
+    @model_validator(mode="after")
+    def _one_kind_of_goal(self) -> TaskConfig:
+        if self.goal is not None and self.goals:
+            raise PgvError("task.goal and task.goals exclude each other; give one of them.")
+        return self
+
+
+class ApiConfig(_Section):
+    """How an API model is reached (``api_client.ClientOptions``). Times in seconds."""
+
+    base_url: str = Field("", description="default: the vendor's own")
+    key_env: str | None = Field(
+        None, description="environment variable of the key; 'none' for a server without"
+    )
+    timeout: float = Field(120.0, gt=0, description="bounds each try as a whole")
+    connect_timeout: float = Field(10.0, gt=0)
+    concurrency: int = Field(64, ge=1, description="most calls at once; adapts to 429s")
+    tries: int = Field(12, ge=1, description="of one call")
+    retry_base: float = Field(0.5, gt=0, description="waits are drawn from 0 to base 2^k")
+    retry_cap: float = Field(30.0, gt=0, description="and never longer than this")
+    samples: Literal["auto", "parallel"] = "auto"
+    http: Literal["aiohttp", "httpx"] = Field(
+        "aiohttp",
+        description="of the openai client; httpx takes twice its CPU time",
+    )
+    extra: dict[str, Any] = Field({}, description="goes into every request as it is")
+    omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
+
+
+class BudgetConfig(_Section):
+    """What the whole run may spend, over all shards; unset: no limit."""
+
+    requests: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    dollars: float | None = Field(None, ge=0)
+    prices: str | None = Field(None, description="YAML: MODEL: {input: 2.5, output: 10.0}")
+
+
+class VoiceConfig(_Section):
+    """A model that plays the other seats of a task, such as a persuadee (``partner.Partner``)."""
+
+    client: str = Field("", description="openai:MODEL | anthropic:MODEL | ...; empty: scripts play")
+    api: ApiConfig = ApiConfig()
+    budget: BudgetConfig = BudgetConfig()
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(200, ge=1)
+
+
+class RefineConfig(_Section):
+    """How a thought is refined (``refine.RefineOptions``)."""
+
+    goals: int = Field(2, ge=1, description="good goals, and as many bad ones")
+    rounds: int = Field(2, ge=1, description="rewrites at most")
+    numbers: Literal["raw", "calibrated", "rank"] = "raw"
+    grounding: Literal["off", "report", "snap"] = "off"
+    dataset: str | None = Field(None, description="whose training sentences goals are grounded in")
+    fresh_goals: bool = Field(True, description="imagine anew for each rewrite")
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(512, ge=1)
+    json_mode: bool = False
+    examples: tuple[str, ...] = Field((), description="sentences that show the notes' wording")
+
+
+class SearchConfig(_Section):
+    """How far a search strategy looks, each decision anew (``search_agent.SearchAgent``)."""
+
+    expansions: int = Field(10, ge=1, description="states expanded at most")
+    depth: int = Field(5, ge=1, description="steps ahead at most")
+    breadth: int = Field(5, ge=1, description="states that bfs keeps a level")
+    root_candidates: int = Field(0, ge=0, description="proposals at the root; 0: as elsewhere")
+    tokens: int | None = Field(None, ge=0, description="a decision's; unset: no limit")
+    dollars: float | None = Field(None, ge=0, description="a decision's; needs budget.prices")
+    hindsight: int = Field(0, ge=0, description="sentences seen that are scored as goals, too")
+    replay: bool = Field(False, description="replay actions even where the task has snapshots")
+    ends: str | None = Field(
+        None, description="artifact whose Q values steps that end the task; default: the critic's"
+    )
+
+
+class RolloutConfig(_Section):
+    """A whole rollout."""
+
+    task: TaskConfig = TaskConfig()
+    client: str = Field(
+        "scripted:proposer",
+        description="scripted:proposer[:P] | scripted:player[:SKILL] | scripted:listener[:PLANS] | "
+        "openai:MODEL | anthropic:MODEL | google:MODEL",
+    )
+    api: ApiConfig = ApiConfig()
+    voice: VoiceConfig = VoiceConfig()
+    strategy: str = Field("react", description=" | ".join(STRATEGIES))
+    scores: Literal[
+        "critic", "shuffled", "permuted", "constant", "none", "guess", "scalar", "oracle"
+    ] = Field("critic", description="whose numbers guide; all but critic are controls or bounds")
+    candidates: int = Field(6, ge=1, description="proposals a step, where several are wanted")
+    artifact: str | None = Field(None, description="folder of the critic")
+    store: str | None = Field(None, description="embeddings; default OUT/embeddings")
+    goals: tuple[str, ...] = Field((), description="what selection asks; default: the episode's")
+    weights: tuple[float, ...] | None = Field(None, description="of goals; default: the first")
+    repeat_penalty: float = Field(REPEAT_PENALTY, gt=0, le=1, description="1: none")
+    refine: RefineConfig = RefineConfig()
+    search: SearchConfig = SearchConfig()
+    pessimism: float = Field(
+        0.0, ge=0, description="standard deviations of the Q ensemble that selection takes off"
+    )
+    temperature: float = Field(1.0, ge=0)
+    max_tokens: int = Field(256, ge=1)
+    history: int = Field(3, ge=0, description="past turns that the model is shown")
+    prompts: str | None = Field(None, description="a folder whose prompts replace the shipped ones")
+    concurrency: int = Field(16, ge=1, description="episodes at once")
+    cache: str | None = Field(None, description="finished samples; default OUT/cache")
+    tracing: Literal["off", "file", "otlp", "global"] = Field(
+        "off", description="OpenTelemetry spans: OUT/traces.jsonl, a collector, the process's own"
+    )
+    budget: BudgetConfig = BudgetConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> RolloutConfig:
+        # PgvError passes through pydantic as it is, without "Value error" and the whole tree
+        refined = strategy(self.strategy).refined
+        if self.scores == "oracle" and self.strategy != "best-of-n":
+            raise PgvError(f"scores=oracle bounds best-of-n alone, not {self.strategy}.")
+        if self.strategy == "best-of-n" and self.scores not in BALLOTS:
+            raise PgvError(
+                f"scores={self.scores} is a control of refinement; best-of-n takes one of: "
+                f"{', '.join(BALLOTS)}."
+            )
+        if strategy(self.strategy).search and self.scores != "critic":
+            raise PgvError(f"strategy={self.strategy} searches by scores=critic alone.")
+        if self.search.dollars is not None and self.budget.prices is None:
+            raise PgvError("search.dollars needs the table of prices; give budget.prices.")
+        if self.weights is not None and len(self.weights) != max(1, len(self.goals)):
+            raise PgvError(
+                f"There are {len(self.weights)} weights for {max(1, len(self.goals))} goals; give "
+                "one a goal."
+            )
+        if refined and self.refine.grounding != "off" and self.refine.dataset is None:
+            raise PgvError(
+                f"refine.grounding={self.refine.grounding} needs refine.dataset, with whose "
+                "sentences goals are compared."
+            )
+        return self
+
+    @property
+    def arm(self) -> str:
+        """The name of what plays: the strategy, and whose numbers where not the critic's."""
+        plain = self.scores == "critic" or self.strategy == "react"
+        return self.strategy if plain else f"{self.strategy}-{self.scores}"
+
+    @property
+    def selector(self) -> str:
+        """Which of ``select.SELECTORS`` picks; a control takes the critic's place there, too."""
+        chosen = strategy(self.strategy).selector
+        if chosen == "first" or self.scores in ("critic", "scalar"):
+            return chosen
+        return self.scores if self.scores in BALLOTS else "first"
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether a number of the critic's is asked for anywhere."""
+        asked = self.scores in ("critic", "shuffled", "permuted", "scalar")
+        return (strategy(self.strategy).refined and asked) or self.selector in NEEDS_SCORES

@@ -1,0 +1,1 @@
+"""ALFWorld as a text environment."""

@@ -1,0 +1,1 @@
+"""The Resistance: Avalon as a text environment."""

@@ -1,0 +1,1 @@
+"""The Game of 24 as a text environment."""

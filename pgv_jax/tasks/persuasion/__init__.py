@@ -1,0 +1,1 @@
+"""Persuasion as a text environment."""

@@ -1,0 +1,1 @@
+"""TextWorld's cooking games as a text environment."""

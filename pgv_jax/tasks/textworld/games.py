@@ -1,0 +1,128 @@
+"""Which cooking games there are, and a folder that keeps them.
+
+A game is a file ``GAME_ID.json`` written by TextWorld's own generator (Côté et al. 2018,
+arXiv:1806.11532). The id holds everything that the game depends on, so a file that is there is
+the file that is wanted, and an interrupted generation continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgv_jax.errors import PgvError
+from pgv_jax.tasks.textworld_package import Game, GameMaker, GameOptions, cooking
+
+SHAPES = ((1, 1), (2, 1), (2, 2))
+"""(ingredients in the recipe, ingredients that are not held at the start), used in turn."""
+
+FIRST_SEED = {"train": 1000, "test": 5000}
+"""Seeds of the splits do not meet: at most 4,000 training games."""
+
+_ID = re.compile(r"cooking-r(\d)t(\d)g(\d+)-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class GameSpec:
+    """Everything that a cooking game depends on."""
+
+    seed: int
+    recipe: int = 1
+    take: int = 1
+    rooms: int = 6
+
+    @property
+    def game_id(self) -> str:
+        """The game's name, for example ``cooking-r2t1g6-1004``."""
+        return f"cooking-r{self.recipe}t{self.take}g{self.rooms}-{self.seed}"
+
+    @classmethod
+    def of(cls, game_id: str) -> GameSpec:
+        """Read the specification back from a game's name."""
+        match = _ID.fullmatch(game_id)
+        if match is None:
+            raise PgvError(f"'{game_id}' is no cooking game; ids read like cooking-r2t1g6-1004.")
+        recipe, take, rooms, seed = (int(part) for part in match.groups())
+        return cls(seed=seed, recipe=recipe, take=take, rooms=rooms)
+
+
+def game_specs(split: str, count: int, rooms: int = 6, first: int = 0) -> tuple[GameSpec, ...]:
+    """The ``count`` games of a split, from its ``first`` on; the same ones each time."""
+    if split not in FIRST_SEED:
+        raise PgvError(f"Split '{split}' has no games; use 'train' or 'test'.")
+    specs = []
+    for i in range(first, first + count):
+        recipe, take = SHAPES[i % len(SHAPES)]
+        specs.append(GameSpec(FIRST_SEED[split] + i, recipe, take, rooms))
+    return tuple(specs)
+
+
+@contextmanager
+def _no_walkthrough() -> Iterator[None]:
+    """Let TextWorld's generator leave out the walkthrough that it stores with a game.
+
+    To record it, the generator compiles the game with Inform 7 and plays it: most of the time that
+    generation takes, a compiler that not every platform has, and bookkeeping that then costs half
+    of every step. Rooms, things, recipe and rules are the same without it; the expert here is
+    ``planner``.
+    """
+    original = GameMaker.set_walkthrough
+    GameMaker.set_walkthrough = lambda self, commands: None
+    try:
+        yield
+    finally:
+        GameMaker.set_walkthrough = original
+
+
+def make_game(spec: GameSpec, path: Path) -> None:
+    """Generate one game and put it at ``path`` in one move."""
+    options = GameOptions()
+    options.seeds = spec.seed
+    settings = {
+        "recipe": spec.recipe,
+        "take": spec.take,
+        "go": spec.rooms,
+        "open": True,
+        "cook": True,
+        "cut": True,
+        "drop": False,
+        "split": None,
+        "recipe_seed": 0,
+    }
+    with _no_walkthrough():
+        game = cooking.make(settings, options)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.json")
+    game.save(str(part))
+    part.replace(path)
+
+
+def ensure_games(
+    folder: Path | str,
+    specs: Sequence[GameSpec],
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Generate the games that ``folder`` lacks; return how many. ``progress(done, total)``."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [spec for spec in specs if not (folder / f"{spec.game_id}.json").exists()]
+    for done, spec in enumerate(missing, start=1):
+        make_game(spec, folder / f"{spec.game_id}.json")
+        if progress is not None:
+            progress(done, len(missing))
+    return len(missing)
+
+
+def load_game(folder: Path | str, spec: GameSpec) -> Game:
+    """Read a game of the folder, generating it first if need be."""
+    path = Path(folder) / f"{spec.game_id}.json"
+    ensure_games(folder, [spec])
+    try:
+        return Game.load(str(path))
+    except (ValueError, KeyError) as error:
+        raise PgvError(
+            f"Game file {path} cannot be read ({error}); delete it and it is generated again."
+        ) from error

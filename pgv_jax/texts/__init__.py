@@ -1,0 +1,1 @@
+"""How episodes are put into words, and how texts are cut. Knows types and errors alone."""

@@ -1,0 +1,12 @@
+"""Text that can be written and sent on: without half characters."""
+
+from __future__ import annotations
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates by U+FFFD: UTF-8 and tokenizers hold scalar values only."""
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

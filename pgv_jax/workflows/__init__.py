@@ -1,0 +1,1 @@
+"""The parts joined: a dataset to a critic, the quickstart, and iterated learning."""

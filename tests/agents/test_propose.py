@@ -1,0 +1,140 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgv_jax.agents.propose import (
+    build_messages,
+    distinct,
+    parse_answer,
+    propose,
+    request_seed,
+    system_prompt,
+)
+from pgv_jax.llm.client import ClientError, Completion, ScriptedClient
+from pgv_jax.types import Candidate
+
+KNOWN = ["go north", "open fridge", "take carrot from fridge", "take carrot"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thought: I am hungry.\nAction: open fridge",
+        "thought:I am hungry.\n\naction:   open fridge\n",
+        "**Thought:** I am hungry.\n**Action:** `open fridge`",
+        "**Thought**: I am hungry.\n**Action**: open fridge.",
+        "I am hungry.\nAction: Open Fridge",
+        "## Thought: I am hungry.\n## Action: 'open fridge'",
+        "> Thought: I am\n> hungry.\nAction: open fridge\nThought: what next?\nAction: go north",
+        "```\nThought: I am hungry.\nAction: open fridge\n```",
+        '{"thought": "I am hungry.", "action": "open fridge"}',
+        'Sure!\n```json\n{"Thought": "I am hungry.", "Action": "open fridge"}\n```',
+        "Thought 1: I am hungry.\nAction 1: open fridge\nObservation 1: It is open.",
+        "Action: open fridge\nThought: I am hungry.",
+        "- Thought: I am hungry.\n- Action: open fridge",
+    ],
+)
+def test_the_usual_spellings_of_an_answer_are_read_alike(text):
+    read = parse_answer(text, KNOWN)
+    assert read.action == "open fridge"
+    assert read.thought.replace("> ", "") == "I am hungry."
+
+
+def test_a_missing_label_falls_back_on_the_action_that_is_mentioned():
+    read = parse_answer("I will now take carrot from fridge because I can.", KNOWN)
+    assert read == Candidate(
+        "I will now take carrot from fridge because I can.", "take carrot from fridge"
+    )
+    assert parse_answer("I wonder.", KNOWN) == Candidate("I wonder.", "")
+    assert parse_answer("Thought: Hm.\nAction:", KNOWN) == Candidate("Hm.", "")
+    assert parse_answer("Action: go north", KNOWN).thought == "go north"
+
+
+def test_an_action_that_is_not_offered_is_left_as_it_is():
+    assert parse_answer("Thought: So.\nAction: Fly to the Moon", KNOWN).action == "Fly to the Moon"
+    assert parse_answer("Thought: So.\nAction: search[Moon]").action == "search[Moon]"
+
+
+@given(st.text(), st.lists(st.text(min_size=1), max_size=3))
+def test_no_answer_is_an_exception(text, known):
+    read = parse_answer(text, known)
+    assert "\n" not in read.thought and "\n" not in read.action
+
+
+WORDS = st.text("abcdefgh ", min_size=1).map(lambda s: " ".join(s.split())).filter(bool)
+
+
+@given(WORDS, WORDS)
+def test_a_plain_answer_is_read_back(thought, action):
+    assert parse_answer(f"Thought: {thought}\nAction: {action}") == Candidate(thought, action)
+
+
+def test_messages_hold_task_note_past_and_actions():
+    system, user = build_messages(
+        "Eat.", "You are in.", KNOWN, past=[("It is dark.", "light lamp")]
+    )
+    assert system == {"role": "system", "content": system_prompt()}
+    assert user["content"] == (
+        "Task: Eat.\n\nWhat happened before:\nObservation: It is dark.\nAction: light lamp\n\n"
+        "What you know now:\nYou are in.\n\nPossible actions:\n- go north\n- open fridge\n"
+        "- take carrot from fridge\n- take carrot"
+    )
+    assert "Possible" not in build_messages("Eat.", "You are in.")[1]["content"]
+
+
+def test_the_seed_of_a_request_depends_on_each_part():
+    seeds = {
+        request_seed(0, "a", 0, "x"),
+        request_seed(1, "a", 0, "x"),
+        request_seed(0, "b", 0, "x"),
+        request_seed(0, "a", 1, "x"),
+        request_seed(0, "a", 0, "y"),
+    }
+    assert len(seeds) == 5 and all(0 <= seed < 2**31 for seed in seeds)
+    assert request_seed(0, "a", 0, "x") in seeds
+
+
+def test_candidates_are_distinct_by_action_in_first_order():
+    pairs = [("a", "x"), ("b", "y"), ("c", "x"), ("d", ""), ("d", ""), ("e", "")]
+    found = distinct([Candidate(thought, action) for thought, action in pairs])
+    assert [c.thought for c in found] == ["a", "b", "d", "e"]
+
+
+def test_propose_asks_once_for_all_samples():
+    asked = []
+
+    def policy(request, index):
+        asked.append((request.n, request.seed, index))
+        return f"Thought: {index}\nAction: {KNOWN[index]}"
+
+    proposal = asyncio.run(propose(ScriptedClient(policy), "t", "o", KNOWN, n=3, seed=5))
+    assert asked == [(3, 5, 0), (3, 5, 1), (3, 5, 2)]
+    assert [c.action for c in proposal.candidates] == KNOWN[:3]
+    assert not proposal.error
+
+
+class Failing:
+    model = "failing"
+
+    def __init__(self, kind, completions=None):
+        self.failure = ClientError(kind, f"It is {kind}.", completions)
+
+    async def complete(self, request):
+        raise self.failure
+
+
+def test_a_refusal_costs_the_step_and_keeps_what_was_paid():
+    silent = asyncio.run(propose(Failing("refusal"), "t", "o", n=2, seed=0))
+    assert silent.candidates == (Candidate(""),) and silent.error == "It is refusal."
+    paid = {1: Completion("Thought: T\nAction: go north", prompt_tokens=7)}
+    partly = asyncio.run(propose(Failing("context", paid), "t", "o", n=2, seed=0))
+    assert partly.candidates == (Candidate("T", "go north"),)
+    assert partly.completions[0].prompt_tokens == 7
+
+
+@pytest.mark.parametrize("kind", ["key", "budget", "exhausted"])
+def test_failures_that_would_come_again_or_may_pass_are_raised(kind):
+    with pytest.raises(ClientError, match=kind):
+        asyncio.run(propose(Failing(kind), "t", "o", n=2, seed=0))

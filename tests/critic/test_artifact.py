@@ -1,0 +1,196 @@
+"""The published critic: what is saved is loaded, and damage is named, not met later."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.errors import PgvError
+
+CRITIC = {
+    "dim": 2,
+    "hidden": [3],
+    "ensemble": 1,
+    "layer_norm": False,
+    "activation": "relu",
+    "head": "linear",
+}
+MANIFEST: dict[str, Any] = {
+    "critic": CRITIC,
+    "encoder": {"name": "hash:2", "fingerprint": "f"},
+    "texts": {"history": 0},
+    "objective": {"name": "gc_iql"},
+    "heads": ["q"],
+    "metrics": {"val_score": 0.5},
+}
+PARAMS = {
+    "q": {"goal": {"kernel": np.arange(6, dtype=np.float32).reshape(1, 2, 3)}, "bias_0": np.ones(3)}
+}
+
+names = st.text("abc_0", min_size=1, max_size=4)
+trees = st.recursive(
+    st.lists(st.floats(width=32, allow_nan=False), max_size=3).map(np.float32),
+    lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3),
+    max_leaves=6,
+).filter(lambda tree: isinstance(tree, dict))
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    return artifacts.save(tmp_path / "artifact", PARAMS, MANIFEST)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(PgvError) as error:
+        artifacts.load(folder)
+    sentence = str(error.value)
+    assert str(folder) in sentence and "\n" not in sentence
+    return sentence
+
+
+@given(trees)
+def test_unflatten_undoes_flatten(tree):
+    back = artifacts.unflatten(artifacts.flatten(tree))
+    same = lambda a, b: (  # noqa: E731
+        a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+        if isinstance(a, dict)
+        else np.array_equal(a, b)
+    )
+    assert same(tree, back)
+
+
+def test_what_is_saved_is_loaded(saved):
+    back = artifacts.load(saved)
+    assert {key: back.manifest[key] for key in MANIFEST} == MANIFEST
+    assert (back.manifest["format"], back.manifest["version"]) == ("pgv_jax.artifact", 1)
+    flat, wanted = artifacts.flatten(back.params), artifacts.flatten(PARAMS)
+    assert flat.keys() == wanted.keys() == {"q/goal/kernel", "q/bias_0"}
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(flat[name], array)
+        assert flat[name].dtype == array.dtype
+
+
+def test_its_files_are_as_readable_as_any(saved):
+    (saved / "plain").write_text("")
+    modes = {path.name: path.stat().st_mode for path in saved.iterdir()}
+    assert set(modes.values()) == {modes["plain"]}
+
+
+def test_a_fingerprint_is_of_names_shapes_and_values():
+    same = artifacts.fingerprint({"v": {"b": np.ones(3)}, "q": {"a": np.zeros((1, 2))}})
+    assert same == artifacts.fingerprint(
+        {"q": {"a": np.zeros((1, 2), "f4")}, "v": {"b": [1, 1, 1]}}
+    )
+    for other in (
+        {"q": {"a": np.zeros((2, 1))}, "v": {"b": np.ones(3)}},
+        {"q": {"a": np.zeros((1, 2))}, "v": {"c": np.ones(3)}},
+        {"q": {"a": np.zeros((1, 2))}, "v": {"b": np.full(3, 1.5)}},
+    ):
+        assert artifacts.fingerprint(other) != same
+
+
+def test_an_array_that_is_a_view_is_saved_as_it_looks(tmp_path):
+    transposed = {"q": {"kernel": np.arange(6.0).reshape(2, 3).T}}
+    back = artifacts.load(artifacts.save(tmp_path / "a", transposed, MANIFEST))
+    np.testing.assert_array_equal(back.params["q"]["kernel"], transposed["q"]["kernel"])
+
+
+def test_saving_again_replaces_and_leaves_nothing_beside_it(saved):
+    (saved / "notes.txt").write_text("old")
+    artifacts.save(saved, {"q": {"bias_0": np.zeros(1)}}, {**MANIFEST, "heads": ["v"]})
+    assert artifacts.load(saved).manifest["heads"] == ["v"]
+    assert [path.name for path in saved.parent.iterdir()] == ["artifact"]
+    assert sorted(path.name for path in saved.iterdir()) == ["manifest.json", "params.safetensors"]
+
+
+def test_saving_the_same_again_keeps_what_was_added_since(saved):
+    artifacts.annotate(saved, "calibration", {"slope": 2.0})
+    artifacts.save(saved, PARAMS, MANIFEST)
+    assert artifacts.load(saved).manifest["calibration"] == {"slope": 2.0}
+    other = {**PARAMS["q"], "bias_0": np.zeros(3)}
+    artifacts.save(saved, {"q": other}, MANIFEST)
+    assert "calibration" not in artifacts.load(saved).manifest
+
+
+def test_a_failed_save_keeps_the_old_artifact(saved):
+    with pytest.raises(TypeError):
+        artifacts.save(saved, PARAMS, {**MANIFEST, "metrics": object()})
+    assert artifacts.load(saved).manifest["metrics"] == MANIFEST["metrics"]
+
+
+def test_an_incomplete_manifest_is_not_saved(tmp_path):
+    with pytest.raises(PgvError, match="lacks encoder, heads"):
+        lacking = {key: MANIFEST[key] for key in ("critic", "texts", "objective")}
+        artifacts.save(tmp_path / "a", PARAMS, lacking)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_that_is_no_artifact_says_what_makes_one(tmp_path):
+    assert "pgv train" in refusal(tmp_path)
+    assert "pgv train" in refusal(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    assert "pgv train" in refusal(tmp_path / "file")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '{"format": "else"}'])
+def test_a_damaged_manifest_is_named(saved, text):
+    (saved / "manifest.json").write_text(text)
+    assert "manifest.json" in refusal(saved)
+
+
+def test_a_manifest_that_lacks_a_part_is_damaged(saved):
+    known = json.loads((saved / "manifest.json").read_text())
+    for key, below in artifacts.REQUIRED.items():
+        lacking = {name: known[name] for name in known if name != key}
+        (saved / "manifest.json").write_text(json.dumps(lacking))
+        assert f"lacks {key}" in refusal(saved)
+        for inner in below:
+            part = {name: known[key][name] for name in known[key] if name != inner}
+            (saved / "manifest.json").write_text(json.dumps({**known, key: part}))
+            assert f"lacks {key}.{inner};" in refusal(saved)
+        if below:
+            (saved / "manifest.json").write_text(json.dumps({**known, key: "text"}))
+            assert f"lacks {key}." in refusal(saved)
+
+
+def test_another_version_is_refused(saved):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    (saved / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
+    said = refusal(saved)
+    assert "version 2" in said and "version 1" in said
+
+
+def test_missing_parameters_are_named(saved):
+    (saved / "params.safetensors").unlink()
+    assert "params.safetensors is missing" in refusal(saved)
+    (saved / "params.safetensors").mkdir()
+    assert "params.safetensors" in refusal(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, -1])
+def test_truncated_parameters_are_damaged(saved, keep):
+    path = saved / "params.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "params.safetensors is damaged" in refusal(saved)
+
+
+def test_a_copy_elsewhere_is_the_same_artifact(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "copy")
+    assert artifacts.load(tmp_path / "copy").manifest == artifacts.load(saved).manifest
+
+
+def test_a_key_is_added_replaced_and_removed_and_the_rest_stays(saved):
+    artifacts.annotate(saved, "calibration", {"states": {"kind": "constant", "rate": 0.5}})
+    artifacts.annotate(saved, "calibration", {"states": {"kind": "constant", "rate": 0.25}})
+    manifest = artifacts.load(saved).manifest
+    assert manifest.pop("calibration")["states"]["rate"] == 0.25
+    artifacts.annotate(saved, "calibration", None)
+    assert artifacts.load(saved).manifest == manifest
