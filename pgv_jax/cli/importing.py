@@ -67,6 +67,7 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     from pgv_jax.report.description import sample_lines
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    files, said["column"] = _columns_apart(files, said["column"])
     plan = _plan(files, said)
     sources = find_sources(plan)
     for source in sources[:10]:
@@ -81,6 +82,17 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     if report.first is not None and not quiet:
         say("\n".join(sample_lines(report.first)) + "\n")
     say("\n".join(summary_lines(report)))
+
+
+def _columns_apart(
+    files: tuple[Path, ...], columns: tuple[str, ...]
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """What follows ``--column a=b`` as words of its own belongs to it: ``c=d`` is no file."""
+    if not columns:
+        return files, columns
+    pairs = [file for file in files if "=" in file.name and not file.exists()]
+    logs = tuple(file for file in files if file not in pairs)
+    return (logs, (*columns, *map(str, pairs))) if logs else (files, columns)
 
 
 def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
@@ -195,6 +207,8 @@ def tally_lines(report: Report) -> list[str]:
     if tally.converted:
         kinds = ", ".join(f"{kind} ({n:,})" for kind, n in tally.converted.most_common())
         lines.append(f"Values that JSON has no type for were converted: {kinds}.")
+    for note, n in tally.notes.items():
+        lines.append(f"{note[:1].upper()}{note[1:]}{f' ({n:,} files)' if n > 1 else ''}.")
     if report.without_action:
         lines.append(
             f"{report.without_action:,} steps hold reasoning and no action; their action is empty."

@@ -111,6 +111,8 @@ class Importer(ABC):
     """What ``--format`` calls it."""
     about: ClassVar[str]
     """One line for help texts."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """The names that ``--column`` may give; not checked for importers of your own."""
     logs_calls: ClassVar[bool] = False
     """True where a log may hold a record a call, each with the conversation so far."""
 
@@ -121,6 +123,10 @@ class Importer(ABC):
     @abstractmethod
     def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
         """Yield the file's episodes in order, and a BadRecord for what cannot be read."""
+
+    def reading(self, path: Path, options: Options) -> str:
+        """Say how this file's columns are read, where that is a choice; else ""."""
+        return ""
 
     def prompts(self, path: Path, options: Options) -> Iterator[Any]:
         """Yield each record's prompt (text, or a list of messages) for ``--strip-prefix``."""

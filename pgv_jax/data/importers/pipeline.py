@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import itertools
 import json
@@ -22,7 +23,7 @@ from pgv_jax.data.importers.outcomes.scale import WORDS
 from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.data.importers.prefix import common_prefix
 from pgv_jax.data.importers.redact import Redactor
-from pgv_jax.data.importers.registry import detect, importer_of, no_log
+from pgv_jax.data.importers.registry import BUILT_IN, detect, importer_of, no_log
 from pgv_jax.data.importers.source import Source, labels_of
 from pgv_jax.data.importers.survey import Findings, Survey, decided
 from pgv_jax.data.importers.tally import Tally
@@ -32,6 +33,8 @@ from pgv_jax.data.thoughts import thought_origin
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 
+OF_STEPS = {"episode", "step", "observation", "action", "thought", "result"}
+"""Columns that only a table of steps has."""
 HINT_RECORDS = 20
 HINT_CHARACTERS = 200
 
@@ -110,18 +113,47 @@ def find_sources(plan: Plan) -> Sources:
         raise PgvError(f"There is no log among the files ({files}).")
     for source, label in zip(sources, labels_of([s.path for s in sources]), strict=True):
         source.label = label
+    _check_columns(plan, sources)
     _find_prefixes(plan, sources)
     return sources
+
+
+def _check_columns(plan: Plan, sources: Sequence[Source]) -> None:
+    """A name of ``--column`` that no importer of these files reads is an error, not silence."""
+    read: set[str] = set()
+    for source in sources:
+        if source.importer.name not in BUILT_IN:  # somebody's own may read any
+            return
+        read.update(source.importer.columns)
+    for name in plan.options.columns:
+        if name not in read:
+            formats = ", ".join(sorted({source.importer.name for source in sources}))
+            near = difflib.get_close_matches(name, read, n=1)
+            known = f"it knows {', '.join(sorted(read))}" if read else "it has no columns"
+            raise PgvError(
+                f"--column {name}={plan.options.columns[name]}: the format {formats} has no "
+                f"column of ours named '{name}'{f'; is it {near[0]}?' if near else ''} ({known})."
+            )
 
 
 def _source(plan: Plan, path: Path, named: bool) -> Source | str:
     """The source of a file, or why it is no log."""
     if not named and (why := no_log(path)):
         return why
-    if plan.format != "auto":
-        return Source(path, importer_of(plan.format), "named with --format")
-    found = detect(path)
-    return Source(path, found.importer, found.why)
+    name, why = plan.format, "named with --format"
+    if name == "auto" and OF_STEPS & set(plan.options.columns):
+        name, why = "steps", "--column names a step's columns"
+    if name != "auto":
+        importer = importer_of(name)
+    else:
+        try:
+            importer, why = detect(path)
+        except PgvError:
+            if "messages" not in plan.options.columns:
+                raise
+            importer, why = importer_of("openai"), "--column names its messages"
+    reading = importer.reading(path, plan.options)
+    return Source(path, importer, f"{why}; {reading}" if reading else why)
 
 
 def _find_prefixes(plan: Plan, sources: Sequence[Source]) -> None:

@@ -35,6 +35,7 @@ from pgv_jax.data.importers.formats.chats.responses import Responses
 from pgv_jax.data.importers.formats.chats.sharegpt import ShareGPT
 from pgv_jax.data.importers.formats.tables.episodes_jsonl import EpisodesJSONL
 from pgv_jax.data.importers.formats.tables.rlds_folder import RLDS
+from pgv_jax.data.importers.formats.tables.steps import StepTable
 from pgv_jax.data.importers.formats.texts.dialogue import Dialogue
 from pgv_jax.data.importers.formats.texts.react import ReAct, notebook_output
 from pgv_jax.data.importers.formats.traces.langfuse import Langfuse
@@ -79,6 +80,7 @@ BUILT_IN: dict[str, Importer] = {
         ReAct(),
         Dialogue(),
         RLDS(),
+        StepTable(),
         WebShopHuman(),
         Avalon(),
     )

@@ -18,6 +18,8 @@ class Tally:
     unread: Counter[str] = field(default_factory=Counter)
     placeholders: Counter[str] = field(default_factory=Counter)
     converted: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    """Sentences on how files were read, with the number of files."""
     path: str = ""
     line: int = 0
     first: dict[str, str] = field(default_factory=dict)

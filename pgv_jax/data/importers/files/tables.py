@@ -165,10 +165,15 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _is_plain(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == b"SQLite"
+
+
 @contextlib.contextmanager
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        if path.is_file() and path.open("rb").read(6) == b"SQLite":
+        if path.is_file() and _is_plain(path):
             address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
             database = sqlite3.connect(address, uri=True)
         else:  # packed

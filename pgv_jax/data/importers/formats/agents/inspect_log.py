@@ -34,6 +34,7 @@ class InspectLog(Importer):
 
     name = "inspect"
     about = "Inspect .eval or JSON logs (needs the extra: pip install 'pgv_jax[inspect]')"
+    columns = ("score",)
 
     def detect(self, sample: Sample) -> Detection:
         """Sure of a zip with header.json and of JSON with eval, status and samples."""

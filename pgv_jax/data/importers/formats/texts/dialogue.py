@@ -65,6 +65,7 @@ class Dialogue(RecordImporter):
 
     name = "dialogue"
     about = "plain dialogues of two roles (JSON, or CSV with one line a row); needs --agent"
+    columns = ("id", "role", "text")
 
     def detect(self, sample: Sample) -> Detection:
         """Fairly sure of lines with a role and a text."""
