@@ -208,7 +208,7 @@ def tally_lines(report: Report) -> list[str]:
         kinds = ", ".join(f"{kind} ({n:,})" for kind, n in tally.converted.most_common())
         lines.append(f"Values that JSON has no type for were converted: {kinds}.")
     for note, n in tally.notes.items():
-        lines.append(f"{note[:1].upper()}{note[1:]}{f' ({n:,} files)' if n > 1 else ''}.")
+        lines.append(f"{note[:1].upper()}{note[1:]}{f' ({n:,} times)' if n > 1 else ''}.")
     if report.without_action:
         lines.append(
             f"{report.without_action:,} steps hold reasoning and no action; their action is empty."

@@ -144,9 +144,13 @@ class RecordImporter(Importer):
         """Return the record's prompt (text, or a list of messages), or None."""
         return None
 
+    def records(self, path: Path, options: Options) -> Iterator[Record | Damage]:
+        """Yield the records of the file, for formats in which one continues another."""
+        return iter_records(path, options.tally)
+
     def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
         """Yield the episodes of every record of the file."""
-        for index, item in enumerate(iter_records(path, options.tally)):
+        for index, item in enumerate(self.records(path, options)):
             if isinstance(item, Damage):
                 yield BadRecord(str(path), item.line, "json", item.why, item.raw[:RAW_CHARACTERS])
             else:

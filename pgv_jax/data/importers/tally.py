@@ -19,7 +19,7 @@ class Tally:
     placeholders: Counter[str] = field(default_factory=Counter)
     converted: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
-    """Sentences on how files were read, with the number of files."""
+    """Sentences on how the log was read, and how often that was so."""
     path: str = ""
     line: int = 0
     first: dict[str, str] = field(default_factory=dict)

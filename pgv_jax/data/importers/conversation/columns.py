@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.conversation.messages import looks_like_message, role_of, unwrapped
+from pgv_jax.data.importers.conversation.messages import (
+    ROLES,
+    looks_like_message,
+    role_of,
+    unwrapped,
+)
 from pgv_jax.data.importers.conversation.pieces import literal, words_of
 from pgv_jax.data.jsonl import FieldError, kind_of, parse_json
 
@@ -62,7 +67,7 @@ class Logged:
 
 def _says(message: Any) -> tuple[bool, str]:
     inner = unwrapped(message) if isinstance(message, Mapping) else {}
-    assistant = role_of(inner) in ("assistant", "ai", "model", "AIMessage")
+    assistant = ROLES.get(role_of(inner) or "") == "assistant"
     return assistant, words_of(inner.get("content")) + repr(inner.get("tool_calls"))
 
 
@@ -102,7 +107,7 @@ def logged(record: Any, options: Options) -> Logged | None:
     chosen = options.columns.get("messages")
     if chosen is not None:
         return _chosen(record, chosen)
-    for find in (_column, _exchange, _request, _any_column, _nested):
+    for find in (_column, _exchange, _request, _any_column, _nested, _prompt):
         found = find(record)
         if found is not None:
             return found
@@ -166,12 +171,12 @@ def _exchange(record: Mapping[str, Any]) -> Logged | None:
     """A prompt beside its completion: TRL, verifiers, the Responses API."""
     for name in PROMPTS:
         prompt = parsed(record.get(name))
-        key = next((k for k in (*RESPONSES, *OUTPUTS) if record.get(k) not in (None, "", [])), None)
+        key = next((k for k in (*RESPONSES, *OUTPUTS) if answers_of(record.get(k))), None)
         if prompt in (None, "") or key is None:
             continue
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
-        if are_messages(prompt) and answers_of(record[key]):
+        if are_messages(prompt):
             return _with_answers(record, name, prompt, (key,))
     return None
 
@@ -209,6 +214,17 @@ def _any_column(record: Mapping[str, Any]) -> Logged | None:
         value = parsed(raw)
         if are_messages(value) and any(_speaks(message) for message in value):
             return _with_answers(record, str(name), value, RESPONSES)
+    return None
+
+
+def _prompt(record: Mapping[str, Any]) -> Logged | None:
+    """A prompt without a completion, which holds turns of the agent itself."""
+    if {"chosen", "rejected"} & set(record):  # a pair of answers, of which none was taken
+        return None
+    for name in PROMPTS:
+        value = parsed(record.get(name))
+        if are_messages(value) and any(_says(message)[0] for message in value):
+            return _with_answers(record, name, value, ())
     return None
 
 

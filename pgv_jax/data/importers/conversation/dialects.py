@@ -39,7 +39,8 @@ def roles_in(messages: Sequence[Any]) -> list[str]:
 def dialect_of(found: Logged) -> str:
     """Return the name of a conversation's dialect, one of ``DIALECTS``."""
     messages = [message for message in found.conversation if isinstance(message, Mapping)]
-    if any(is_item(message) or message.get("type") == "message" for message in messages):
+    blocks = has_blocks(messages)
+    if any(is_item(m) or (m.get("type") == "message" and not blocks) for m in messages):
         return "responses"
     if any("lc" in message or _speaks_by_type(message) for message in messages):
         return "langchain"
@@ -47,7 +48,7 @@ def dialect_of(found: Logged) -> str:
         return "gemini"
     if messages and all("from" in message and "value" in message for message in messages):
         return "sharegpt"
-    if has_blocks(messages):
+    if blocks:
         return "anthropic"
     return "prompt-completion" if found.column in PROMPTS[:2] else "openai"
 

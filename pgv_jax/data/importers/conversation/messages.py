@@ -41,6 +41,7 @@ ROLES = {
     **dict.fromkeys(("system", "developer", "root", "exit"), "system"),
     **dict.fromkeys(("user", "human", "HumanMessage", "HumanMessageChunk", "customer"), "user"),
     **dict.fromkeys(("assistant", "ai", "model", "gpt", "chatgpt", "bot", "agent"), "assistant"),
+    "chatbot": "assistant",
     **dict.fromkeys(("AIMessage", "AIMessageChunk", "tool_call", "function_call"), "assistant"),
     **dict.fromkeys(("tool", "function", "tool_response", "function_response"), "tool"),
     **dict.fromkeys(("observation", "tool_result", "ipython", "environment"), "tool"),
@@ -70,6 +71,8 @@ def role_of(message: Mapping[str, Any]) -> str | None:
     """The name that a message has for its speaker, or None where it names none that is known."""
     for key in ("role", "type", "from"):
         value = message.get(key)
+        if isinstance(value, str) and value not in ROLES:
+            value = value.lower()  # USER, Human, CHATBOT
         if isinstance(value, str) and value in ROLES and not (key == "type" and is_item(message)):
             return value
     return None

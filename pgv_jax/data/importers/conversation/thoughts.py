@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pgv_jax.data.importers.conversation.pieces import json_text
+from pgv_jax.data.jsonl import FieldError, parse_json
 
 TAGS = "think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis"
 TAGS += "|seed:think|inner_monologue|antthinking"
@@ -44,6 +47,10 @@ FENCE = re.compile(r"^[ \t]*```[ \t]*([\w.+-]*)[^\n`]*\n(.*?)\n?[ \t]*```[ \t]*$
 SHELL = re.compile(
     r"(?:^|_|-)(?:bash|sh|zsh|shell|console|powershell|cmd|terminal|command)(?:$|_|-)"
 )
+THOUGHT_FIELDS: tuple[str, ...] = ("thought", "thoughts", "reasoning", "rationale", "think")
+THOUGHT_FIELDS += ("thinking", "analysis", "chain_of_thought", "reflection")
+ACTION_FIELDS: tuple[str, ...] = ("action", "actions", "command", "tool", "tool_name", "tool_call")
+ACTION_FIELDS += ("tool_calls", "function", "next_action", "answer", "final_answer")
 CALL_TAG = re.compile(
     r"<(tool_call|function_call|tool_use|function|invoke|execute_\w+|action|command|act)"
     r"(?:[= ][^<>]*)?>.*</\1>\s*\Z",
@@ -62,12 +69,12 @@ class Words(NamedTuple):
 def split_thought(text: str, fenced: bool = False) -> Words:
     """Tell the reasoning in an agent's words from the rest; no reasoning gives ("", text).
 
-    Tags first (closed, several, only closed, only opened), then labels (``Thought: ... Action:``,
-    plain or bold), then prose before a command: a fenced block of a shell language, or of any with
-    ``fenced``, or a call in tags.
+    Tags first (closed, several, only closed, only opened), then a JSON object with both, labels
+    (``Thought: ... Action:``, plain or bold), then prose before a command: a fenced block of a
+    shell language, or of any with ``fenced``, or a call in tags.
     """
     thought, rest = _tagged(text)
-    inner = _labelled(rest) or _commanded(rest, fenced) or Words("", rest)
+    inner = _spelled(rest) or _labelled(rest) or _commanded(rest, fenced) or Words("", rest)
     return Words("\n".join(words for words in (thought, inner.thought) if words), inner.rest)
 
 
@@ -100,6 +107,33 @@ def _unwrapped(rest: str) -> str:
     if CALL_TAG.search(rest) and not re.search(r"</(?:answer|action|act|command)>", rest):
         return rest.strip()
     return re.sub(r"\n{3,}", "\n\n", WRAPPING.sub("", rest)).strip()
+
+
+def _spelled(text: str) -> Words | None:
+    """A message that is one JSON object with fields for the thought and for the action."""
+    body = _unfenced(text.strip())
+    if not (body.startswith("{") and body.endswith("}")):
+        return None
+    try:
+        told = parse_json(body)
+    except FieldError:
+        return None
+    key = next((k for k in told if str(k).lower() in THOUGHT_FIELDS and told[k]), None)
+    rest = {k: value for k, value in told.items() if k != key}
+    if key is None or not {str(k).lower() for k in rest} & set(ACTION_FIELDS):
+        return None
+    only, *more = rest.values()
+    action = only if isinstance(only, str) and not more else json_text(rest)
+    return Words(_all_words(told[key]), action)
+
+
+def _all_words(value: Any) -> str:
+    """Every word of a thought that is written in fields of its own."""
+    if isinstance(value, Mapping):
+        return "\n".join(words for inner in value.values() if (words := _all_words(inner)))
+    if isinstance(value, list):
+        return "\n".join(words for inner in value if (words := _all_words(inner)))
+    return value.strip() if isinstance(value, str) else json_text(value)
 
 
 def _labelled(text: str) -> Words | None:

@@ -40,10 +40,13 @@ CUT_WORDS = re.compile(
 CUT_STATUS = re.compile(r"max|limit|exceed|time.?out|timed.?out|truncat", re.I)
 
 YES: tuple[str, ...] = ("true", "yes", "y", "success", "succeeded", "successful", "pass")
-YES += ("passed", "correct", "won", "win", "solved", "resolved", "t", "c")
+YES += ("passed", "correct", "won", "win", "solved", "resolved", "t", "c", "\u2705", "\u2713")
 NO: tuple[str, ...] = ("false", "no", "n", "failure", "failed", "fail", "unsuccessful")
 NO += ("incorrect", "wrong", "lost", "lose", "loss", "unsolved", "unresolved", "not_resolved")
-NO += ("not_solved", "f", "i")
+NO += ("not_solved", "f", "i", "\u274c", "\u2717")
+DONE_KEYS = ("done", "terminated", "terminal", "is_terminal", "finished", "episode_done")
+"""A false value says the same: the log stopped before the task did."""
+FRACTION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*\Z")
 PERCENT = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*%\s*\Z")
 
 
@@ -131,8 +134,9 @@ def _read(place: Mapping[str, Any], prefix: str) -> Outcome:
         if key in RESULT_KEYS and (success is not None or reward is not None):
             break
         _check_number(value, prefix + key)
-        truth = None if key in SCORE_KEYS and number(value) is not None else tristate(value)
-        amount = number(value) if truth is None else None
+        amount = _amount(value)
+        truth = None if key in SCORE_KEYS and amount is not None else tristate(value)
+        amount = amount if truth is None else None
         if success is None and truth is not None:
             success, said = truth, (prefix + key, str(value))
         elif reward is None and amount is not None:
@@ -141,6 +145,14 @@ def _read(place: Mapping[str, Any], prefix: str) -> Outcome:
         elif truth is None and amount is None and said == ("", ""):
             said = (prefix + key, str(value)[:40])
     return Outcome(success, reward, key=said[0], word=said[1])
+
+
+def _amount(value: Any) -> float | None:
+    """A number, or the share that a fraction is: ``8/10``."""
+    share = FRACTION.match(value) if isinstance(value, str) else None
+    if share and float(share.group(2)):
+        return float(share.group(1)) / float(share.group(2))
+    return number(value)
 
 
 def _check_number(value: Any, field: str) -> None:
@@ -154,6 +166,8 @@ def was_cut(record: Mapping[str, Any]) -> bool:
     """True where a record says that the run was cut off, at its top or in its ``info``."""
     for _, place in _places(record):
         if any(tristate(place.get(key)) is True for key in CUT_KEYS):
+            return True
+        if any(tristate(place.get(key)) is False for key in DONE_KEYS):
             return True
         if any(isinstance(w := place.get(k), str) and CUT_WORDS.search(w) for k in END_KEYS):
             return True

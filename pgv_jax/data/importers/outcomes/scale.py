@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,12 @@ from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 
 SHOWN = 6
+WORD = 40
+HINT = re.compile(
+    r"reward|score|success|label|grade|pass|correct|win|won|outcome|verdict|solved|eval|rating",
+    re.I,
+)
+"""In the name of a field that may say how an episode ended."""
 WORDS = {True: "success", False: "failure", None: "unknown"}
 
 
@@ -26,6 +33,8 @@ class Scale:
     beyond: int = 0
     """Episodes whose reward lies outside of [0, 1] and that state no success."""
     known: Counter[bool | None] = field(default_factory=Counter)
+    hints: dict[str, Counter[str]] = field(default_factory=dict)
+    """Values of fields whose names speak of an outcome, in records without one."""
 
     def add(self, episode: Episode) -> None:
         """Take note of an episode."""
@@ -47,8 +56,19 @@ class Scale:
         if found.success is None and found.reward is None:
             if found.key:
                 self.unclear.setdefault(found.key, Counter())[found.word] += 1
+            else:
+                self._hint(record)
         else:
             self.keys[found.key] += 1
+
+    def _hint(self, record: Mapping[str, object]) -> None:
+        for key, value in record.items():
+            if (
+                HINT.search(str(key))
+                and str(key).isidentifier()
+                and value not in (None, "", [], {})
+            ):
+                self.hints.setdefault(str(key), Counter())[str(value)[:WORD]] += 1
 
     @property
     def signed(self) -> bool:
@@ -96,6 +116,12 @@ class Scale:
                 f"'{key}' says {counted(words)}: not understood. Decide with --success "
                 f"\"metadata.record.{key} == '{word}'\"."
             )
+        if self.hints and not (self.known[True] or self.known[False]):
+            for key, words in list(self.hints.items())[:SHOWN]:
+                out.append(
+                    f"'{key}' ({counted(words)}) may say how episodes ended. Decide with --success "
+                    f"\"metadata.record.{key} == '{words.most_common(1)[0][0]}'\"."
+                )
         return out
 
 

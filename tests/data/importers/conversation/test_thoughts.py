@@ -43,6 +43,15 @@ from ..reading import chat, jsonl, read, rows
         ("Thought: h\nAction: f\nAction Input: {}", "h", "f\nAction Input: {}"),
         ("Thought: h\nAction:\n```json\n{}\n```", "h", "{}"),
         ("<think>g</think>Thought: h\nAction: a", "g\nh", "a"),
+        # one JSON object
+        ('{"thought": "h", "action": "a"}', "h", "a"),
+        ('```json\n{"reasoning": "h", "tool": "f", "args": {"x": 1}}\n```',
+         "h", '{"tool": "f", "args": {"x": 1}}'),
+        ('{"thoughts": {"text": "h", "plan": ["i", "j"]}, "command": "a"}', "h\ni\nj", "a"),
+        ('{"thought": "", "action": "a"}', "", '{"thought": "", "action": "a"}'),
+        ('{"reasoning": "h", "rows": [1]}', "", '{"reasoning": "h", "rows": [1]}'),
+        ('{"action": "a"}', "", '{"action": "a"}'),
+        ('{"thought": "h", "action": ', "", '{"thought": "h", "action": '),
         # prose before a command
         ("THOUGHT: h\n\n```bash\nls -la\n```", "h", "ls -la"),
         ("h\n```mswea_bash_command\nls\n```", "h", "ls"),

@@ -145,6 +145,18 @@ def test_words_that_nobody_knows(tmp_path: Path) -> None:
     assert "'verdict' says 'good enough': 1: not understood" in " ".join(report.findings.sentences)
 
 
+def test_a_field_that_may_say_the_end_is_named_where_nothing_else_does(tmp_path: Path) -> None:
+    _, report = imported(log(tmp_path, ["A", "F", "A"], "grade"))
+    assert report.findings.sentences == [
+        "'grade' ('A': 2, 'F': 1) may say how episodes ended. Decide with --success "
+        "\"metadata.record.grade == 'A'\"."
+    ]
+    assert outcomes(log(tmp_path, ["A", "F"], "grade"), success="metadata.record.grade == 'A'") == [
+        True,
+        False,
+    ]
+
+
 def test_the_summary_says_where_outcomes_were_read_and_what_no_reward_reaches(
     tmp_path: Path,
 ) -> None:

@@ -28,10 +28,10 @@ from pgv_jax.data.importers.formats.texts.react_text import (
     episodes_in,
     is_arrow,
     is_react,
-    outcome_in,
     parse,
     task_in,
 )
+from pgv_jax.data.importers.formats.texts.verdicts import outcome_in
 from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
 from pgv_jax.data.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step

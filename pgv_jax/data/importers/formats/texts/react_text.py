@@ -6,10 +6,11 @@ and the "OK." that answers them is dropped.
 
 from __future__ import annotations
 
+import itertools
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from pgv_jax.data.importers.outcomes.record import Outcome, number, tristate
+from pgv_jax.data.importers.formats.texts.verdicts import AROUND, OUTCOME, without_verdict
 
 LABEL = re.compile(
     r"^[ \t]*(Thought|Think|ActionPath|Action Path|Action|Act|Observation|Obs)"
@@ -23,20 +24,12 @@ THINK_LINE = re.compile(r"^think\b[ \t]*:?[ \t]*", re.I)
 PATH_LINE = re.compile(r"^action ?path\b[ \t]*:?[ \t]*", re.I)
 ARROW = re.compile(r"^[ \t]*(?:>[ \t]*)+")
 ACKNOWLEDGED = ("OK.", "OK")
-OUTCOME = re.compile(
-    r"^[ \t]*(?:Your score\b.*|Answer is (?:IN)?CORRECT\.?|Episode finished.*reward.*)[ \t]*$",
+DIVIDER = re.compile(
+    rf"^{AROUND}(?P<word>episode|trial|trajectory|rollout|run|game|attempt|example|sample|task"
+    rf"|instance|problem)[ \t#_:-]*(?P<number>\d+)(?:[ \t]*(?:/|of)[ \t]*\d+)?{AROUND}\n",
     re.M | re.I,
 )
-VERDICT = re.compile(
-    r"^[ \t*]*(?:(?:final|total|episode|task|overall)[ _])?"
-    r"(?:reward|score|result|outcome|success|correct|verdict|em|f1)[ \t*]*[:=][ \t*]*"
-    r"(?:-?\d+(?:\.\d+)?%?|[a-z]+)[ \t*.!]*$"
-    r"|^[ \t]*(?:task )?(?:succeeded|failed|success|failure|correct|incorrect)[.!]?[ \t]*$",
-    re.M | re.I,
-)
-"""An outcome that a harness writes below an episode; only there is it taken for one."""
-SCORE = re.compile(r"(?:Your score[^:\n]*:|reward\b[^=:\n]*[=:])[ \t]*(-?\d+(?:\.\d+)?)", re.I)
-STATED = re.compile(r"[:=][ \t*]*(-?\d+(?:\.\d+)?%?|[a-z]+)[ \t*.!]*$", re.I)
+"""A line that says which episode begins: ``=== Episode 2 ===``."""
 SCENE = re.compile(
     r"^(?:You are in the middle of|-= ?Welcome|Welcome to|Here is (?:the|your) task)", re.M | re.I
 )
@@ -90,45 +83,14 @@ class _Builder:
         self.parsed.dangling = " ".join(self.thoughts)
         final = "\n".join(self.observation)
         said = [line.strip() for line in OUTCOME.findall(final)]
-        final, below = _without_verdict(OUTCOME.sub("", final).strip())
+        final, below = without_verdict(OUTCOME.sub("", final).strip())
         if not final and not said and not below and self.parsed.rows:
             seen, thought, action, path = self.parsed.rows[-1]
-            action, below = _without_verdict(action)
+            action, below = without_verdict(action, counts=True)
             self.parsed.rows[-1] = (seen, thought, action, path)
         self.parsed.outcome = "\n".join([*said, *below])
         self.parsed.final = final
         return self.parsed
-
-
-def _without_verdict(text: str) -> tuple[str, list[str]]:
-    """Take the lines that state an outcome from the end of a text."""
-    lines, said = text.split("\n"), []
-    while lines and (not lines[-1].strip() or _states_outcome(lines[-1])):
-        line = lines.pop().strip()
-        said += [line] if line else []
-    return ("\n".join(lines).strip(), said[::-1]) if said else (text, [])
-
-
-def _states_outcome(line: str) -> bool:
-    return bool(OUTCOME.match(line) or VERDICT.match(line))
-
-
-def outcome_in(said: str) -> Outcome:
-    """What the lines below an episode say of its end."""
-    outcome = Outcome()
-    for line in said.split("\n"):
-        score = SCORE.search(line)
-        stated = STATED.search(line)
-        if score:
-            outcome = replace(outcome, reward=float(score.group(1)))
-            continue
-        word = stated.group(1) if stated else line.rsplit(" ", 1)[-1].rstrip(".!")
-        truth = tristate(word)
-        if outcome.success is None and truth is not None:
-            outcome = replace(outcome, success=truth)
-        elif outcome.reward is None and number(word) is not None:
-            outcome = replace(outcome, reward=number(word))
-    return outcome
 
 
 def is_react(text: str, surely: bool = True) -> bool:
@@ -153,6 +115,9 @@ def episodes_in(text: str) -> list[tuple[int, str]]:
     One begins where the numbering restarts at 1, where a question or a task is named again, and
     behind a line that states an outcome.
     """
+    apart = _divided(text)
+    if apart:
+        return apart
     cuts = sorted({0, *_restarts(text), *_headings(text), *_scenes(text), *_behind(text)})
     out: list[tuple[int, str]] = []
     for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
@@ -167,6 +132,21 @@ def episodes_in(text: str) -> list[tuple[int, str]]:
     return out
 
 
+def _divided(text: str) -> list[tuple[int, str]]:
+    """Episodes between lines that number them, if the text begins with one; else none."""
+    marks = list(DIVIDER.finditer(text))
+    if not marks or text[: marks[0].start()].strip():
+        return []
+    word = marks[0].group("word").lower()
+    marks = [mark for mark in marks if mark.group("word").lower() == word]
+    numbers = [int(mark.group("number")) for mark in marks]
+    if any(after <= before for before, after in itertools.pairwise(numbers)):
+        return []
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    found = [(m.end(), text[m.end() : end]) for m, end in zip(marks, ends, strict=True)]
+    return [(start, piece) for start, piece in found if _acts(piece)]
+
+
 def _acts(text: str) -> bool:
     if any(m.group(1).lower() in ("action", "act") for m in LABEL.finditer(text)):
         return True
@@ -178,7 +158,15 @@ def _restarts(text: str) -> list[int]:
     if not numbered:
         return []
     first = numbered[0].group(1).lower()
-    return [m.start() for m in numbered if m.group(2) == "1" and m.group(1).lower() == first]
+    starts = [m.start() for m in numbered if m.group(2) == "1" and m.group(1).lower() == first]
+    return [_with_head(text, start) for start in starts]
+
+
+def _with_head(text: str, start: int) -> int:
+    """Where the question stands that a numbering belongs to: right before, no label between."""
+    labels = [m.end() for m in LABEL.finditer(text, 0, start)]
+    heads = [m.start() for m in HEAD.finditer(text, labels[-1] if labels else 0, start)]
+    return heads[0] if heads else start
 
 
 def _headings(text: str) -> list[int]:
