@@ -23,12 +23,15 @@ class EncodeStats:
     texts: int = 0
     tokens: int = 0
     truncated: int = 0
+    unknown: int = 0
+    """Tokens that the vocabulary lacks: all of them have one and the same id."""
 
-    def add(self, texts: int, tokens: int, truncated: int) -> None:
+    def add(self, texts: int, tokens: int, truncated: int, unknown: int = 0) -> None:
         """Count one call."""
         self.texts += texts
         self.tokens += tokens
         self.truncated += truncated
+        self.unknown += unknown
 
 
 class Encoder(Protocol):

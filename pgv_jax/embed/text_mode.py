@@ -98,7 +98,10 @@ class TextEncoder:
 
         for indices, tokens in self._tokenized(texts):
             self.stats.add(
-                len(tokens), sum(len(t.ids) for t in tokens), sum(t.truncated for t in tokens)
+                len(tokens),
+                sum(len(t.ids) for t in tokens),
+                sum(t.truncated for t in tokens),
+                sum(t.unknown for t in tokens),
             )
             found.update(zip(indices, tokens, strict=True))
             for plan in planner.push(indices, [len(t.ids) for t in tokens]):

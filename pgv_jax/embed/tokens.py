@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ _NEEDED = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Ids of one text, specials included, and whether some of the text was cut."""
+    """Ids of one text, specials included, whether some of it was cut, how many are unknown."""
 
     ids: np.ndarray
     truncated: bool
+    unknown: int = 0
 
 
 class TextTokenizer:
@@ -50,6 +52,7 @@ class TextTokenizer:
                 f"{folder} adds {len(self.head) + len(self.tail)} special tokens."
             )
         self.room = room
+        self.unknown = _unknown_id(self._backend)
         self.prefix = self._ids([clean(rules.prefix)], specials=False)[0] if rules.prefix else []
         if len(self.prefix) >= room:
             raise PgvError(
@@ -72,7 +75,7 @@ class TextTokenizer:
                     f"Text {text!r} has no tokens and the tokenizer of {self.folder} adds none, so "
                     "it has no vector; leave empty texts out, or give the encoder a prefix."
                 )
-            found.append(Tokens(ids, len(body) > self.room))
+            found.append(Tokens(ids, len(body) > self.room, kept.count(self.unknown)))
         return found
 
     def bare(self, texts: Sequence[str]) -> list[list[int]]:
@@ -93,6 +96,16 @@ def _sha256(folder: Path) -> str:
         if path.exists():
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _unknown_id(backend: Any) -> int:
+    """The id that stands for everything the vocabulary lacks; -1 where it lacks nothing."""
+    token = getattr(backend.model, "unk_token", None)
+    if token is None:
+        found = json.loads(backend.to_str())["model"].get("unk_id")
+    else:
+        found = backend.token_to_id(token)
+    return -1 if found is None else int(found)
 
 
 def _open_plain(folder: Path) -> Any:

@@ -38,7 +38,7 @@ _JOINED_TEXTS = 16384
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What one ``add`` did. ``tokens`` and ``truncated`` are 0 where the encoder has no tokens."""
+    """What one ``add`` did. What counts tokens is 0 where the encoder has none."""
 
     texts: int
     distinct: int
@@ -46,6 +46,8 @@ class AddReport:
     truncated: int
     tokens: int
     seconds: float
+    unknown: int = 0
+    """Tokens that the encoder's vocabulary lacks."""
 
 
 class EmbeddingStore:
@@ -138,6 +140,7 @@ class EmbeddingStore:
             truncated=after[1] - before[1],
             tokens=after[0] - before[0],
             seconds=time.perf_counter() - began,
+            unknown=after[2] - before[2],
         )
 
     def _planned(self, distinct: list[str], todo: list[str]) -> list[str]:
@@ -374,9 +377,9 @@ def _counter(tell: Callable[[int, int], None], done: int, count: int) -> Callabl
     return add
 
 
-def _counters(encoder: Encoder) -> tuple[int, int]:
+def _counters(encoder: Encoder) -> tuple[int, int, int]:
     stats = getattr(encoder, "stats", None)
-    return (stats.tokens, stats.truncated) if stats is not None else (0, 0)
+    return (stats.tokens, stats.truncated, stats.unknown) if stats is not None else (0, 0, 0)
 
 
 def _shorten(text: str, width: int = 60) -> str:
