@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     import jax
@@ -67,7 +67,8 @@ class Episode:
 
     ``success`` is three-valued: True, False or None (unknown). ``score`` is in [0, 1] where known.
     ``is_terminal`` says that the *task* ended after the last step; a log that merely stops
-    (step limit, unknown end) is not terminal, and values are bootstrapped through its end.
+    (step limit, unknown end) is not terminal, and values are bootstrapped through its end. Unless
+    told, an episode is terminal where its outcome (success or score) is known.
     """
 
     episode_id: str
@@ -77,9 +78,15 @@ class Episode:
     final_observation: str
     success: bool | None = None
     score: float | None = None
-    is_terminal: bool = False
+    is_terminal: bool = None  # type: ignore[assignment]  # __post_init__ decides
     split: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Decide whether the episode is terminal, where nobody said."""
+        if cast("bool | None", self.is_terminal) is None:
+            known = self.success is not None or self.score is not None
+            object.__setattr__(self, "is_terminal", known)
 
 
 class Batch(NamedTuple):

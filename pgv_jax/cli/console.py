@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,13 +19,25 @@ from rich.progress import (
 )
 
 console = Console(stderr=True)
+_ACTIVE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal may obey (escapes, C1 codes, changes of direction) or cannot print."""
+
+
+def inert(text: str) -> str:
+    """A text from a log as a terminal may show it: what it would obey stands as ``\\x1b``."""
+    return _ACTIVE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def say(text: str, err: bool = False, newline: bool = True) -> None:
+    """Print a text that may hold words of others, inert, on stdout or stderr."""
+    click.echo(inert(text), err=err, nl=newline)
 
 
 class _Lines(logging.Handler):
     """Prints a record's message as a line of the console, above any bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+        console.print(inert(record.getMessage()), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

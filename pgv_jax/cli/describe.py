@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--split", help="Only train, val or test of a dataset.")
 @click.option("--format", "form", default="auto", show_default=True, help="Importer, for a log.")
 @click.option("--agent", help="The role that is the agent, for a log.")
+@click.option("--column", default="", metavar="OURS=THEIRS ...", help="As of pgv import.")
 @click.option("--encoder", help="Count tokens with this encoder's tokenizer, such as minilm.")
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the facts.")
@@ -26,6 +29,7 @@ def describe(
     split: str | None,
     form: str,
     agent: str | None,
+    column: str,
     encoder: str | None,
     html_path: Path | None,
     json_path: Path | None,
@@ -34,6 +38,7 @@ def describe(
 
     Of an artifact, say what answers which goals and why.
     """
+    from pgv_jax.cli.console import say
     from pgv_jax.critic.artifact import is_artifact, load
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
     from pgv_jax.report.description import describe as survey
@@ -50,9 +55,9 @@ def describe(
         episodes = read_episodes(path, split)
     else:
         title = f"Log {path}"
-        episodes = _read_log(path, form, agent)
+        episodes = _read_log(path, form, agent, column)
     description = survey(episodes, _token_counter(encoder) if encoder else None)
-    click.echo(to_text(description, title), nl=False)
+    say(to_text(description, title), newline=False)
     if html_path is not None:
         html_path.parent.mkdir(parents=True, exist_ok=True)
         write_text(html_path, to_html(description, title))
@@ -73,28 +78,36 @@ def _describe_artifact(manifest: Mapping[str, Any]) -> None:
         click.echo(sentence)
 
 
-def _read_log(path: Path, form: str, agent: str | None) -> Iterator[Episode]:
-    from pgv_jax.data.importers.base import BadRecord, Options
-    from pgv_jax.data.importers.pipeline import Plan, find_sources
-    from pgv_jax.data.jsonl import FieldError
+def _read_log(path: Path, form: str, agent: str | None, columns: str) -> Iterator[Episode]:
+    """The episodes that ``pgv import`` would write; what it would stop at is left out and said."""
+    from pgv_jax.cli.console import say
+    from pgv_jax.cli.importing import passed_lines, tally_lines
+    from pgv_jax.data.importers.base import Options
+    from pgv_jax.data.importers.pipeline import Plan, Report, Run, find_sources, survey
     from pgv_jax.errors import PgvError
 
-    plan = Plan((path,), out=path, format=form, options=Options(agent=agent))
-    bad = 0
-    for source in find_sources(plan):
-        click.echo(f"{source.path}: {source.importer.name}, because {source.why}", err=True)
-        try:
-            for item in source.importer.read(source.path, plan.options):
-                if isinstance(item, BadRecord):
-                    bad += 1
-                    if bad <= 5:
-                        click.echo(f"left out: {item}", err=True)
-                else:
-                    yield item
-        except FieldError as error:
-            raise PgvError(f"{source.path}: {error}.") from None
-    if bad:
-        click.echo(f"{bad:,} records were left out.", err=True)
+    pairs = dict(pair.split("=", 1) for pair in columns.split() if "=" in pair)
+    options = Options(agent=agent, columns=pairs)
+    plan = Plan((path,), out=path, format=form, options=options, on_error="skip")
+    sources = find_sources(plan)
+    for source in sources:
+        say(f"{source.path}: {source.importer.name}, because {source.why}", err=True)
+    for line in passed_lines(sources.passed):
+        say(line, err=True)
+    report = Report(sources)
+    try:
+        report.findings = survey(plan, sources)
+    except PgvError as question:  # what success is, is only asked before anything is written
+        say(f"pgv import would ask: {question}", err=True)
+        plan = replace(plan, success="null")
+        report.findings = survey(plan, sources)
+    yield from Run(plan, report, io.StringIO()).episodes()
+    for line in report.first_rejected:
+        say(f"left out: {line}", err=True)
+    if report.rejected:
+        say(f"{report.rejected:,} records were left out.", err=True)
+    for line in (*report.findings.sentences, *tally_lines(report)):
+        say(line, err=True)
 
 
 def _token_counter(spec: str) -> Callable[[str], int]:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from pgv_jax.embed.storage.store import AddReport
 
 
+UNKNOWN = 0.01
+"""Above this share of unknown tokens the vectors say too little of the texts."""
+MULTILINGUAL = "hf:intfloat/multilingual-e5-small"
+
+
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option(
@@ -60,6 +65,8 @@ def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str)
     opened = EmbeddingStore(store or dataset / "embeddings", encoder)
     report = _add(opened, texts)
     click.echo(_closing(report, encoder, episodic))
+    if report.unknown > UNKNOWN * report.tokens:
+        click.echo(_warning(report, encoder), err=True)
 
 
 def _with_mode(spec: str, mode: str) -> str:
@@ -85,6 +92,15 @@ def _add(store: Any, texts: list[str]) -> AddReport:
         return store.add(texts, lambda done, of: bar.update(task, completed=done, total=of))
 
 
+def _warning(report: AddReport, encoder: Encoder) -> str:
+    share = report.unknown / report.tokens
+    return (
+        f"Warning: {share:.0%} of the tokens are unknown to {encoder.name}, so different texts get "
+        "equal vectors. It never learned this language or these signs; a multilingual encoder has: "
+        f"--encoder {MULTILINGUAL}."
+    )
+
+
 def _closing(report: AddReport, encoder: Encoder, episodic: bool) -> str:
     parts = [
         f"{report.texts} texts",
@@ -99,6 +115,9 @@ def _closing(report: AddReport, encoder: Encoder, episodic: bool) -> str:
             parts.append(f"{report.empty} empty")
         if report.lossy:
             parts.append(f"{report.lossy} with bytes that the model has no token for, left out")
+        if report.tokens and report.unknown:
+            unknown = 100 * report.unknown / report.tokens
+            parts.append(f"{report.unknown} unknown tokens ({unknown:.1f} %)")
         if report.tokens:
             parts.append(f"{report.tokens / max(report.seconds, 1e-9):.0f} tokens/s")
     dollars = getattr(encoder, "dollars", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset's folder.")
-@click.option("--format", "form", default="auto", show_default=True, help="Importer; auto detects.")
+@click.option(
+    "--format",
+    "form",
+    default="auto",
+    show_default=True,
+    help="Importer, or FILE.py:Class of your own; auto detects.",
+)
 @click.option("--rewards", type=click.Path(path_type=Path), help="JSONL or CSV with the outcomes.")
 @click.option("--rewards-key", default="episode_id", show_default=True, help="Its key column.")
 @click.option("--rewards-value", default="reward", show_default=True, help="Its outcome column.")
@@ -22,9 +29,10 @@ if TYPE_CHECKING:
     "--rewards-on",
     default="episode_id",
     show_default=True,
-    help="What the key is matched with: episode_id, task_id or metadata.KEY.",
+    help="What the key is matched with: episode_id, task_id, file or metadata.KEY.",
 )
 @click.option("--rewards-where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows.")
+@click.option("--task-id-value", default="", help="The table's column with the task's id.")
 @click.option("--success", help="Rule, for example 'reward >= 1'.")
 @click.option("--strip-prefix", is_flag=True, help="Leave out what every prompt begins with.")
 @click.option(
@@ -34,8 +42,14 @@ if TYPE_CHECKING:
     help="common, key, password, email, card, or NAME=REGEX; may be repeated.",
 )
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
+@click.option("--strict", is_flag=True, help="Refuse a log with parts that are not read.")
 @click.option("--agent", help="The role that is the agent, where the log does not say.")
-@click.option("--column", multiple=True, metavar="OURS=THEIRS", help="Column of id, role, text.")
+@click.option(
+    "--column",
+    multiple=True,
+    metavar="OURS=THEIRS ...",
+    help="Where the log has messages, or a table's episode, action, ...; may be repeated.",
+)
 @click.option("--task-field", help="Field (dotted) that holds the task's text.")
 @click.option("--task-id-field", help="Field (dotted) that holds the task's id.")
 @click.option("--episode-id-field", help="Field (dotted) that holds the episode's id.")
@@ -48,32 +62,47 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     """Turn agent logs into a dataset of episodes (RLDS). FILES may be files or folders."""
     from rich.console import Console
 
+    from pgv_jax.cli.console import inert, say
     from pgv_jax.data.importers.pipeline import find_sources, run_import
     from pgv_jax.report.description import sample_lines
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    files, said["column"] = _columns_apart(files, said["column"])
     plan = _plan(files, said)
     sources = find_sources(plan)
     for source in sources[:10]:
-        console.print(f"{source.path}: {source.importer.name}, because {source.why}")
+        console.print(inert(f"{source.path}: {source.importer.name}, because {source.why}"))
     if len(sources) > 10:
         console.print(f"... and {len(sources) - 10} more files")
+    for line in passed_lines(sources.passed):
+        console.print(inert(line))
     report = (
         run_import(plan, sources) if quiet else _with_progress(console, plan, sources, run_import)
     )
     if report.first is not None and not quiet:
-        click.echo("\n".join(sample_lines(report.first)))
-        click.echo()
-    click.echo("\n".join(summary_lines(report)))
+        say("\n".join(sample_lines(report.first)) + "\n")
+    say("\n".join(summary_lines(report)))
+
+
+def _columns_apart(
+    files: tuple[Path, ...], columns: tuple[str, ...]
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """What follows ``--column a=b`` as words of its own belongs to it: ``c=d`` is no file."""
+    if not columns:
+        return files, columns
+    pairs = [file for file in files if "=" in file.name and not file.exists()]
+    logs = tuple(file for file in files if file not in pairs)
+    return (logs, (*columns, *map(str, pairs))) if logs else (files, columns)
 
 
 def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
     from pgv_jax.data.importers.base import Options
-    from pgv_jax.data.importers.outcomes import Rewards
+    from pgv_jax.data.importers.outcomes.table import Rewards
     from pgv_jax.data.importers.pipeline import Plan
     from pgv_jax.errors import PgvError
 
-    for pair in (*said["column"], *said["rewards_where"]):
+    columns = [pair for told in said["column"] for pair in told.split()]
+    for pair in (*columns, *said["rewards_where"]):
         if "=" not in pair:
             raise PgvError(f"'{pair}' must be NAME=VALUE.")
     rewards = None
@@ -86,6 +115,7 @@ def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
             said["rewards_value"],
             said["rewards_on"],
             said["rewards_where"],
+            said["task_id_value"],
         )
     named = {"task": "task_field", "task_id": "task_id_field", "episode_id": "episode_id_field"}
     return Plan(
@@ -95,7 +125,7 @@ def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
         options=Options(
             agent=said["agent"],
             task_text=said["task_text"],
-            columns=dict(pair.split("=", 1) for pair in said["column"]),
+            columns=dict(pair.split("=", 1) for pair in columns),
             fields={ours: said[option] for ours, option in named.items() if said[option]},
         ),
         rewards=rewards,
@@ -106,6 +136,7 @@ def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
                 "strip_prefix",
                 "redact",
                 "on_error",
+                "strict",
                 "source",
                 "licence",
                 "overwrite",
@@ -132,8 +163,63 @@ def _with_progress(console: Any, plan: Plan, sources: Any, run_import: Any) -> R
     return report
 
 
+def passed_lines(passed: list[tuple[Path, str]]) -> list[str]:
+    """Name the files of folders that are no logs."""
+    lines = [f"{path}: passed over, {why[:200]}" for path, why in passed[:10]]
+    more = len(passed) - 10
+    return [*lines, f"... and {more:,} more files were passed over"] if more > 0 else lines
+
+
+def thoughts_line(thoughts: Mapping[str, int]) -> str:
+    """Say where the thoughts are from."""
+    from pgv_jax.data.thoughts import OWN
+
+    total = max(1, sum(thoughts.values()))
+    own = sum(n for origin, n in thoughts.items() if origin in OWN)
+    words = {
+        "words": "the agent's words",
+        "calls": "the call in words",
+        "action": "the action",
+        "repeated": "the task or the observation again",
+        "none": "nothing",
+    }
+    rest = [
+        f"{n / total:.0%} {words.get(origin, origin)}"
+        for origin, n in sorted(thoughts.items(), key=lambda pair: -pair[1])
+        if origin not in OWN
+    ]
+    others = f"; in place of it stand {', '.join(rest)}" if rest else ""
+    return f"Thoughts: {own / total:.0%} of the steps have reasoning of their own{others}."
+
+
+def tally_lines(report: Report) -> list[str]:
+    """Say what was not read, changed or left empty."""
+    tally, lines = report.tally, []
+    for kind, n in tally.unread.most_common(10):
+        at = f" (the first: {tally.first[kind]})" if tally.first.get(kind) else ""
+        lines.append(
+            f"{n:,} parts of type '{kind}' were not read: their JSON text stands for them, or a "
+            f"mark where they are sealed{at}."
+        )
+    if tally.placeholders:
+        kinds = ", ".join(f"[{kind}] {n:,}" for kind, n in tally.placeholders.most_common())
+        lines.append(f"Images and sounds stand as marks: {kinds}.")
+    if tally.converted:
+        kinds = ", ".join(f"{kind} ({n:,})" for kind, n in tally.converted.most_common())
+        lines.append(f"Values that JSON has no type for were converted: {kinds}.")
+    for note, n in tally.notes.items():
+        lines.append(f"{note[:1].upper()}{note[1:]}{f' ({n:,} times)' if n > 1 else ''}.")
+    if report.without_action:
+        lines.append(
+            f"{report.without_action:,} steps hold reasoning and no action; their action is empty."
+        )
+    return lines
+
+
 def summary_lines(report: Report) -> list[str]:
     """Return the closing summary, one fact a line."""
+    from pgv_jax.data.near import NEAR
+
     summary = report.summary
     assert summary is not None
     splits = ", ".join(f"{name} {part['episodes']:,}" for name, part in summary.splits.items())
@@ -145,12 +231,14 @@ def summary_lines(report: Report) -> list[str]:
         + ", ".join(f"{report.outcomes[k]:,} {k}" for k in ("success", "failure", "unknown"))
         + ".",
     ]
-    said = sum(n for k, n in report.thoughts.items() if k in ("reasoning", "given"))
-    total = max(1, sum(report.thoughts.values()))
-    lines.append(
-        f"Thoughts: {said / total:.0%} of the steps have reasoning of their own; the others take "
-        "the words or the action."
-    )
+    lines.append(thoughts_line(report.thoughts))
+    lines.extend(report.findings.sentences)
+    if summary.near:
+        lines.append(
+            f"{summary.near:,} tasks are nearly another one in other words (similarity {NEAR} or "
+            "more) and share its split."
+        )
+    lines.extend(tally_lines(report))
     for source in report.sources:
         if source.prefix is not None:
             lines.append(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 
 from pgv_jax import __version__
+from pgv_jax.cli.arguments import check_arguments
 from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.errors import PgvError
 
@@ -112,6 +113,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
+        check_arguments(arguments)
         status = pgv.main(arguments, prog_name="pgv", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
@@ -129,6 +131,10 @@ def _run(arguments: list[str]) -> int:
         sys.stdout = None
         return 1
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            name = str(error.filename)
+            _say(f"Error: the path '{name[:60]}...' is too long ({len(name)} characters).")
+            return 2
         if error.errno not in FULL:
             return _unexpected(error, arguments)
         _say(
@@ -174,7 +180,9 @@ def _asks_for_debug(arguments: list[str]) -> bool:
 
 
 def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
+    from pgv_jax.cli.console import say  # rich is loaded only where there is something to say
+
+    say(sentence, err=True)
 
 
 if __name__ == "__main__":

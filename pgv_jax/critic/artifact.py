@@ -1,6 +1,8 @@
 """The published critic: ``manifest.json`` and ``params.safetensors``, small and self-describing.
 
 The treaty between the learner and everyone who scores. Kernels are [E, in, out]; V has E = 1.
+The manifest's ``checksums`` are SHA-256 of the parameters' file and of the rest of the manifest
+(its JSON with sorted keys and no spaces); ``load`` checks them. Version 1 had none and is read.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
 from pgv_jax.errors import PgvError
 
 FORMAT = "pgv_jax.artifact"
-VERSION = 1
+VERSION = 2
+UNCHECKED = 1
+"""The version before checksums."""
+PARAMS = "params.safetensors"
 REQUIRED = {
     "critic": ("dim", "hidden", "ensemble", "layer_norm", "activation", "head"),
     "encoder": ("name", "fingerprint"),
@@ -57,13 +62,25 @@ def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) 
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     # Not save_file, which leaves a file that its owner alone can read.
-    (temporary / "params.safetensors").write_bytes(serialize(flatten(params)))
-    text = json.dumps({"format": FORMAT, "version": VERSION, **manifest}, indent=2, sort_keys=True)
-    (temporary / "manifest.json").write_text(text + "\n", "utf-8")
+    data = serialize(flatten(params))
+    (temporary / PARAMS).write_bytes(data)
+    (temporary / "manifest.json").write_text(_manifest_text(manifest, data), "utf-8")
     if folder.exists():
         shutil.rmtree(folder)
     os.rename(temporary, folder)
     return folder
+
+
+def _manifest_text(manifest: dict[str, Any], params: bytes) -> str:
+    whole = {**manifest, "format": FORMAT, "version": VERSION}
+    sums = {PARAMS: hashlib.sha256(params).hexdigest(), "manifest": _manifest_sum(whole)}
+    return json.dumps({**whole, "checksums": sums}, indent=2, sort_keys=True) + "\n"
+
+
+def _manifest_sum(manifest: dict[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "checksums"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_there(folder: Path, params: Any, manifest: dict[str, Any]) -> bool:
@@ -84,7 +101,7 @@ def annotate(folder: str | os.PathLike[str], key: str, value: Any) -> None:
     if value is None:
         del manifest[key]
     partial = path.with_name(".manifest.json.partial")
-    partial.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", "utf-8")
+    partial.write_text(_manifest_text(manifest, (Path(folder) / PARAMS).read_bytes()), "utf-8")
     os.replace(partial, path)
 
 
@@ -111,24 +128,38 @@ def load(folder: str | os.PathLike[str]) -> Artifact:
         raise PgvError(f"{folder / 'manifest.json'} is damaged: {error}.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise PgvError(f"{folder / 'manifest.json'} is not the manifest of a pgv_jax artifact.")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in (UNCHECKED, VERSION):
         raise PgvError(
             f"{folder} is an artifact of version {manifest.get('version')}; this release reads "
-            f"version {VERSION}."
+            f"versions {UNCHECKED} and {VERSION}."
         )
     missing = list(_missing(manifest))
     if missing:
         raise PgvError(
             f"{folder / 'manifest.json'} lacks {', '.join(missing)}; the artifact is damaged."
         )
-    path = folder / "params.safetensors"
+    path = folder / PARAMS
+    sums = _checked(folder, manifest) if manifest["version"] == VERSION else None
     try:
-        params = unflatten(load_file(path))
+        data = path.read_bytes()
+        if sums is not None and hashlib.sha256(data).hexdigest() != sums[PARAMS]:
+            raise PgvError(f"{path} is damaged: its SHA-256 is not the one in manifest.json.")
+        params = unflatten(deserialize(data))
     except FileNotFoundError:
         raise PgvError(f"{path} is missing; the artifact is incomplete.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise PgvError(f"{path} is damaged: {error}.") from None
-    return Artifact(folder, manifest, params)
+    return Artifact(folder, {k: v for k, v in manifest.items() if k != "checksums"}, params)
+
+
+def _checked(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """The checksums of a manifest, which agrees with its own."""
+    path, sums = folder / "manifest.json", manifest.get("checksums")
+    if not isinstance(sums, dict) or PARAMS not in sums or "manifest" not in sums:
+        raise PgvError(f"{path} is damaged: it lacks checksums of {PARAMS} and of itself.")
+    if _manifest_sum(manifest) != sums["manifest"]:
+        raise PgvError(f"{path} is damaged: it does not have the checksum that it states.")
+    return sums
 
 
 def _missing(manifest: dict[str, Any]) -> Iterator[str]:

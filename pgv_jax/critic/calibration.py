@@ -75,6 +75,8 @@ def likelihoods(
 
     A goal that the manifest has no calibrator for is a PgvError.
     """
+    if isinstance(goals, str):
+        raise PgvError(f"goals is one text, '{goals[:60]}', where a list of texts belongs.")
     scores_NG = np.asarray(scores_NG, np.float64)
     if scores_NG.shape[-1:] != (len(goals),):
         raise PgvError(

@@ -130,6 +130,7 @@ class ValueFunction:
         ``thoughts`` are ``step_text(thought, action, critic.step)``.
         """
         self._trained("q")
+        _are_lists(thoughts=thoughts, goals=goals)
         thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
         if not thoughts or not goals:
             return np.zeros((len(thoughts), len(goals)), np.float32)
@@ -145,6 +146,7 @@ class ValueFunction:
     def v(self, task: str, observation: str, goals: Sequence[str]) -> np.ndarray:
         """V of every goal: float32 [G]."""
         self._trained("v")
+        _are_lists(goals=goals)
         if not goals:
             return np.zeros(0, np.float32)
         self.embed([task, observation, *goals], live=True)
@@ -170,6 +172,7 @@ class ValueFunction:
         goals: Sequence[str],
     ) -> np.ndarray:
         """Q of aligned lists by each member of the ensemble: float32 [E, B]."""
+        _are_lists(observations=observations, thoughts=thoughts)
         if len(observations) == len(thoughts):
             said = zip(observations, thoughts, strict=True)
             thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
@@ -264,6 +267,7 @@ class ValueFunction:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """The embeddings of texts, as the critic meets them: float32 [len(texts), D]."""
+        _are_lists(texts=texts)
         self.embed(texts)
         return np.stack([self._known[text] for text in texts])
 
@@ -288,6 +292,7 @@ class ValueFunction:
 
     def _check_aligned(self, name: str, fields: dict[str, Sequence[str]]) -> None:
         self._trained(name)
+        _are_lists(**fields)
         lengths = {field: len(texts) for field, texts in fields.items()}
         if len(set(lengths.values())) != 1:
             raise PgvError(f"Aligned lists differ in length: {lengths}.")
@@ -320,6 +325,16 @@ class ValueFunction:
             raise PgvError(
                 f"The critic's head '{name}' was not trained (objective "
                 f"{self.manifest['objective']['name']} trains {', '.join(heads)})."
+            )
+
+
+def _are_lists(**fields: Sequence[str]) -> None:
+    """A text where a list of texts belongs would be read letter by letter."""
+    for name, texts in fields.items():
+        if isinstance(texts, str):
+            raise PgvError(
+                f"{name} is one text, '{texts[:60]}', where a list of texts belongs; put it in "
+                "brackets."
             )
 
 

@@ -30,9 +30,12 @@ from pgv_jax.data.episodes import (
     _finish,
     _groups,
     is_dataset,
+    splits_of,
 )
-from pgv_jax.data.importers.pipeline import Plan, Report, Source, _Run, find_sources
-from pgv_jax.data.splits import SPLITS, assign_splits
+from pgv_jax.data.importers.pipeline import Plan, Report, Run, find_sources, survey
+from pgv_jax.data.importers.source import Source
+from pgv_jax.data.importers.survey import Findings
+from pgv_jax.data.splits import SPLITS
 from pgv_jax.data.spool import Entry, Spool, _write_records
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
@@ -92,9 +95,10 @@ def import_beam(plan: Plan, options: Any = None) -> DatasetSummary:
 
     As ``run_import``, with these differences: an episode id that occurs in two files is an error;
     unchanged files are known by size and time; nothing is counted but what is written and what
-    was set aside.
+    was set aside. The first pass, for what only the whole log tells, runs in this process.
     """
     sources = find_sources(plan)
+    findings = survey(plan, sources)
     files = [source.path.stat() for source in sources]
     about = [
         (s.path.name, s.importer.name, s.prefix, f.st_size, f.st_mtime_ns)
@@ -108,8 +112,8 @@ def import_beam(plan: Plan, options: Any = None) -> DatasetSummary:
     try:
         summary = write_dataset_beam(
             plan.out,
-            list(zip(sources, rejects, strict=True)),
-            functools.partial(_read, plan=plan),
+            list(zip(itertools.count(), sources, rejects)),
+            functools.partial(_read, plan=plan, findings=findings),
             source=plan.source,
             licence=plan.licence,
             overwrite=plan.overwrite,
@@ -195,10 +199,11 @@ def _spool(
     (folder / IDS).write_text(json.dumps(ids), "utf-8")
 
 
-def _read(item: tuple[Source, Path], plan: Plan) -> Iterator[Episode]:
-    source, rejects = item
+def _read(item: tuple[int, Source, Path], plan: Plan, findings: Findings) -> Iterator[Episode]:
+    number, source, rejects = item
+    report = Report([source], findings=findings)
     with rejects.open("w", encoding="utf-8") as file:
-        yield from _Run(plan, Report([source]), file).episodes()
+        yield from Run(plan, report, file, first=number).episodes()
 
 
 def _check_ids(spools: list[Path]) -> None:
@@ -248,7 +253,7 @@ class _Parts:
         built = self.folder / "dataset"
         built.mkdir(exist_ok=True)
         entries = list(self.entries())
-        assigned = assign_splits((entry.task_id, entry.split) for entry in entries)
+        assigned, _ = splits_of(entries)
         out = []
         for split in SPLITS:
             members = [entry for entry in entries if assigned[entry.task_id] == split]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from pgv_jax.data.rlds import RecordWriter, features, from_record
-from pgv_jax.data.splits import SPLITS, assign_splits
+from pgv_jax.data.splits import SPLITS, alike, assign_splits
 from pgv_jax.data.spool import Entry, Spool, file_sha256
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
@@ -48,6 +49,8 @@ class DatasetSummary:
     source: str
     licence: str
     reused: bool = False
+    near: int = 0
+    """Tasks that share a split because their texts are nearly another's."""
 
 
 def write_dataset(
@@ -131,7 +134,7 @@ def _finish(
     spool: Spool, folder: Path, source: str, licence: str, overwrite: bool
 ) -> DatasetSummary:
     entries = list(spool.entries())
-    assigned = assign_splits((entry.task_id, entry.split) for entry in entries)
+    assigned, near = splits_of(entries)
     by_split = {
         split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
     }
@@ -149,6 +152,7 @@ def _finish(
         fingerprint=digest.hexdigest(),
         source=source,
         licence=licence,
+        near=near,
     )
     if is_dataset(folder):
         present = dataset_info(folder)
@@ -164,6 +168,18 @@ def _finish(
     built = _write_files(spool, by_split, summary)
     _swap(built, folder)
     return summary
+
+
+def splits_of(entries: Iterable[Entry]) -> tuple[dict[str, str], int]:
+    """Return each task's split, and how many tasks follow another one that is nearly the same."""
+    entries = list(entries)
+    texts: dict[str, str] = {}
+    for entry in entries:
+        texts[entry.task_id] = texts.get(entry.task_id) or entry.task
+    groups = alike(texts)
+    sizes = Counter(groups.values())
+    near = sum(size for size in sizes.values() if size > 1)
+    return assign_splits(((entry.task_id, entry.split) for entry in entries), groups), near
 
 
 def _counts(entries: list[Entry]) -> dict[str, int]:

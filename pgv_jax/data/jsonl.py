@@ -3,8 +3,8 @@
 ``{"episode_id", "task_id", "task", "split"?, "steps": [{"observation", "thought", "action",
 "reward"?, "candidates"?, "metadata"?}], "final_observation", "success"?, "score"?, "terminal"?,
 "metadata"?}``. ``success`` is true, false or null (unknown); ``terminal`` defaults to whether the
-outcome is known. A candidate is ``{"thought", "action"?, "scores"?, "correct"?}`` or a plain
-string, which is its thought.
+outcome (``success`` or ``score``) is known. A candidate is ``{"thought", "action"?, "scores"?,
+"correct"?}`` or a plain string, which is its thought.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from pgv_jax.data.compression import UNREADABLE, open_bytes
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Candidate, Episode, Step
 
@@ -76,11 +77,8 @@ def text_field(value: Any, field: str) -> str:
     """Return ``value`` if it is text that UTF-8 can hold, else raise ``FieldError``."""
     if not isinstance(value, str):
         raise FieldError(field, f"must be text, not {kind_of(value)}")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise FieldError(field, "holds half a surrogate pair, which is not text") from None
+    if not value.isascii() and not _encodes(value):
+        raise FieldError(field, "holds half a surrogate pair, which is not text")
     return value
 
 
@@ -130,9 +128,37 @@ def _object(value: Any, field: str) -> dict[str, Any]:
         raise FieldError(field, f"must be an object, not {kind_of(value)}")
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise FieldError(field, f"is not JSON ({error})") from None
+    except RecursionError:
+        raise FieldError(field, "is nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        where, what = _misfit(value, field) or (field, str(error))
+        raise FieldError(where, f"is not JSON ({what})") from None
     return dict(value)
+
+
+def _misfit(value: Any, field: str) -> tuple[str, str] | None:
+    """Where the first value stands that JSON cannot hold, and what it is; None if all fit."""
+    if isinstance(value, Mapping):
+        pairs = [(f"{field}.{key}", inner) for key, inner in value.items()]
+        return next((found for name, v in pairs if (found := _misfit(v, name))), None)
+    if isinstance(value, list | tuple):
+        pairs = [(f"{field}[{i}]", inner) for i, inner in enumerate(value)]
+        return next((found for name, v in pairs if (found := _misfit(v, name))), None)
+    if isinstance(value, float) and not math.isfinite(value):
+        return field, f"{value} is no number"
+    if isinstance(value, str) and not _encodes(value):
+        return field, "half a surrogate pair"
+    if value is None or isinstance(value, str | int | float):
+        return None
+    return field, f"a value of type {type(value).__name__}"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _known_keys(obj: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -209,7 +235,7 @@ def episode_from_json(obj: Any) -> Episode:
         final_observation=text_field(_get(obj, "final_observation", ""), "final_observation"),
         success=success,
         score=score_field(obj.get("score"), "score"),
-        is_terminal=success is not None if terminal is None else terminal,
+        is_terminal=terminal,  # type: ignore[arg-type]  # None: whether the outcome is known
         split=split,
         metadata=_object(obj.get("metadata"), "metadata"),
     )
@@ -298,14 +324,6 @@ def parse_json(line: bytes | str) -> Any:
         raise FieldError("json", str(error)) from None
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a plain or gzipped file for reading; a missing one is a sentence."""
-    try:
-        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-    except OSError as error:
-        raise PgvError(f"Cannot read {path}: {error.strerror or error}.") from None
-
-
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (line number from 1, bytes) of the lines that are not blank."""
     with open_bytes(path) as file:
@@ -315,12 +333,12 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if line.strip():
                     yield number, line
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise PgvError(f"Cannot read {path} to its end: {error}.") from None
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> Iterator[Episode]:
-    """Yield the episodes of an Episodes JSONL file (``.gz`` too); errors say file:line: field: why.
+    """Yield the episodes of an Episodes JSONL file (packed too); errors say file:line: field: why.
 
     Streams: holds one line at a time.
     """

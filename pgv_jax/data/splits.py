@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from pgv_jax.data.near import near_duplicates
 from pgv_jax.errors import PgvError
 
 SPLITS = ("train", "val", "test")
@@ -12,12 +13,26 @@ MIN_TASKS = 5
 """With fewer undecided tasks than this, all of them train."""
 
 
-def assign_splits(tasks: Iterable[tuple[str, str | None]]) -> dict[str, str]:
+def alike(tasks: Mapping[str, str]) -> dict[str, str]:
+    """Map each task id to the id that stands for its group of nearly equal texts (``data.near``).
+
+    ``tasks`` maps ids to texts. Where a text has several ids, the log says that texts do not tell
+    its tasks apart, and none are grouped.
+    """
+    if len(set(tasks.values())) < len(tasks):
+        return {task_id: task_id for task_id in tasks}
+    return near_duplicates(tasks)
+
+
+def assign_splits(
+    tasks: Iterable[tuple[str, str | None]], groups: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Map each task id to its split, from (task id, the episode's own split or None) pairs.
 
     A task's own split is kept; two different ones are an error. The others are ranked by
     sha256(task id): the first tenth is ``val``, the next ``test`` (at least one task each), the
-    rest ``train``. Does not depend on the order of the pairs.
+    rest ``train``. ``groups`` (see ``alike``) names tasks that go into one split. Does not depend
+    on the order of the pairs.
     """
     own: dict[str, str | None] = {}
     for task_id, split in tasks:
@@ -29,12 +44,28 @@ def assign_splits(tasks: Iterable[tuple[str, str | None]]) -> dict[str, str]:
                 f"Task '{task_id}' has episodes in the splits '{known}' and '{split}'; a task "
                 "belongs to one split, or what is held out would leak. Give them one split."
             )
-    undecided = sorted(
-        (task_id for task_id, split in own.items() if split is None),
-        key=lambda task_id: hashlib.sha256(task_id.encode()).digest(),
-    )
-    held_out = max(1, round(len(undecided) / 10)) if len(undecided) >= MIN_TASKS else 0
+    members: dict[str, list[str]] = {}
+    for task_id in own:
+        members.setdefault((groups or {}).get(task_id, task_id), []).append(task_id)
     assigned = {task_id: split for task_id, split in own.items() if split is not None}
-    for rank, task_id in enumerate(undecided):
-        assigned[task_id] = "val" if rank < held_out else "test" if rank < 2 * held_out else "train"
+    undecided: list[list[str]] = []
+    for group in members.values():
+        decided = sorted(assigned[task_id] for task_id in group if task_id in assigned)
+        if decided:
+            assigned.update({task_id: assigned.get(task_id, decided[0]) for task_id in group})
+        else:
+            undecided.append(sorted(group, key=_rank))
+    undecided.sort(key=lambda group: _rank(group[0]))
+    count = sum(map(len, undecided))
+    held_out = max(1, round(count / 10)) if count >= MIN_TASKS and len(undecided) > 2 else 0
+    sizes = {"val": 0, "test": 0}
+    for group in undecided:
+        split = next((name for name in sizes if sizes[name] < held_out), "train")
+        if split != "train":
+            sizes[split] += len(group)
+        assigned.update(dict.fromkeys(group, split))
     return assigned
+
+
+def _rank(task_id: str) -> bytes:
+    return hashlib.sha256(task_id.encode()).digest()

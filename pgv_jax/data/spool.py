@@ -36,6 +36,8 @@ class Entry(NamedTuple):
     sha256: str
     part: int
     row: int
+    task: str = ""
+    """The task's text, at the first record of a task in its spool."""
 
 
 class Spool:
@@ -46,8 +48,9 @@ class Spool:
         self._waiting: list[tuple[Entry, bytes]] = []
         self._size = 0
         self._reader: tuple[int, Any] | None = None
+        self._tasks: set[str] = set()
         plan = folder / "plan.json"
-        wanted = {"key": key, "version": 1}
+        wanted = {"key": key, "version": 2}
         if key is None or not plan.exists() or _read(plan) != wanted:
             self.remove()
             folder.mkdir(parents=True)
@@ -58,6 +61,7 @@ class Spool:
             rows = _read(index)
             if rows is None:  # the machine died before the bytes reached the disk
                 break
+            self._tasks.update(row[0] for row in rows)
             self.committed += len(rows)
             self.parts += 1
 
@@ -77,7 +81,9 @@ class Spool:
             hashlib.sha256(record).hexdigest(),
             self.parts,
             len(self._waiting),
+            "" if episode.task_id in self._tasks else episode.task,
         )
+        self._tasks.add(episode.task_id)
         self._waiting.append((entry, record))
         self._size += len(record)
         if self._size >= PART_BYTES:

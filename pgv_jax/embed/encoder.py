@@ -29,14 +29,25 @@ class EncodeStats:
     truncated: int = 0
     empty: int = 0
     lossy: int = 0
+    unknown: int = 0
+    """Tokens that the vocabulary lacks: all of them have one and the same id."""
 
-    def add(self, texts: int, tokens: int, truncated: int, empty: int = 0, lossy: int = 0) -> None:
+    def add(
+        self,
+        texts: int,
+        tokens: int,
+        truncated: int,
+        empty: int = 0,
+        lossy: int = 0,
+        unknown: int = 0,
+    ) -> None:
         """Count one call."""
         self.texts += texts
         self.tokens += tokens
         self.truncated += truncated
         self.empty += empty
         self.lossy += lossy
+        self.unknown += unknown
 
 
 class Encoder(Protocol):

@@ -18,7 +18,7 @@ from pgv_jax.texts.sentences import sentences
 
 PARTS: dict[str, tuple[Callable[[str], list[str]], dict[str, Any]]] = {
     "sentences": (sentences, {"pooling_of_sentences": "mean", "segmenter": "sentencex:en"}),
-    "turns": (turns, {"pooling_of_turns": "mean"}),
+    "turns": (turns, {"pooling_of_turns": "mean", "quoted_marks": "a space before"}),
 }
 """What a text is cut into, and what manifests say of it."""
 

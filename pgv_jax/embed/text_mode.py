@@ -103,6 +103,7 @@ class TextEncoder:
                 sum(t.truncated for t in tokens),
                 sum(t.empty for t in tokens),
                 sum(t.lossy for t in tokens),
+                sum(t.unknown for t in tokens),
             )
             found.update(zip(indices, tokens, strict=True))
             for plan in planner.push(indices, [len(t.ids) for t in tokens]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,14 @@ class Tokens:
     """Ids of one text, specials included, and what befell it.
 
     ``truncated``: some was cut; ``empty``: no token is its own; ``lossy``: bytes have no token.
+    ``unknown`` counts tokens that the vocabulary lacks.
     """
 
     ids: np.ndarray
     truncated: bool
     empty: bool
     lossy: bool
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class TextTokenizer:
                 f"{self.source} adds {len(self.head) + len(self.tail)} special tokens."
             )
         self.room = room
+        self.unknown = _unknown_id(self._backend)
         self.prefix = self._ids([clean(rules.prefix)], specials=False)[0] if rules.prefix else []
         if len(self.prefix) >= room:
             raise PgvError(
@@ -94,8 +98,8 @@ class TextTokenizer:
                     "one nor names a first or last token, so it has no vector; leave empty texts "
                     "out, or give the encoder a prefix."
                 )
-            empty = body == self.prefix
-            found.append(Tokens(ids, len(body) > self.room, empty, self.is_lossy(text)))
+            empty, unknown = body == self.prefix, kept.count(self.unknown)
+            found.append(Tokens(ids, len(body) > self.room, empty, self.is_lossy(text), unknown))
         return found
 
     def is_lossy(self, text: str) -> bool:
@@ -132,6 +136,16 @@ def folder_vocabulary(folder: Path, *, plain: bool = False) -> Vocabulary:
     backend.no_truncation()
     backend.no_padding()
     return Vocabulary(backend, _sha256(folder), folder, empty)
+
+
+def _unknown_id(backend: Any) -> int:
+    """The id that stands for everything the vocabulary lacks; -1 where it lacks nothing."""
+    token = getattr(backend.model, "unk_token", None)
+    if token is None:
+        found = json.loads(backend.to_str())["model"].get("unk_id")
+    else:
+        found = backend.token_to_id(token)
+    return -1 if found is None else int(found)
 
 
 def _open_plain(folder: Path) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgv_jax.data.thoughts import OWN, thought_origin
 from pgv_jax.report.health.leaks import NAMED, OUTCOMES, action_head, find_leaks
 from pgv_jax.texts.templates import observation_text, sentences
 from pgv_jax.types import Episode, Step
@@ -114,8 +115,7 @@ class _Survey:
             tokens > TOKEN_LIMIT or self.count_tokens(observation_text(episode, t, 5)) > TOKEN_LIMIT
         )
         self.over["thought"] += self.count_tokens(step.thought) > TOKEN_LIMIT
-        origin = str(step.metadata.get("thought_from", "given" if step.thought else "none"))
-        self.thoughts["none" if not step.thought.strip() else origin] += 1
+        self.thoughts[thought_origin(step, episode.task)] += 1
         self.flags["empty_observations"] += not step.observation.strip()
         self.flags["with_candidates"] += bool(step.candidates)
         self.flags["candidates"] += len(step.candidates)
@@ -172,7 +172,7 @@ def _facts(survey: _Survey, estimated: bool) -> dict[str, Any]:
     base = {name: total[name] / known for name in ("success", "failure")} if known else {}
     tasks: set[bytes] = set().union(*survey.tasks.values())
     share = {name: count / max(1, steps) for name, count in survey.over.items()}
-    own = survey.thoughts["reasoning"] + survey.thoughts["given"]
+    own = sum(survey.thoughts[origin] for origin in OWN)
     return {
         "episodes": episodes,
         "steps": steps,

@@ -15,6 +15,8 @@ SEPARATOR = "\x1e"
 OBSERVATION, ACTION = "Observation: ", "Action: "
 """What begins the parts of a window, each at the start of a line."""
 _MARK = re.compile(rf"^(?:{OBSERVATION}|{ACTION})", re.MULTILINE)
+_INNER = re.compile(rf"(?<=\n)(?= *(?:{OBSERVATION}|{ACTION}))")
+_ESCAPED = re.compile(rf"(?<=\n) (?= *(?:{OBSERVATION}|{ACTION}))")
 
 
 def join(segments: Iterable[str]) -> str:
@@ -27,10 +29,29 @@ def split(prefix: str) -> tuple[str, ...]:
     return tuple(prefix.split(SEPARATOR))
 
 
+def window(texts: Sequence[str]) -> str:
+    """Observation, action, ..., observation -> the text of a window; ``turns`` is its inverse.
+
+    A line inside of a text that begins as a mark does (logs quote logs) gets a space before it;
+    other texts stand as they are.
+    """
+    marks = (ACTION if i % 2 else OBSERVATION for i in range(len(texts)))
+    return "\n".join(mark + _INNER.sub(" ", text) for mark, text in zip(marks, texts, strict=True))
+
+
 def turns(window: str) -> list[str]:
     """The observations and actions of a window, without their marks; another text as it is."""
-    first, *parts = _MARK.split(window)
-    return [part.removesuffix("\n") for part in parts] if parts and not first else [window]
+    marks: list[re.Match[str]] = []
+    for mark in _MARK.finditer(window):
+        if mark.group() == (ACTION if len(marks) % 2 else OBSERVATION):
+            marks.append(mark)
+    if not marks or marks[0].start():
+        return [window]
+    if len(marks) % 2 == 0:  # a window ends with what is seen: that action is a quotation
+        marks.pop()
+    ends = [mark.start() - 1 for mark in marks[1:]] + [len(window)]
+    parts = (window[mark.end() : end] for mark, end in zip(marks, ends, strict=True))
+    return [_ESCAPED.sub("", part) for part in parts]
 
 
 def chains(prefixes: Sequence[str]) -> list[list[str]]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pgv_jax.errors import PgvError
-from pgv_jax.texts.segments import ACTION, OBSERVATION, join, split
+from pgv_jax.texts.segments import ACTION, OBSERVATION, join, split, window
 from pgv_jax.texts.sentences import sentences
 from pgv_jax.types import Episode
 
@@ -83,12 +83,8 @@ def observation_text(episode: Episode, t: int, history: History) -> str:
     present = own_observation(episode, t)
     if history == 0:
         return present
-    lines = []
-    for step in episode.steps[max(0, t - history) : t]:
-        lines.append(OBSERVATION_TEMPLATE.format(observation=step.observation))
-        lines.append(ACTION_TEMPLATE.format(action=step.action))
-    lines.append(OBSERVATION_TEMPLATE.format(observation=present))
-    return SEPARATOR.join(lines)
+    past = episode.steps[max(0, t - history) : t]
+    return window([text for step in past for text in (step.observation, step.action)] + [present])
 
 
 def _segments(episode: Episode, t: int) -> list[str]:
@@ -157,6 +153,8 @@ def template_fingerprint(history: History, step: StepForm = "thought") -> str:
     }
     if history == EPISODE:
         parts["segments"] = SEGMENTS
+    elif history:
+        parts["quoted_marks"] = "a space before"
     if step != "thought":
         parts["step"] = step
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -174,3 +174,27 @@ def test_a_closed_pipe_is_not_an_error():
     child = subprocess.run([sys.executable, "-c", code], stdout=write_end, stderr=subprocess.PIPE)
     os.close(write_end)
     assert child.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("a\0b", "holds a NUL character"),
+        ("a\ud800b", "is not UTF-8 text"),
+        ("a\udcffb", "is not UTF-8 text"),
+        ("x" * 5000, "is too long"),
+        ("x" * 300, "is too long"),
+    ],
+    ids=["nul", "surrogate", "byte", "long path", "long name"],
+)
+def test_arguments_that_no_path_can_be_are_sentences(capsys, argument, words):
+    code, _, err = run(capsys, "describe", argument)
+    assert (code, err.count("\n")) == (2, 1)
+    assert words in err and "unexpected" not in err
+
+
+def test_words_of_others_are_inert_in_an_error(capsys, failing):
+    failing(PgvError("role '\x1b]0;title\x07\x1b[31m\x9b31m\u202e' is unknown"))
+    assert run(capsys, "train")[2] == (
+        "Error: role '\\x1b]0;title\\x07\\x1b[31m\\x9b31m\\u202e' is unknown\n"
+    )

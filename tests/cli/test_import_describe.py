@@ -138,3 +138,56 @@ def test_describe_a_dataset_and_a_log(run: Run, tmp_path: Path) -> None:
     assert "left out: " in run("describe", tmp_path / "chat.jsonl").stderr
     with pytest.raises(PgvError, match="no split 'val'"):
         run("describe", tmp_path / "d", "--split", "val")
+
+
+def test_a_log_cannot_speak_to_the_terminal(run: Run, tmp_path: Path) -> None:
+    said = "\x1b]0;owned\x07\x1b[31mred\x9b0m\u202e"
+    messages = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
+    (tmp_path / "x.jsonl").write_text(json.dumps({"messages": messages, "task_id": said}))
+    imported = run("import", tmp_path / "x.jsonl", "--out", tmp_path / "d")
+    described = run("describe", tmp_path / "d")
+    from_log = run("describe", tmp_path / "x.jsonl")
+    for text in (imported.output, described.output, from_log.output):
+        assert "\\x1b]0;owned\\x07\\x1b[31mred\\x9b0m\\u202e" in text
+        assert not any(active in text for active in "\x1b\x07\x9b\u202e")
+
+
+TABLE = """run,t,screen,why,did,points,goal,solved
+a,2,a door,,open it,1,get out,yes
+a,1,a room,doors lead out,look,0,get out,no
+b,1,a wall,walls break,hit it,0,get out,no
+"""
+NAMES = ["episode=run", "step=t", "observation=screen", "thought=why", "action=did"]
+NAMES += ["reward=points", "task=goal", "success=solved"]
+
+
+def test_a_strangers_step_table_in_one_command(run: Run, tmp_path: Path) -> None:
+    table, out = tmp_path / "steps.csv", tmp_path / "d"
+    table.write_text(TABLE)
+    said = run("import", table, "--out", out, "--format", "steps", "--column", *NAMES)
+    assert said.exit_code == 0
+    assert f"read as {', '.join(NAMES)}" in said.stderr
+    assert "Outcomes: 1 success, 1 failure, 0 unknown." in said.stdout
+    assert "67% of the steps have reasoning of their own" in said.stdout
+    assert "'screen' is read as what the agent saw before its action" in said.stdout
+    first, _ = sorted(read_episodes(out), key=lambda e: e.episode_id)
+    assert [(s.observation, s.thought, s.action) for s in first.steps] == [
+        ("a room", "doors lead out", "look"),
+        ("a door", "open it", "open it"),
+    ]
+    with pytest.raises(PgvError, match="no column of ours named 'stp'; is it step"):
+        run("import", table, "--out", out, "--column", "action=did", "stp=t", "--overwrite")
+
+
+def test_what_is_not_read_is_counted_and_strict_refuses_it(run: Run, tmp_path: Path) -> None:
+    content = [{"type": "hologram", "shape": [1]}, {"type": "text", "text": "look"}]
+    log = tmp_path / "odd.jsonl"
+    messages = [{"role": "user", "content": "T"}, {"role": "assistant", "content": content}]
+    log.write_text(json.dumps({"messages": messages, "reward": 1}) + "\n")
+    said = run("import", log, "--out", tmp_path / "d")
+    assert "1 parts of type 'hologram' were not read" in said.stdout
+    assert "Outcomes are read from 'reward' (1); rewards: 1: 1." in said.stdout
+    with pytest.raises(PgvError, match=r"--strict: .*'hologram' \(1\).*odd\.jsonl:1"):
+        run("import", log, "--out", tmp_path / "e", "--strict")
+    assert not (tmp_path / "e").exists()
+    assert "1 parts of type 'hologram'" in run("describe", log).stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_unflatten_undoes_flatten(tree):
 def test_what_is_saved_is_loaded(saved):
     back = artifacts.load(saved)
     assert {key: back.manifest[key] for key in MANIFEST} == MANIFEST
-    assert (back.manifest["format"], back.manifest["version"]) == ("pgv_jax.artifact", 1)
+    assert (back.manifest["format"], back.manifest["version"]) == ("pgv_jax.artifact", 2)
     flat, wanted = artifacts.flatten(back.params), artifacts.flatten(PARAMS)
     assert flat.keys() == wanted.keys() == {"q/goal/kernel", "q/bias_0"}
     for name, array in wanted.items():
@@ -163,9 +164,50 @@ def test_a_manifest_that_lacks_a_part_is_damaged(saved):
 
 def test_another_version_is_refused(saved):
     manifest = json.loads((saved / "manifest.json").read_text())
-    (saved / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
+    (saved / "manifest.json").write_text(json.dumps({**manifest, "version": 3}))
     said = refusal(saved)
-    assert "version 2" in said and "version 1" in said
+    assert "version 3" in said and "versions 1 and 2" in said
+
+
+def test_an_artifact_from_before_the_checksums_is_read(saved):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    del manifest["checksums"]
+    (saved / "manifest.json").write_text(json.dumps({**manifest, "version": 1}))
+    back = artifacts.load(saved)
+    assert {key: back.manifest[key] for key in MANIFEST} == MANIFEST
+    artifacts.annotate(saved, "note", 1)
+    assert artifacts.load(saved).manifest["version"] == 2
+
+
+def test_the_checksums_are_of_the_files(saved):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    sums = manifest.pop("checksums")
+    data = (saved / "params.safetensors").read_bytes()
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    assert sums == {
+        "params.safetensors": hashlib.sha256(data).hexdigest(),
+        "manifest": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    assert "checksums" not in artifacts.load(saved).manifest
+
+
+@pytest.mark.parametrize("name", ["params.safetensors", "manifest.json"])
+def test_every_flipped_bit_is_named_or_changes_nothing(saved, name):
+    """What a flip leaves unsaid is another spelling of the same value, such as 1E-5 for 1e-5."""
+    path, whole = saved / name, artifacts.load(saved)
+    data = path.read_bytes()
+    for place in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                back = artifacts.load(saved)
+            except PgvError as error:
+                assert name in str(error) or "version" in str(error)
+            else:
+                assert name == "manifest.json" and back.manifest == whole.manifest
+                assert artifacts.fingerprint(back.params) == artifacts.fingerprint(whole.params)
 
 
 def test_missing_parameters_are_named(saved):

@@ -48,7 +48,8 @@ def damaged(folder, tmp_path) -> Callable[..., Path]:
         facts = json.loads((copy / "manifest.json").read_text())
         change(flat, facts)
         save_file(flat, copy / "params.safetensors")
-        (copy / "manifest.json").write_text(json.dumps(facts))
+        del facts["checksums"]  # these speak of damage that the checksums would name first
+        (copy / "manifest.json").write_text(json.dumps({**facts, "version": artifacts.UNCHECKED}))
         return copy
 
     return make
@@ -143,6 +144,24 @@ def test_any_text_may_be_asked(value):
 def test_aligned_lists_of_other_lengths_are_refused(value):
     with pytest.raises(PgvError, match=r"length.*'thought': 2"):
         value.q_pairs([TASK], [SEEN], THOUGHTS[:2], GOALS[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("thoughts", lambda value: value.q(TASK, SEEN, "one thought", GOALS)),
+        ("goals", lambda value: value.q(TASK, SEEN, THOUGHTS, "one goal")),
+        ("goals", lambda value: value.v(TASK, SEEN, "one goal")),
+        ("thoughts", lambda value: value.q_pairs([TASK] * 3, [SEEN] * 3, "one", [GOALS[0]] * 3)),
+        ("task", lambda value: value.v_pairs("one", [SEEN] * 3, [GOALS[0]] * 3)),
+        ("goal", lambda value: value.q_members([TASK], [SEEN], THOUGHTS[:1], "g")),
+        ("texts", lambda value: value.vectors("one text")),
+        ("goals", lambda value: value.likelihoods(np.zeros((1, 3)), "one")),
+    ],
+)
+def test_a_text_in_place_of_a_list_is_refused(value, name, call):
+    with pytest.raises(PgvError, match=f"{name} is one text, '.*', where a list of texts belongs"):
+        call(value)
 
 
 # What it embeds

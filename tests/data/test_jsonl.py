@@ -63,7 +63,7 @@ def test_defaults() -> None:
         ({"steps": [3]}, r"steps\[0\]: must be an object, not a number"),
         ({"steps": [{"observation": None}]}, r"steps\[0\].observation: must be text, not null"),
         ({"task": "\ud800"}, "task: holds half a surrogate pair"),
-        ({"metadata": {"a": "\ud800"}}, "metadata: is not JSON"),
+        ({"metadata": {"a": "\ud800"}}, "metadata.a: is not JSON"),
         ({"split": "dev"}, "split: must be train, val or test"),
         ({"episode_id": " "}, "episode_id: is empty"),
         ({"sucess": True}, "sucess: is not a field of Episodes JSONL; did you mean 'success'"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data.splits import assign_splits
+from pgv_jax.data.splits import alike, assign_splits
 from pgv_jax.errors import PgvError
 
 pairs = st.dictionaries(
@@ -42,3 +42,37 @@ def test_known_assignment() -> None:
 
 PINNED_VAL = ["task-7", "task-3"]
 PINNED_TEST = ["task-17", "task-11"]
+
+
+@given(pairs, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_groups_stay_together(
+    tasks: list[tuple[str, str | None]], size: int, random: object
+) -> None:
+    own = dict(tasks)
+    names = sorted(task for task in own if own[task] is None)
+    groups = {name: names[i - i % size] for i, name in enumerate(names)}
+    assigned = assign_splits(tasks, groups)
+    assert assigned.keys() == own.keys()
+    for first, name in groups.items():
+        assert assigned[first] == assigned[name]
+    assert all(assigned[task] == split for task, split in tasks if split is not None)
+    held = max(1, round(len(names) / 10)) if len(names) >= 5 and len(names) > 2 * size else 0
+    for split in ("val", "test"):
+        count = sum(assigned[name] == split for name in names)
+        assert held <= count < held + size if held else count in range(held + size)
+    random.shuffle(tasks)  # type: ignore[attr-defined]
+    assert assign_splits(tasks, groups) == assigned
+
+
+def test_an_undecided_task_follows_a_decided_one_of_its_group() -> None:
+    assert assign_splits([("a", "val"), ("b", None)], {"a": "a", "b": "a"})["b"] == "val"
+
+
+def test_nearly_equal_tasks_are_one_group_unless_ids_tell_equal_texts_apart() -> None:
+    tasks = {
+        "a": "Please put the mug on the desk.",
+        "b": "Take the red book to the shelf.",
+        "c": "Could you put the mug on the desk?",
+    }
+    assert alike(tasks) == {"a": "a", "b": "b", "c": "a"}
+    assert alike({**tasks, "d": tasks["a"]}) == {"a": "a", "b": "b", "c": "c", "d": "d"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pgv_jax.cli.embed import embed
 from pgv_jax.data.episodes import write_dataset
@@ -17,6 +19,7 @@ from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import EPISODE
 from pgv_jax.types import Episode, Step
+from tests.embed import folders
 
 STEPS = (Step("A door. It is shut.", "Open it.", "open door"), Step("A hall.", "Go.", "go north"))
 EPISODES = [Episode(f"e{i}", f"t{i}", f"Task {i}", STEPS, "The end.", True) for i in range(3)]
@@ -78,3 +81,18 @@ def test_errors_reach_the_user(dataset: Path) -> None:
     ):
         with pytest.raises(PgvError, match=message):
             run(dataset, *arguments)
+
+
+def test_many_unknown_tokens_are_counted_and_a_warning(tmp_path: Path) -> None:
+    folder = folders.write_folder(tmp_path / "model", folders.BERT)
+    vocabulary = {word: i for i, word in enumerate(["[UNK]", "open", "door"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    step = Step("open door", "open", "door")
+    write_dataset(tmp_path / "data", [Episode("e", "t", "\u95e8", (step,), "open", True)])
+    arguments = [str(tmp_path / "data"), "--encoder", f"hf:{folder}"]
+    result = CliRunner().invoke(embed, arguments, catch_exceptions=False)
+    assert re.search(r" [1-9]\d* unknown tokens \(\d+\.\d %\), ", result.stdout)
+    assert result.stderr.splitlines()[-1].startswith("Warning: ")
+    assert "hf:intfloat/multilingual-e5-small" in result.stderr

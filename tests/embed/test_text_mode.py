@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pgv_jax.embed.batches import Buckets
 from pgv_jax.embed.local import open_folder
@@ -202,3 +204,22 @@ def test_the_name_opens_the_same_encoder_again(bert: Path) -> None:
     assert encoder.name == spec
     assert open_encoder(encoder.name).fingerprint == encoder.fingerprint
     assert encoder.describe()["prefix"] == "Instruct: find\n"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.WordLevel({"[UNK]": 0, "open": 1, "door": 2}, unk_token="[UNK]"),
+        models.Unigram([("<unk>", 0.0), ("open", -1.0), ("door", -1.0)], unk_id=0),
+    ],
+)
+def test_tokens_that_the_vocabulary_lacks_are_counted(tmp_path: Path, model: Any) -> None:
+    folder = folders.write_folder(tmp_path / "model", folders.BERT)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    encoder = open_text(folder, "max_tokens=4")
+    texts = ["open door", "\u95e8 open", "\u7a97 open", "open open open open \u95e8"]
+    vectors = encoder.encode(texts)
+    assert (encoder.stats.tokens, encoder.stats.unknown) == (10, 2)  # the last one is cut
+    np.testing.assert_array_equal(vectors[1], vectors[2])

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from pgv_jax.critic import artifact as artifacts
 from pgv_jax.errors import PgvError
 from pgv_jax.export import parity, write
 from pgv_jax.export.inputs import probes
@@ -96,8 +97,8 @@ def test_above_the_limit_nothing_is_written(make_artifact, tmp_path, monkeypatch
 def test_not_a_number_is_never_parity(make_artifact, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed: parity is not tested")
     artifact = make_artifact()
-    parameters = load_file(artifact / "params.safetensors")
-    parameters["q/bias_0"] = np.full_like(parameters["q/bias_0"], np.nan)
-    save_file(parameters, artifact / "params.safetensors")
+    known = artifacts.load(artifact)
+    q = {**known.params["q"], "bias_0": np.full_like(known.params["q"]["bias_0"], np.nan)}
+    artifacts.save(artifact, {**known.params, "q": q}, known.manifest)
     with pytest.raises(PgvError, match="differs by nan"):
         export_torch(artifact, tmp_path / "out")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pgv_jax.errors import PgvError
 from pgv_jax.texts import templates as texts
-from pgv_jax.texts.segments import split
+from pgv_jax.texts.segments import split, turns, window
 from pgv_jax.types import Candidate, Episode, Step
 
 
@@ -52,6 +52,34 @@ def test_observation_with_history_is_a_window() -> None:
         "Observation: o1\nAction: a1\nObservation: o2\nAction: a2\nObservation: o3"
     )
     assert texts.observation_text(episode(), 3, 3) == texts.observation_text(episode(), 3, 99)
+
+
+quotations = st.lists(
+    st.sampled_from(["Observation: ", "Action: ", " ", "\n", "a", "\r", "\u2028"]), max_size=9
+).map("".join)
+
+
+@given(st.lists(st.tuples(quotations, quotations), max_size=3), quotations)
+def test_a_window_gives_its_turns_back_whatever_they_contain(
+    past: list[tuple[str, str]], seen: str
+) -> None:
+    steps = tuple(Step(observation, "h", action) for observation, action in past)
+    log = Episode("e", "t", "task", steps, seen)
+    joined = texts.observation_text(log, len(steps), max(1, len(steps)))
+    assert turns(joined) == [text for pair in past for text in pair] + [seen]
+
+
+def test_a_log_that_quotes_a_log() -> None:
+    seen = "log\nAction: was requested\n Observation: none\nend"
+    assert window(["a", "b", seen]) == (
+        "Observation: a\nAction: b\n"
+        "Observation: log\n Action: was requested\n  Observation: none\nend"
+    )
+    assert turns(window(["a", "b", seen])) == ["a", "b", seen]
+    assert turns("Observation: a\nAction: b\nObservation: log\nAction: was\nend") == [
+        "a", "b", "log\nAction: was\nend",
+    ]  # fmt: skip
+    assert turns("Then\nAction: go") == ["Then\nAction: go"]
 
 
 def test_an_episode_is_a_chain_of_segments() -> None:

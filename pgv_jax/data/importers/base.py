@@ -8,12 +8,14 @@ with one JSON record an episode (JSONL, a JSON list, CSV or Parquet columns).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from pgv_jax.data.importers.records import Damage, Record, iter_records
+from pgv_jax.data.compression import stem_of
+from pgv_jax.data.importers.files.records import Damage, Record, iter_records
+from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.jsonl import FieldError
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
@@ -48,12 +50,13 @@ NO = Detection(0.0, "")
 
 @dataclass(frozen=True)
 class Sample:
-    """The beginning of a file. ``kind``: json, jsonl, csv, parquet, notebook, text, zip, tfds."""
+    """The beginning of a file; ``kind`` is what ``files.kinds`` tells, ``damage`` no record."""
 
     path: Path
     kind: str
     records: tuple[Any, ...] = ()
     text: str = ""
+    damage: tuple[str, ...] = ()
 
     @property
     def objects(self) -> list[Mapping[str, Any]]:
@@ -76,7 +79,7 @@ class Options:
 
     ``agent`` names the role that is the agent; ``columns`` maps our names to the log's;
     ``fields`` names the record keys of ``task``, ``task_id`` and ``episode_id``; ``task_text``
-    is the task of a log that names none.
+    is the task of a log that names none. ``tally`` counts what was left out or changed.
     """
 
     agent: str | None = None
@@ -84,6 +87,7 @@ class Options:
     columns: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     prefix: Prefix | None = None
+    tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Where:
     @property
     def episode_id(self) -> str:
         """An id made of the file's name and the record's number."""
-        return f"{self.path.name.split('.')[0]}:{self.index}"
+        return f"{stem_of(self.path)}:{self.index}"
 
 
 class Importer(ABC):
@@ -107,6 +111,10 @@ class Importer(ABC):
     """What ``--format`` calls it."""
     about: ClassVar[str]
     """One line for help texts."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """The names that ``--column`` may give; not checked for importers of your own."""
+    logs_calls: ClassVar[bool] = False
+    """True where a log may hold a record a call, each with the conversation so far."""
 
     @abstractmethod
     def detect(self, sample: Sample) -> Detection:
@@ -115,6 +123,10 @@ class Importer(ABC):
     @abstractmethod
     def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
         """Yield the file's episodes in order, and a BadRecord for what cannot be read."""
+
+    def reading(self, path: Path, options: Options) -> str:
+        """Say how this file's columns are read, where that is a choice; else ""."""
+        return ""
 
     def prompts(self, path: Path, options: Options) -> Iterator[Any]:
         """Yield each record's prompt (text, or a list of messages) for ``--strip-prefix``."""
@@ -132,15 +144,19 @@ class RecordImporter(Importer):
         """Return the record's prompt (text, or a list of messages), or None."""
         return None
 
+    def records(self, path: Path, options: Options) -> Iterator[Record | Damage]:
+        """Yield the records of the file, for formats in which one continues another."""
+        return iter_records(path, options.tally)
+
     def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
         """Yield the episodes of every record of the file."""
-        for index, item in enumerate(iter_records(path)):
+        for index, item in enumerate(self.records(path, options)):
             if isinstance(item, Damage):
                 yield BadRecord(str(path), item.line, "json", item.why, item.raw[:RAW_CHARACTERS])
             else:
                 where = Where(path, item.line, index)
                 yield from guarded(
-                    lambda i=item, w=where: self.episodes(i.value, w, options), item, where
+                    lambda i=item, w=where: self.episodes(i.value, w, options), item, where, options
                 )
 
     def prompts(self, path: Path, options: Options) -> Iterator[Any]:
@@ -155,12 +171,37 @@ class RecordImporter(Importer):
                     yield prompt
 
 
+class FileImporter(Importer):
+    """A format in which a whole file of records is one run, or a few; subclasses write ``runs``."""
+
+    @abstractmethod
+    def runs(self, records: Sequence[Any], where: Where, options: Options) -> Iterable[Episode]:
+        """Return the episodes of a file's records; raise ``FieldError`` where they do not fit."""
+
+    def read(self, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
+        """Yield the episodes of the file; a damaged line is left out and said."""
+        records: list[Any] = []
+        for item in iter_records(path, options.tally):
+            if isinstance(item, Damage):
+                yield BadRecord(str(path), item.line, "json", item.why, item.raw[:RAW_CHARACTERS])
+            else:
+                records.append(item.value)
+        where = Where(path, 1, 0)
+        if records:
+            yield from guarded(
+                lambda: self.runs(records, where, options), Record(records, 1), where, options
+            )
+
+
 UNFIT = (PgvError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 """What reading a record of the wrong shape can raise; each becomes a BadRecord."""
 
 
-def guarded(make: Any, item: Record, where: Where) -> Iterator[Episode | BadRecord]:
+def guarded(
+    make: Any, item: Record, where: Where, options: Options
+) -> Iterator[Episode | BadRecord]:
     """Yield what ``make()`` returns; a record that does not fit becomes one BadRecord."""
+    options.tally.path, options.tally.line = str(where.path), where.line
     try:
         made = list(make())
         for episode in made:

@@ -5,30 +5,52 @@ Users add one with an entry point of the group ``pgv_jax.importers`` (docs/impor
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from pgv_jax.data.importers.anthropic_messages import AnthropicMessages
-from pgv_jax.data.importers.atif import ATIF
-from pgv_jax.data.importers.avalon import Avalon
+from pgv_jax.data.compression import archive_of
 from pgv_jax.data.importers.base import UNFIT, Detection, Importer, Sample
-from pgv_jax.data.importers.dialogue import Dialogue
-from pgv_jax.data.importers.inspect_log import InspectLog
-from pgv_jax.data.importers.openai_messages import OpenAIMessages
-from pgv_jax.data.importers.own import EpisodesJSONL
-from pgv_jax.data.importers.react import ReAct, notebook_output
-from pgv_jax.data.importers.records import head_of, kind_of_file, sample_records
-from pgv_jax.data.importers.sharegpt import ShareGPT
-from pgv_jax.data.importers.tfds_rlds import RLDS
-from pgv_jax.data.importers.webshop_human import WebShopHuman
+from pgv_jax.data.importers.files.kinds import HEAD, RECORDS, head_of, kind_of_file
+from pgv_jax.data.importers.files.records import sample_records
+from pgv_jax.data.importers.files.walk import is_other, shown
+from pgv_jax.data.importers.formats.agents.atif import ATIF
+from pgv_jax.data.importers.formats.agents.claude_code import ClaudeCode
+from pgv_jax.data.importers.formats.agents.codex import Codex
+from pgv_jax.data.importers.formats.agents.inspect_log import InspectLog
+from pgv_jax.data.importers.formats.agents.openhands import OpenHands
+from pgv_jax.data.importers.formats.agents.swe_agent import SWEAgent
+from pgv_jax.data.importers.formats.benchmarks.avalon import Avalon
+from pgv_jax.data.importers.formats.benchmarks.webshop_human import WebShopHuman
+from pgv_jax.data.importers.formats.chats.anthropic import AnthropicMessages
+from pgv_jax.data.importers.formats.chats.gemini import Gemini
+from pgv_jax.data.importers.formats.chats.langchain import LangChain
+from pgv_jax.data.importers.formats.chats.openai import OpenAIMessages
+from pgv_jax.data.importers.formats.chats.prompt_completion import PromptCompletion
+from pgv_jax.data.importers.formats.chats.responses import Responses
+from pgv_jax.data.importers.formats.chats.sharegpt import ShareGPT
+from pgv_jax.data.importers.formats.tables.episodes_jsonl import EpisodesJSONL
+from pgv_jax.data.importers.formats.tables.rlds_folder import RLDS
+from pgv_jax.data.importers.formats.tables.steps import StepTable
+from pgv_jax.data.importers.formats.texts.dialogue import Dialogue
+from pgv_jax.data.importers.formats.texts.react import ReAct, notebook_output
+from pgv_jax.data.importers.formats.traces.langfuse import Langfuse
+from pgv_jax.data.importers.formats.traces.langsmith import LangSmith
+from pgv_jax.data.importers.formats.traces.mlflow import MLflow
+from pgv_jax.data.importers.formats.traces.openai_agents import OpenAIAgents
+from pgv_jax.data.importers.formats.traces.otel import OTel
+from pgv_jax.data.importers.formats.traces.phoenix import Phoenix
 from pgv_jax.errors import PgvError
 
 GROUP = "pgv_jax.importers"
 SURE = 0.5
 """Below this an importer does not count as a candidate."""
+SAMPLED = 20
+"""Records that detection looks at."""
 CLEAR = 0.2
 """The best candidate must lead the second by this much."""
 
@@ -41,9 +63,24 @@ BUILT_IN: dict[str, Importer] = {
         InspectLog(),
         ShareGPT(),
         AnthropicMessages(),
+        PromptCompletion(),
+        Responses(),
+        Gemini(),
+        LangChain(),
+        ClaudeCode(),
+        Codex(),
+        SWEAgent(),
+        OpenHands(),
+        OTel(),
+        Langfuse(),
+        LangSmith(),
+        Phoenix(),
+        MLflow(),
+        OpenAIAgents(),
         ReAct(),
         Dialogue(),
         RLDS(),
+        StepTable(),
         WebShopHuman(),
         Avalon(),
     )
@@ -71,28 +108,83 @@ def importers() -> Mapping[str, Importer]:
 
 
 def importer_of(name: str) -> Importer:
-    """Return the importer of that name."""
+    """Return the importer of that name, or the class of ``FILE.py:Class``."""
+    if ".py:" in name:
+        return _own_importer(*name.rsplit(":", 1))
     known = importers()
     if name not in known:
-        raise PgvError(f"There is no format '{name}'; use auto or one of {', '.join(known)}.")
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise PgvError(
+            f"There is no format '{name}'.{hint} Use auto or one of {', '.join(known)}, or "
+            "FILE.py:Class for an importer of your own."
+        )
     return known[name]
+
+
+@lru_cache(maxsize=8)
+def _own_importer(file: str, name: str) -> Importer:
+    spec = importlib.util.spec_from_file_location(f"pgv_importer_{Path(file).stem}", file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise PgvError(f"--format {file}:{name}: {file} does not exist.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        made = getattr(module, name)()
+    except AttributeError as error:
+        have = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise PgvError(f"--format {file}:{name}: {error}; it has {', '.join(have)}.") from None
+    except Exception as error:  # somebody else's module may raise anything
+        raise PgvError(
+            f"--format {file}:{name} cannot be loaded ({type(error).__name__}: {error})."
+        ) from error
+    if not isinstance(made, Importer):
+        raise PgvError(
+            f"--format {file}:{name}: {name} is not a subclass of "
+            "pgv_jax.data.importers.base.Importer."
+        )
+    return made
 
 
 def sample_of(path: Path) -> Sample:
     """Read the beginning of a file, as much as detection needs."""
-    if not path.exists():
+    if not path.exists() and archive_of(path) is None:
         raise PgvError(f"{path} does not exist.")
     kind = kind_of_file(path)
-    if kind in ("json", "jsonl", "csv", "parquet"):
-        return Sample(path, kind, records=tuple(sample_records(path)))
+    if kind in RECORDS:
+        records, damage = sample_records(path, SAMPLED)
+        return Sample(path, kind, records=tuple(records), damage=tuple(damage))
     if kind == "notebook":
         try:
             return Sample(path, kind, text=notebook_output(path)[:65536])
         except PgvError as error:
             raise PgvError(f"{path}: {error}.") from None
     if kind == "text":
-        return Sample(path, kind, text=head_of(path).decode("utf-8", "replace"))
+        head = head_of(path)
+        try:
+            head.decode("utf-8")
+            damage = []
+        except UnicodeDecodeError as error:
+            cut = len(head) - error.start < 4 and len(head) == HEAD  # within a character
+            damage = [] if cut else [f"byte {error.start}: is not UTF-8 ({error.reason})"]
+        return Sample(path, kind, text=head.decode("utf-8", "replace"), damage=tuple(damage))
     return Sample(path, kind)
+
+
+def no_log(path: Path) -> str:
+    """Say why a file plainly is no log, or return "" where it may be one."""
+    if path.is_dir():
+        return ""
+    try:
+        sample = sample_of(path)
+    except PgvError as error:
+        if is_other(path, "binary" if "binary file of a kind" in str(error) else "", ()):
+            return "a file of another kind"
+        raise
+    if not is_other(path, sample.kind, sample.records) or _fits(sample):
+        return ""
+    keys = f" with {shown(sample.records[0])}" if sample.records else ""
+    return f"no conversation in it (a {sample.kind} file{keys})"
 
 
 class Found(NamedTuple):
@@ -102,26 +194,43 @@ class Found(NamedTuple):
     why: str
 
 
-def detect(path: Path) -> Found:
-    """Return the one importer that clearly fits; none or several is an error that lists them."""
-    sample = sample_of(path)
-    fits: list[tuple[float, str, str]] = []
+def _fits(sample: Sample) -> list[tuple[float, str, str]]:
+    """The candidates for a sample, the surest first: (confidence, name, why)."""
+    return [fit for fit in _judged(sample) if fit[0] >= SURE]
+
+
+def _judged(sample: Sample) -> list[tuple[float, str, str]]:
+    out: list[tuple[float, str, str]] = []
     for name, importer in importers().items():
         try:
-            detection = importer.detect(sample)
-        except UNFIT:
-            detection = Detection(0.0, "")
-        if detection.confidence >= SURE:
-            fits.append((detection.confidence, name, detection.why))
-    fits.sort(key=lambda fit: (-fit[0], fit[1]))
+            found = importer.detect(sample)
+        except UNFIT as error:
+            found = Detection(0.0, f"it failed on the sample ({type(error).__name__}: {error})")
+        out.append((found.confidence, name, found.why))
+    return sorted(out, key=lambda fit: (-fit[0], fit[1]))
+
+
+def detect(path: Path) -> Found:
+    """Return the one importer that clearly fits; none or several is an error that lists them.
+
+    An importer that is certain (1.0: the file has a mark of the format) leads any that is not.
+    """
+    sample = sample_of(path)
+    judged = _judged(sample)
+    fits = [fit for fit in judged if fit[0] >= SURE]
     if not fits:
-        keys = ", ".join(map(str, sample.objects[0])) if sample.objects else ""
-        saw = f"a {sample.kind} file" + (f" with records that have {keys[:200]}" if keys else "")
+        keys = shown(sample.objects[0]) if sample.objects else ""
+        saw = f"a {sample.kind} file" + (f" with records that have {keys}" if keys else "")
+        broken = f" It is damaged: {'; '.join(sample.damage[:3])}." if sample.damage else ""
+        refused = "; ".join(f"{name}: {why}" for _, name, why in judged if why)
+        told = f" Refused were {refused}." if refused else ""
         raise PgvError(
-            f"No importer recognises {path} ({saw}). Name one with --format: "
-            f"{', '.join(importers())}; or write one, see docs/importing.md."
+            f"No importer recognises {path} ({saw}).{broken}{told} Name one with --format: "
+            f"{', '.join(importers())}; name its column with --column messages=NAME; or write an "
+            "importer, see docs/importing.md."
         )
-    if len(fits) > 1 and fits[0][0] - fits[1][0] < CLEAR:
+    certain = fits[0][0] == 1 and (len(fits) < 2 or fits[1][0] < 1)
+    if len(fits) > 1 and fits[0][0] - fits[1][0] < CLEAR and not certain:
         lines = "; ".join(f"{name} ({why})" for _, name, why in fits)
         raise PgvError(f"{path} fits several formats: {lines}. Choose one with --format.")
     return Found(importers()[fits[0][1]], fits[0][2])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from pgv_jax.data.importers import turns
-from pgv_jax.data.importers.atif import message_to_openai
-from pgv_jax.data.importers.sharegpt import FROM
+from pgv_jax.data.importers.conversation.messages import message_turns, to_openai_messages
+from pgv_jax.data.importers.conversation.turns import Turn
+from pgv_jax.data.importers.formats.agents.atif import step_turns
+from pgv_jax.data.importers.formats.agents.openhands import event_turns
+from pgv_jax.data.importers.tally import Tally
 from pgv_jax.types import Episode
 
 Message = dict[str, Any]
+EXACT = ("openai", "prompt-completion")
+"""Formats whose raw messages are OpenAI's."""
+READERS: dict[str, Callable[[Any, str, Tally], list[Turn]]] = {
+    "atif": step_turns,
+    "openhands": event_turns,
+}
 
 
 def to_openai(episode: Episode) -> list[Message]:
@@ -21,16 +28,16 @@ def to_openai(episode: Episode) -> list[Message]:
     message, call or result; other logs are written as user turns (observations) and assistant
     turns (thought as ``reasoning_content``, action as ``content``).
     """
-    convert = CONVERTERS.get(str(episode.metadata.get("format")))
-    if convert is None:
+    kept = [raw for step in episode.steps for raw in step.metadata.get("messages", ())]
+    if not kept:
         return _from_steps(episode)
-    out: list[Message] = []
-    for step in episode.steps:
-        for message in step.metadata.get("messages", ()):
-            out.extend(convert(message))
-    for message in episode.metadata.get("messages_after", ()):
-        out.extend(convert(message))
-    return out
+    kept += episode.metadata.get("messages_after", ())
+    name = str(episode.metadata.get("format"))
+    if name in EXACT:
+        return [dict(message) for message in kept]
+    read = READERS.get(name, message_turns)
+    turns = [turn for raw in kept for turn in read(raw, "message", Tally())]
+    return [message for turn in turns for message in to_openai_messages(turn)]
 
 
 def _from_steps(episode: Episode) -> list[Message]:
@@ -45,49 +52,3 @@ def _from_steps(episode: Episode) -> list[Message]:
     if episode.final_observation:
         out.append({"role": "user", "content": episode.final_observation})
     return out
-
-
-def _from_sharegpt(message: Mapping[str, Any]) -> list[Message]:
-    return [{"role": FROM[message["from"]], "content": message["value"]}]
-
-
-def _from_anthropic(message: Mapping[str, Any]) -> list[Message]:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return [dict(message)]
-    blocks = [part for part in content if isinstance(part, Mapping)]
-    text, reasoning = turns.content_text(content, "content")
-    out: list[Message] = [
-        {
-            "role": "tool",
-            "tool_call_id": part.get("tool_use_id"),
-            "content": turns.content_text(part.get("content"), "content")[0],
-        }
-        for part in blocks
-        if part.get("type") == "tool_result"
-    ]
-    calls = [
-        {
-            "id": part.get("id"),
-            "type": "function",
-            "function": {"name": part["name"], "arguments": json.dumps(part.get("input"))},
-        }
-        for part in blocks
-        if part.get("type") == "tool_use"
-    ]
-    said: Message = {"role": message["role"], "content": text or None}
-    if reasoning:
-        said["reasoning_content"] = reasoning
-    if calls:
-        said["tool_calls"] = calls
-    if text or calls or reasoning or not out:
-        out.append(said)
-    return out
-
-
-CONVERTERS: dict[str, Callable[[Mapping[str, Any]], list[Message]]] = {
-    "openai": lambda message: [dict(message)],
-    "sharegpt": _from_sharegpt,
-    "anthropic": _from_anthropic,
-    "atif": message_to_openai,
-}

@@ -38,7 +38,7 @@ _JOINED_TEXTS = 16384
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What one ``add`` did; the encoder's counts are 0 where it has no tokens."""
+    """What one ``add`` did. What counts tokens is 0 where the encoder has none."""
 
     texts: int
     distinct: int
@@ -47,6 +47,8 @@ class AddReport:
     tokens: int
     empty: int
     lossy: int
+    unknown: int
+    """Tokens that the encoder's vocabulary lacks."""
     seconds: float
 
 
@@ -375,9 +377,12 @@ def _counter(tell: Callable[[int, int], None], done: int, count: int) -> Callabl
     return add
 
 
+COUNTED = ("truncated", "tokens", "empty", "lossy", "unknown")
+
+
 def _counters(encoder: Encoder) -> dict[str, int]:
     stats = getattr(encoder, "stats", None)
-    return {name: getattr(stats, name, 0) for name in ("truncated", "tokens", "empty", "lossy")}
+    return {name: getattr(stats, name, 0) for name in COUNTED}
 
 
 def _shorten(text: str, width: int = 60) -> str:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.importers import registry
 from pgv_jax.data.importers.base import Importer, Options, RecordImporter, Sample
+from pgv_jax.data.importers.pipeline import Plan, run_import
 from pgv_jax.data.importers.registry import BUILT_IN, detect, importer_of
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
@@ -70,6 +72,24 @@ def test_a_users_importer(tmp_path: Path, register: Any) -> None:
     assert "x.jsonl:1: record: does not fit this format (TypeError: 'int' object" in str(bad)
 
 
+def test_an_importer_of_ones_own_needs_no_package(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "importing.md").read_text("utf-8")
+    file = tmp_path / "diary.py"
+    file.write_text(page.split("```python\n")[1].split("```")[0])
+    path = log(tmp_path, {"plan": "Rest.", "days": [["sun", "swim"]], "ok": True})
+    report = run_import(Plan((path,), tmp_path / "d", format=f"{file}:Diary"))
+    (episode,) = read_episodes(tmp_path / "d")
+    assert (episode.success, episode.is_terminal) == (True, True)
+    assert report.sources[0].importer.name == "diary"
+    for name, words in (
+        (f"{file}:Dairy", "has no attribute 'Dairy'; it has .*Diary"),
+        (f"{tmp_path}/no.py:Diary", "no.py does not exist"),
+        (f"{file}:Step", "cannot be loaded"),
+    ):
+        with pytest.raises(PgvError, match=words):
+            importer_of(name)
+
+
 def test_a_broken_importer_is_named(register: Any) -> None:
     register(Point("broken", RuntimeError("no")))
     with pytest.raises(PgvError, match=r"'broken' \(x:broken\) cannot be loaded"):
@@ -99,7 +119,7 @@ def test_doubt_is_an_error_that_lists_the_candidates(tmp_path: Path, register: A
 def test_an_unknown_file_is_described(tmp_path: Path, record: Any, words: str) -> None:
     with pytest.raises(PgvError, match=words):
         detect(log(tmp_path, record))
-    with pytest.raises(PgvError, match="no format 'chat'; use auto or one of episodes, openai"):
+    with pytest.raises(PgvError, match=r"no format 'chat'.* Use auto or one of episodes, openai"):
         importer_of("chat")
     with pytest.raises(PgvError, match="does not exist"):
         detect(tmp_path / "absent")

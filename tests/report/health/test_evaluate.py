@@ -123,9 +123,8 @@ def test_wrong_input_is_a_sentence(made, options, sentence):
 
 def test_an_artifact_of_another_encoder_is_named(made, tmp_path):
     other = publish(tmp_path / "artifact", encoder="hash:16")
-    manifest = json.loads((other / "manifest.json").read_text("utf-8"))
-    manifest["encoder"]["fingerprint"] = "0" * 64
-    (other / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    encoder = artifact.load(other).manifest["encoder"]
+    artifact.annotate(other, "encoder", {**encoder, "fingerprint": "0" * 64})
     with pytest.raises(PgvError, match="trained on embeddings of 'hash:16'"):
         run(other, "--dataset", made / "data")
 

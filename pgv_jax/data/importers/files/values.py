@@ -1,0 +1,147 @@
+"""Values that JSON has no type for, as JSON values: dates, bytes, decimals, NaN, half letters."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from pgv_jax.data.importers.tally import Tally
+from pgv_jax.data.jsonl import FieldError, check_episode, number_field, text_field
+from pgv_jax.types import Candidate, Episode, Step
+
+REPLACED = "\ufffd"
+DEEPEST = 200
+
+
+def plain(value: Any, tally: Tally, nan: bool = False, depth: int = 0) -> Any:
+    """Return ``value`` as a JSON value and count what was changed; ``nan`` keeps NaN a number."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return whole_text(value, tally)
+    if isinstance(value, float):
+        if math.isfinite(value) or nan:
+            return float(value)
+        tally.converted["NaN or infinity to null"] += 1
+        return None
+    if depth > DEEPEST:
+        raise RecursionError
+    if isinstance(value, Mapping):
+        return {
+            whole_text(key if isinstance(key, str) else str(key), tally): plain(
+                v, tally, nan, depth + 1
+            )
+            for key, v in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner, tally, nan, depth + 1) for inner in value]
+    return _converted(value, tally, nan, depth)
+
+
+def _converted(value: Any, tally: Tally, nan: bool, depth: int) -> Any:
+    if hasattr(value, "tolist"):  # numpy
+        return plain(value.tolist(), tally, nan, depth + 1)
+    if isinstance(value, Decimal):
+        tally.converted["decimal numbers to floating ones"] += 1
+        return plain(math.nan if value.is_nan() else float(value), tally, nan, depth)
+    if isinstance(value, datetime.date | datetime.time):
+        tally.converted["dates to text"] += 1
+        return value.isoformat()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _bytes(bytes(value), tally)
+    tally.converted[f"{type(value).__name__} to text"] += 1
+    return whole_text(str(value), tally)
+
+
+def _bytes(data: bytes, tally: Tally) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        tally.converted["bytes left out"] += 1
+        return f"[{len(data)} bytes]"
+    tally.converted["bytes to text"] += 1
+    return text
+
+
+def whole_text(text: str, tally: Tally) -> str:
+    """A text without half surrogate pairs, which no file can hold."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        tally.converted[f"half characters to {REPLACED}"] += 1
+        # Halves that stand together are one character; what is left alone is none.
+        paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return paired.encode("utf-8", "replace").decode()
+    return text
+
+
+def _fits(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def settled(episode: Episode, tally: Tally) -> Episode:
+    """Return the episode as a dataset can hold it; ``FieldError`` says what it cannot.
+
+    Metadata are converted and counted; a number that is none is an error, for it was meant.
+    """
+    try:
+        check_episode(episode)
+        return episode
+    except FieldError:
+        pass  # the same check names what is wrong after the conversion
+    steps = []
+    for t, step in enumerate(episode.steps):
+        number_field(step.reward, f"steps[{t}].reward")
+        steps.append(_settled_step(step, tally))
+    whole = replace(
+        episode,
+        episode_id=whole_text(episode.episode_id, tally),
+        task_id=whole_text(episode.task_id, tally),
+        task=whole_text(_text(episode.task, "task"), tally),
+        steps=tuple(steps),
+        final_observation=whole_text(_text(episode.final_observation, "final_observation"), tally),
+        metadata=_settled_facts(episode.metadata, tally),
+    )
+    check_episode(whole)
+    return whole
+
+
+def _text(value: Any, field: str) -> str:
+    return value if isinstance(value, str) else text_field(value, field)
+
+
+def _settled_facts(metadata: Any, tally: Tally) -> Any:
+    return metadata if _fits(metadata) else plain(metadata, tally)
+
+
+def _settled_step(step: Step, tally: Tally) -> Step:
+    observation, thought, action = (
+        whole_text(_text(getattr(step, name), name), tally)
+        for name in ("observation", "thought", "action")
+    )
+    return replace(
+        step,
+        observation=observation,
+        thought=thought,
+        action=action,
+        candidates=tuple(
+            Candidate(
+                whole_text(c.thought, tally), whole_text(c.action, tally), c.scores, c.correct
+            )
+            for c in step.candidates
+        ),
+        metadata=_settled_facts(step.metadata, tally),
+    )

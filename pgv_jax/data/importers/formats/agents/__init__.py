@@ -1,0 +1,1 @@
+"""What agents and their frameworks write of a run."""

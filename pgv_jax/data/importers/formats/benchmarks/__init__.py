@@ -1,0 +1,1 @@
+"""Logs that come with a benchmark, each in a format of its own."""

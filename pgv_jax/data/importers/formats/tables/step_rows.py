@@ -1,0 +1,218 @@
+"""The rows of a step table as episodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from pgv_jax.data.importers import identity
+from pgv_jax.data.importers.base import UNFIT, Options, Where
+from pgv_jax.data.importers.conversation.pieces import json_text
+from pgv_jax.data.importers.formats.tables.column_names import TEXTS
+from pgv_jax.data.importers.outcomes.record import (
+    CUT_KEYS,
+    END_KEYS,
+    RESULT_KEYS,
+    SUCCESS_KEYS,
+    number,
+    outcome_of,
+    tristate,
+    with_outcome,
+)
+from pgv_jax.data.jsonl import FieldError, kind_of, text_field
+from pgv_jax.types import Episode, Step
+
+LAST: tuple[str, ...] = (*SUCCESS_KEYS, *RESULT_KEYS, *CUT_KEYS, *END_KEYS)
+"""Columns whose last row tells the end."""
+
+
+class Row(NamedTuple):
+    """A row and its line."""
+
+    line: int
+    cells: Mapping[str, Any]
+
+
+def names_in(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of rows, in the order in which they come up."""
+    return list(dict.fromkeys(str(name) for row in rows for name in row))
+
+
+def _is_empty(value: Any) -> bool:
+    nan = isinstance(value, float) and math.isnan(value)
+    return value is None or nan or (isinstance(value, str) and not value.strip())
+
+
+@dataclass
+class Table:
+    """The columns of a table, and how its rows become episodes."""
+
+    names: Mapping[str, str]
+    options: Options
+    repeated: bool = False
+
+    def cell(self, row: Row, ours: str) -> Any:
+        """A row's value under one of our names, None where it is empty."""
+        value = row.cells.get(self.names.get(ours, ""))
+        return None if _is_empty(value) else value
+
+    def text(self, row: Row, ours: str) -> str:
+        """A row's value as text; objects are their JSON text."""
+        value = self.cell(row, ours)
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return text_field(value, f"line {row.line}: {self.names[ours]}").strip()
+        return json_text(value)
+
+    def number(self, row: Row, ours: str) -> float | None:
+        """A row's value as a number; text that is none is an error."""
+        value = row.cells.get(self.names.get(ours, ""))
+        if value is None or value == "":
+            return None
+        found = float(value) if isinstance(value, bool) else number(value)
+        if found is None:
+            raise FieldError(f"line {row.line}: {self.names[ours]}", "is not a number")
+        return found
+
+    def grouped(self, rows: Sequence[Row]) -> dict[str, list[Row]]:
+        """Rows by episode: by its column, else a new one where the steps' numbers restart.
+
+        Raises FieldError where neither column is there.
+        """
+        out: dict[str, list[Row]] = {}
+        if "episode" in self.names:
+            for row in rows:
+                value = self.cell(row, "episode")
+                key = identity.identifier(value)
+                if key is None:
+                    why = "is empty" if value is None else f"is {kind_of(value)}, not an id"
+                    raise FieldError(f"line {row.line}: {self.names['episode']}", why)
+                out.setdefault(key, []).append(row)
+            return out
+        if "step" not in self.names:
+            have = ", ".join(names_in([row.cells for row in rows[:20]]))
+            raise FieldError(
+                "episode", f"there is no column for it (there are {have[:300]}); say --column "
+                "episode=NAME"
+            )  # fmt: skip
+        before, count = math.inf, -1
+        for row in rows:
+            at = self.number(row, "step")
+            if at is None:
+                raise FieldError(f"line {row.line}: {self.names['step']}", "is empty")
+            count += at <= before
+            before = at
+            out.setdefault(str(count), []).append(row)
+        return out
+
+    def has_repeated_rewards(self, groups: Sequence[Sequence[Row]]) -> bool:
+        """True where every row of an episode has the same reward, and episodes differ in it."""
+        told: list[set[float | None]] = []
+        for rows in groups:
+            try:
+                told.append({self.number(row, "reward") for row in rows})
+            except UNFIT:
+                return False
+        long = any(len(rows) > 1 for rows in groups)
+        values = {value for found in told for value in found}
+        same = all(len(found) == 1 for found in told) and None not in values
+        return long and same and values != {0.0} and (len(values) > 1 or values == {1.0})
+
+    def ordered(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows in the order of their numbers; one that stands twice is an error."""
+        if "step" not in self.names:
+            return list(rows)
+        places = [self.number(row, "step") for row in rows]
+        if any(place is None for place in places):
+            empty = rows[places.index(None)]
+            raise FieldError(f"line {empty.line}: {self.names['step']}", "is empty")
+        known = [place for place in places if place is not None]
+        if len(set(known)) < len(known):
+            twice = next(p for i, p in enumerate(known) if p in known[:i])
+            raise FieldError(
+                self.names["step"], f"is {twice:g} twice in one episode; which column tells its "
+                "episodes apart? --column episode=NAME"
+            )  # fmt: skip
+        return [rows[i] for i in sorted(range(len(rows)), key=known.__getitem__)]
+
+    def episode(self, key: str, members: Sequence[Row], where: Where) -> Episode:
+        """One episode's rows as the episode."""
+        rows = self.ordered(members)
+        final = self.text(rows[-1], "result")
+        if not self.text(rows[-1], "action") and not self.text(rows[-1], "thought"):
+            final = self.text(rows[-1], "observation") or final  # the state after the last action
+            rows, last = rows[:-1], rows[-1]
+        else:
+            last = rows[-1]
+        if not rows:
+            raise FieldError("action", "is empty in all rows")
+        record = self.facts(rows, last)
+        asked = self.text(rows[0], "task") or self.options.task_text or ""
+        steps = self.steps(rows, asked, record)
+        asked = asked or steps[0].observation
+        about = {**record, "task": asked} if asked else record
+        if "task_id" in self.names and (value := self.cell(rows[0], "task_id")) is not None:
+            about = {**about, "task_id": value}
+        task_id, task = identity.name_task(about, asked, self.options)
+        name = key if "episode" in self.names else where.episode_id
+        metadata = {"format": "steps", "record": record}
+        episode = Episode(name, task_id, task, tuple(steps), final, metadata=metadata)
+        return self.ended(episode, record, last)
+
+    def facts(self, rows: Sequence[Row], last: Row) -> dict[str, Any]:
+        """What is the same in all rows, and what the last row says of the end."""
+        own = {self.names[ours] for ours in (*TEXTS, "step", "reward") if ours in self.names}
+        if self.repeated:
+            own -= {self.names["reward"]}
+        said = (self.names.get("success"), self.names.get("truncated"))
+        out: dict[str, Any] = {}
+        for name in names_in([row.cells for row in (*rows, last)]):
+            values = [row.cells.get(name) for row in (*rows, last)]
+            ends = name.lower() in LAST or name in said
+            told = [value for value in values if not _is_empty(value)]
+            if name not in own and told and (ends or all(value == told[0] for value in told)):
+                out[name] = told[-1]
+        return out
+
+    def steps(self, rows: Sequence[Row], task: str, record: Mapping[str, Any]) -> list[Step]:
+        """A step a row."""
+        out: list[Step] = []
+        seen = task
+        for row in rows:
+            action, thought = self.text(row, "action"), self.text(row, "thought")
+            if not action and not thought:
+                raise FieldError(
+                    f"line {row.line}: {self.names.get('action', 'action')}", "is empty"
+                )
+            if "observation" in self.names:
+                seen = self.text(row, "observation")
+            own = bool(thought) and thought != action
+            metadata = {"thought_from": "reasoning" if own else "action"}
+            used = {self.names[o] for o in (*TEXTS, "step", "reward", "episode") if o in self.names}
+            for name, value in row.cells.items():
+                if name not in used and name not in record and not _is_empty(value):
+                    metadata[str(name)] = value
+            reward = None if self.repeated else self.number(row, "reward")
+            out.append(Step(seen, thought or action, action, reward=reward, metadata=metadata))
+            seen = self.text(row, "result")
+        return out
+
+    def ended(self, episode: Episode, record: Mapping[str, Any], last: Row) -> Episode:
+        """The episode with its outcome: what the rows say, else the sum of their rewards."""
+        outcome = outcome_of(record)
+        stated = tristate(self.cell(last, "success"))
+        if stated is not None:
+            outcome = replace(outcome, success=stated)
+        if self.repeated:
+            outcome = replace(outcome, reward=self.number(last, "reward"))
+        earned = [step.reward for step in episode.steps if step.reward is not None]
+        if outcome.reward is None and earned:
+            outcome = replace(outcome, reward=math.fsum(earned))
+        if tristate(self.cell(last, "truncated")) is True:
+            outcome = replace(outcome, cut=True)
+        episode = with_outcome(episode, outcome)
+        done = tristate(self.cell(last, "done"))
+        return episode if done is None else replace(episode, is_terminal=done and not outcome.cut)

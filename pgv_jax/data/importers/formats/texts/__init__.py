@@ -1,0 +1,1 @@
+"""Transcripts in plain text, and dialogues of two people."""

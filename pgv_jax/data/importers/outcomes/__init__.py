@@ -1,0 +1,1 @@
+"""How an episode ended: what a record, a table or a rule says."""

@@ -1,0 +1,102 @@
+"""``--rewards``: outcomes (and task ids) from a second file, joined by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pgv_jax.data.importers.files.kinds import kind_of_file
+from pgv_jax.data.importers.files.records import Record, iter_records
+from pgv_jax.data.importers.files.tables import csv_rows
+from pgv_jax.data.importers.outcomes.record import Outcome, number, tristate, was_cut, with_outcome
+from pgv_jax.errors import PgvError
+from pgv_jax.types import Episode
+
+
+class Rewards:
+    """Outcomes from a second file: rows by key, matched with a field of the episode.
+
+    ``where`` keeps only the rows whose columns have these values (a role, a metric's name);
+    ``task_id`` names a column that says which task it was.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: str,
+        value: str,
+        on: str = "episode_id",
+        where: tuple[str, ...] = (),
+        task_id: str = "",
+    ):
+        self.on = on
+        self.used: set[str] = set()
+        self.values: dict[str, Any] = {}
+        self.tasks: dict[str, str] = {}
+        wanted = dict(pair.split("=", 1) for pair in where if "=" in pair)
+        for line, row in _rows(path):
+            for column in (key, value, *wanted, *((task_id,) if task_id else ())):
+                if column not in row:
+                    raise PgvError(
+                        f"{path}:{line}: there is no column '{column}'; it has "
+                        f"{', '.join(map(str, row))}. Name them with --rewards-key, "
+                        "--rewards-value and --rewards-where."
+                    )
+            if any(str(row[column]) != text for column, text in wanted.items()):
+                continue
+            name = str(row[key])
+            if name in self.values and self.values[name] != row[value]:
+                raise PgvError(
+                    f"{path}:{line}: '{key}' {name} has two values of '{value}': "
+                    f"{self.values[name]} and {row[value]}; choose rows with --rewards-where."
+                )
+            self.values[name] = row[value]
+            if task_id and row[task_id] not in (None, ""):
+                self.tasks[name] = str(row[task_id])
+
+    def apply(self, episode: Episode, file: str = "") -> Episode:
+        """Join the outcome; an episode without a row is returned as it is.
+
+        ``file`` is the name, without its ending, of the file that the episode is from.
+        """
+        found = file if self.on == "file" else lookup(episode, self.on)
+        name = str(found)
+        if found is None or name not in self.values:
+            return episode
+        self.used.add(name)
+        if name in self.tasks:
+            episode = replace(episode, task_id=self.tasks[name])
+        value = self.values[name]
+        if value is None or value == "":
+            return episode
+        reward = number(value)
+        record = episode.metadata.get("record")
+        cut = isinstance(record, Mapping) and was_cut(record)
+        success = tristate(value) if reward is None else None
+        return with_outcome(episode, Outcome(success, reward, cut))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if kind_of_file(path) == "csv":
+        yield from csv_rows(path)
+        return
+    for item in iter_records(path):
+        if not isinstance(item, Record) or not isinstance(item.value, Mapping):
+            raise PgvError(f"{path}:{item.line}: a table of rewards has one object a line.")
+        yield item.line, item.value
+
+
+def lookup(episode: Episode, name: str) -> Any:
+    """Return ``episode_id``, ``task_id``, ``task`` or ``metadata.KEY`` of an episode."""
+    if name.startswith("metadata."):
+        value: Any = episode.metadata
+        for key in name.split(".")[1:]:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+    if name in ("episode_id", "task_id", "task"):
+        return getattr(episode, name)
+    raise PgvError(
+        f"'{name}' is no field of an episode; use episode_id, task_id, file or metadata.KEY."
+    )

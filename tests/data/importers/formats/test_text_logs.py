@@ -1,0 +1,107 @@
+"""Text logs of many episodes; every value stated by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from pgv_jax.data.importers.formats.texts.verdicts import outcome_in, without_verdict
+from pgv_jax.data.importers.registry import detect
+from pgv_jax.errors import PgvError
+
+from ..reading import imported, rows
+
+ONE = "Thought: h\nAction: go\nObservation: a door\nThought: i\nAction: open"
+STEPS = [("T", "h", "go"), ("a door", "i", "open")]
+
+ENDS = {
+    "tasks": ("", "Reward: 1.0\n", "\n", "Reward: 0.0\n"),
+    "numbered lines": (
+        "=== Episode 1 ===\n",
+        "Success: True\n",
+        "=== Episode 2 ===\n",
+        "Success: False\n",
+    ),
+    "numbered of all": ("[Trial 3/9]\n", "Result: pass\n\n", "[Trial 5/9]\n", "Result: fail\n"),
+    "rules": ("", "Final reward: 1\n", "----------\n", "Final reward: 0\n----------\n"),
+    "brackets": ("", "[RESULT] SUCCESS\n", "\n", "[RESULT] FAILURE\n"),
+    "counts": ("", "Success: yes\nTotal steps: 2\nTime: 3.1 s\n", "\n", "Steps: 2\nSuccess: no\n"),
+    "marks": ("", "**Result:** \u2705\n", "\n", "**Result:** \u274c\n"),
+}
+"""What stands before, between and behind the two episodes of a log."""
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_many_episodes_in_a_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.log"
+    before, first_end, between, second_end = ENDS[name]
+    first_text, second_text = (f"Task: {task}\n{ONE}\n" for task in "TU")
+    path.write_text(before + first_text + first_end + between + second_text + second_end)
+    assert detect(path).importer.name == "react"
+    (first, second), _ = imported(path)
+    assert rows(first) == STEPS
+    assert rows(second) == [("U", *STEPS[0][1:]), STEPS[1]]
+    assert (first.task, first.success, second.task, second.success) == ("T", True, "U", False)
+    assert (first.final_observation, second.final_observation) == ("", "")
+
+
+def test_numbered_questions_with_the_outcome_in_the_last_observation(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(
+        "Question: who?\nThought 1: h\nAction 1: Finish[z]\n"
+        "Observation 1: Episode finished, reward = 1\n"
+        "Question: when?\nThought 1: i\nAction 1: Finish[q]\n"
+        "Observation 1: Episode finished, reward = 0\n"
+    )
+    (first, second), _ = imported(path)
+    assert (rows(first), first.task) == ([("who?", "h", "Finish[z]")], "who?")
+    assert (rows(second), second.task) == ([("when?", "i", "Finish[q]")], "when?")
+    assert (first.success, second.success) == (True, False)
+
+
+def test_commands_in_scenes(tmp_path: Path) -> None:
+    scene = "You are in the middle of a room. You see a {0} 1.\nYour task is to: find a {1}.\n"
+    path = tmp_path / "x.txt"
+    path.write_text(
+        scene.format("desk", "pen")
+        + "> go to desk 1\nA pen 1.\n> take pen 1\nYou pick it up.\nSTATUS: OK\n"
+        + scene.format("bed", "cd")
+        + "> think: look\nOK.\n> go to bed 1\nNothing.\nSTATUS: FAIL\n"
+    )
+    (first, second), _ = imported(path)
+    assert [s.action for s in first.steps] == ["go to desk 1", "take pen 1"]
+    assert (first.task, first.success) == ("find a pen.", True)
+    assert first.final_observation == "You pick it up."
+    assert [(s.thought, s.action) for s in second.steps] == [("look", "go to bed 1")]
+    assert (second.task, second.success, second.is_terminal) == ("find a cd.", False, False)
+
+
+def test_a_page_with_quotations_is_no_log(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("# Tool\nAs said:\n\n> quote one\n\nand\n\n> quote two\n")
+    with pytest.raises(PgvError, match="No importer recognises"):
+        detect(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "success", "reward"),
+    [
+        ("Reward: -1", None, -1.0),
+        ("Score: -1", None, -1.0),
+        ("Final score: 0.5/1", None, 0.5),
+        ("Accuracy: 80%", None, 0.8),
+        ("Total reward = 1.0", None, 1.0),
+        ("Success -> True", True, None),
+        ("[SUCCESS]", True, None),
+        ("Task failed.", False, None),
+        ("Test status: passed", True, None),
+    ],
+)
+def test_lines_that_state_an_outcome(line: str, success: bool | None, reward: float | None) -> None:
+    assert without_verdict(f"seen\n{line}") == ("seen", [line])
+    found = outcome_in(line)
+    assert (found.success, found.reward) == (success, reward)
+
+
+@pytest.mark.parametrize("line", ["Status: open", "Score - 3", "Success rate: 0.5", "Steps: 3"])
+def test_lines_that_state_none(line: str) -> None:
+    assert without_verdict(f"seen\n{line}")[1] == []

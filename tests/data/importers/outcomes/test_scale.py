@@ -1,0 +1,194 @@
+"""Rewards off [0, 1] and words for outcomes: read where plain, asked for where not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgv_jax.data.importers.outcomes.table import Rewards
+from pgv_jax.errors import PgvError
+
+from ..reading import chat, imported, jsonl
+
+
+def log(path: Path, values: list[Any], key: str = "reward") -> Path:
+    return jsonl(
+        path / "x.jsonl", *(chat(f"Task {i}", "go", **{key: v}) for i, v in enumerate(values))
+    )
+
+
+def outcomes(path: Path, **plan: Any) -> list[bool | None]:
+    return [e.success for e in imported(path, **plan)[0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, -1, 1, -1], [True, False, True, False]),
+        ([True, False], [True, False]),
+        (["pass", "fail"], [True, False]),
+        (["100%", "40%"], [True, False]),
+        ([1.0, 0.4], [True, False]),
+        (["won", "lost"], [True, False]),
+        ([None, 1], [None, True]),
+    ],
+)
+def test_plain_rewards(tmp_path: Path, values: list[Any], expected: list[Any]) -> None:
+    assert outcomes(log(tmp_path, values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([10, 0, 10], r"lie in 0 \.\. 10 \(10: 2, 0: 1\) .*--success 'reward >= 10'"),
+        ([37.5, 100, 80], r"lie in 37\.5 \.\. 100"),
+        ([-1, 0, 1], r"lie in -1 \.\. 1"),
+        ([7], r"lie in 7 \.\. 7"),
+    ],
+)
+def test_other_rewards_are_a_question(tmp_path: Path, values: list[Any], words: str) -> None:
+    path = log(tmp_path, values)
+    with pytest.raises(PgvError, match=words):
+        imported(path)
+    assert not (tmp_path / "dataset").exists()
+    top = max(values)
+    assert outcomes(path, success=f"reward >= {top}") == [v >= top for v in values]
+    assert outcomes(path, success="null") == [None] * len(values)
+
+
+def test_a_success_beside_a_reward_needs_no_question(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl",
+        chat("a", "go", reward=37, success=True),
+        chat("b", "go", reward=2, success=False),
+    )
+    assert outcomes(path) == [True, False]
+
+
+def test_the_rewards_of_a_table_are_looked_at_too(tmp_path: Path) -> None:
+    path = log(tmp_path, [None, None])
+    table = tmp_path / "t.csv"
+    table.write_text("episode_id,reward\nx:0,2.5\nx:1,0\n")
+    with pytest.raises(PgvError, match=r"lie in 0 \.\. 2\.5"):
+        imported(path, rewards=Rewards(table, "episode_id", "reward"))
+    rewards = Rewards(table, "episode_id", "reward")
+    assert outcomes(path, rewards=rewards, success="reward > 0") == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"won": True}, True),
+        ({"resolved": "no"}, False),
+        ({"is_resolved": 1}, True),
+        ({"accuracy": 1.0}, True),
+        ({"info": {"resolved": False}}, False),
+        ({"metadata": {"reward": 1}}, True),
+        ({"extra": {"report": {"resolved": True}}}, True),
+        ({"evaluation": {"score": 0}}, False),
+        ({"outcome": "success"}, True),
+        ({"result": {"success": False}}, False),
+        ({"verdict": "Incorrect."}, False),
+        ({"reward": 1, "metadata": {"success": False}}, True),  # what stands outside comes first
+        ({"status": "success"}, None),  # of a call, as often as not
+    ],
+)
+def test_where_outcomes_stand(
+    tmp_path: Path, fields: dict[str, Any], expected: bool | None
+) -> None:
+    path = jsonl(tmp_path / "x.jsonl", chat("T", "go", **fields))
+    assert outcomes(path) == [expected]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"truncated": 1},
+        {"truncated": "true"},
+        {"timed_out": True},
+        {"exit_status": "max_steps"},
+        {"exit_status": "submitted (exit_cost)"},
+        {"info": {"exit_status": "LimitsExceeded"}},
+        {"finish_reason": "length"},
+        {"termination_reason": "too_many_errors"},
+        {"stop_reason": "max_tokens"},
+        {"status": "timeout"},
+        {"messages": [{"role": "user", "content": "T"},
+                      {"role": "assistant", "content": "go", "stop_reason": "max_tokens"}]},
+    ],
+)  # fmt: skip
+def test_a_run_that_was_cut_off_did_not_end(tmp_path: Path, fields: dict[str, Any]) -> None:
+    path = jsonl(tmp_path / "x.jsonl", {**chat("T", "go", reward=0), **fields})
+    (episode,), _ = imported(path)
+    assert (episode.success, episode.is_terminal) == (False, False)
+    (judged,), _ = imported(path, success="reward >= 1")
+    assert (judged.success, judged.is_terminal) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"finish_reason": "stop"}, {"exit_status": "submitted"}, {"truncated": 0}, {"truncated": "no"},
+     {"stop_reason": "end_turn"}, {"termination_reason": "user_stop"}, {"status": "completed"}],
+)  # fmt: skip
+def test_a_run_that_ended_did(tmp_path: Path, fields: dict[str, Any]) -> None:
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", chat("T", "go", reward=0, **fields)))
+    assert episode.is_terminal
+
+
+def test_words_that_nobody_knows(tmp_path: Path) -> None:
+    path = log(tmp_path, ["good enough", "pass", "pass"], "verdict")
+    with pytest.raises(PgvError, match=r"'verdict' says 'good enough': 1, .* all are success"):
+        imported(path)
+    mixed = log(tmp_path, ["good enough", "pass", "fail"], "verdict")
+    episodes, report = imported(mixed)
+    assert [e.success for e in episodes] == [None, True, False]
+    assert "'verdict' says 'good enough': 1: not understood" in " ".join(report.findings.sentences)
+
+
+def test_a_field_that_may_say_the_end_is_named_where_nothing_else_does(tmp_path: Path) -> None:
+    _, report = imported(log(tmp_path, ["A", "F", "A"], "grade"))
+    assert report.findings.sentences == [
+        "'grade' ('A': 2, 'F': 1) may say how episodes ended. Decide with --success "
+        "\"metadata.record.grade == 'A'\"."
+    ]
+    assert outcomes(log(tmp_path, ["A", "F"], "grade"), success="metadata.record.grade == 'A'") == [
+        True,
+        False,
+    ]
+
+
+def test_the_summary_says_where_outcomes_were_read_and_what_no_reward_reaches(
+    tmp_path: Path,
+) -> None:
+    _, report = imported(log(tmp_path, [0.25, 0.5, 0.5]))
+    said = " ".join(report.findings.sentences)
+    assert "Outcomes are read from 'reward' (3); rewards: 0.5: 2, 0.25: 1." in said
+    assert "No reward reaches 1 (the largest is 0.5)" in said
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (
+            "metadata.record.rewrd >= 1",
+            r"has metadata\.record\.rewrd; near it are metadata\.record\.reward",
+        ),
+        (
+            "score > 0 and metadata.grade > 1",
+            r"has metadata\.grade; .*metadata\.record\.info\.grade",
+        ),
+        ("metadata.x == 1", r"has metadata\.x; there are metadata\."),
+    ],
+)
+def test_a_name_that_no_episode_has(tmp_path: Path, rule: str, words: str) -> None:
+    path = jsonl(tmp_path / "x.jsonl", chat("T", "go", reward=1, info={"grade": 2}))
+    with pytest.raises(PgvError, match=words):
+        imported(path, success=rule)
+
+
+def test_a_name_that_some_episodes_have_is_unknown_elsewhere(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "x.jsonl", chat("a", "go", won_by=3), chat("b", "go"))
+    assert outcomes(path, success="metadata.record.won_by > 1") == [True, None]
+    no_reward = jsonl(tmp_path / "x.jsonl", chat("a", "go"))
+    with pytest.raises(PgvError, match="none of the 1 episodes has reward"):
+        imported(no_reward, success="reward >= 1")

@@ -1,0 +1,162 @@
+"""Per-call logs: one conversation is one episode, whatever its calls were logged as."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .reading import chat, imported, jsonl, read, rows
+
+
+def asked(*words: str) -> list[dict[str, Any]]:
+    return list(chat(*words)["messages"])
+
+
+def call(words: list[str], answer: Any, **fields: Any) -> dict[str, Any]:
+    """A proxy's record: the request with the conversation so far, and the response."""
+    choices = [{"message": {"role": "assistant", "content": a}} for a in [answer]]
+    return {
+        "request": {"model": "m", "messages": asked(*words)},
+        "response": {"choices": choices},
+        **fields,
+    }
+
+
+def session(name: str, turns: int, **fields: Any) -> list[dict[str, Any]]:
+    """The calls of a conversation of ``turns`` answers."""
+    words = [w for t in range(turns) for w in (f"{name} asks {t}", f"{name} answers {t}")]
+    return [call(words[: 2 * t + 1], words[2 * t + 1], **fields) for t in range(turns)]
+
+
+def test_three_hundred_conversations_are_three_hundred_episodes(tmp_path: Path) -> None:
+    source = random.Random(3)
+    calls = [c for i in range(300) for c in session(f"c{i}", source.randint(1, 16))]
+    total = sum(1 for _ in calls)
+    source.shuffle(calls)
+    episodes, report = imported(jsonl(tmp_path / "x.jsonl", *calls))
+    assert (len(episodes), sum(len(e.steps) for e in episodes)) == (300, total)
+    assert f"{total - 300:,} of {total:,} records are calls within a conversation" in (
+        " ".join(report.findings.sentences)
+    )
+
+
+def test_ids_keep_conversations_apart_that_begin_alike(tmp_path: Path) -> None:
+    one = [call(["Hi"], "Hello", session_id="s1")]
+    other = session_calls("s2")
+    episodes, _ = imported(jsonl(tmp_path / "x.jsonl", *one, *other))
+    assert [len(e.steps) for e in episodes] == [1, 2]
+
+
+def session_calls(name: str) -> list[dict[str, Any]]:
+    return [
+        call(["Hi"], "Hello", session_id=name),
+        call(["Hi", "Hello", "Bye"], "So long", session_id=name),
+    ]
+
+
+def test_whole_conversations_as_prefixes_of_each_other(tmp_path: Path) -> None:
+    words = ["a", "b", "c", "d", "e", "f"]
+    records = [chat(*words[:n]) for n in (2, 4, 6)]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *records))
+    assert rows(episode) == [("a", "b", "b"), ("c", "d", "d"), ("e", "f", "f")]
+
+
+def test_two_attempts_that_begin_alike_stay_two(tmp_path: Path) -> None:
+    short = chat("T", "a", reward=0, truncated=True)
+    long = chat("T", "a", "o", "b", "p", "c", reward=1)
+    episodes, report = imported(jsonl(tmp_path / "x.jsonl", short, long))
+    assert [(len(e.steps), e.success) for e in episodes] == [(1, False), (3, True)]
+    assert not report.findings.folded.places
+
+
+def test_a_reward_a_call_belongs_to_one_episode(tmp_path: Path) -> None:
+    records = [chat("T", "a", reward=0), chat("T", "a", "o", "b", reward=1)]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *records))
+    assert (len(episode.steps), episode.success) == (2, True)
+
+
+def test_what_only_the_calls_knew_is_kept(tmp_path: Path) -> None:
+    first = call(["T"], "a")
+    first["response"]["choices"] = [
+        {"message": {"role": "assistant", "content": "a", "reasoning_content": "because"}},
+        {"message": {"role": "assistant", "content": "b"}},
+    ]
+    second = call(["T", "a", "o"], "c", reward=1)
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", first, second))
+    assert rows(episode) == [("T", "because", "a"), ("o", "c", "c")]
+    assert [(c.thought, c.action) for c in episode.steps[0].candidates] == [("b", "b")]
+    assert episode.success is True
+
+
+def test_the_choice_that_was_followed_is_the_action(tmp_path: Path) -> None:
+    first = call(["T"], "a")
+    first["response"]["choices"].append({"message": {"role": "assistant", "content": "b"}})
+    second = call(["T", "b", "o"], "c")
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", first, second))
+    assert [s.action for s in episode.steps] == ["b", "c"]
+    assert [c.action for c in episode.steps[0].candidates] == ["a"]
+
+
+def test_calls_in_a_file_each(tmp_path: Path) -> None:
+    paths = [jsonl(tmp_path / f"{i}.jsonl", c) for i, c in enumerate(session("c", 4))]
+    (episode,), report = imported(*paths)
+    assert len(episode.steps) == 4 and len(report.sources) == 4
+
+
+HI = {"role": "assistant", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"request": {"messages": asked("Say hi")}, "response": {"choices": [{"message": HI}]}},
+        {"request": {"messages": asked("Say hi")}, "response": {"role": "assistant",
+         "content": [{"type": "text", "text": "hi"}]}},
+        {"messages": asked("Say hi"), "response": {"choices": [{"message": HI}]}},
+        {"messages": asked("Say hi"), "response": "hi"},
+        {"messages": asked("Say hi"), "response": '{"choices": [{"message": {"content": "hi"}}]}'},
+        {"messages": asked("Say hi"), "completion": [HI]},
+        {"prompt": asked("Say hi"), "completion": [HI]},
+        {"prompt": "Say hi", "completion": "hi"},
+        {"prompt": "Say hi", "response": "hi"},
+        {"body": {"messages": asked("Say hi")},
+         "response": {"body": {"choices": [{"message": HI}]}}},
+        {"request_body": {"messages": asked("Say hi")},
+         "response_body": {"choices": [{"message": HI}]}},
+        {"kwargs": {"messages": asked("Say hi")}, "output": {"choices": [{"message": HI}]}},
+        {"inputs": {"messages": asked("Say hi")}, "outputs": {"choices": [{"message": HI}]}},
+        {"request": {"input": "Say hi"}, "response": {"output": [{"type": "message",
+         "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}]}},
+        {"request": {"contents": [{"role": "user", "parts": [{"text": "Say hi"}]}]},
+         "response": {"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}}]}},
+        {"request": {"messages": [{"role": "user", "content": [{"text": "Say hi"}]}]},
+         "response": {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}}},
+        {"request": {"messages": asked("Say hi")}, "response": [
+            {"choices": [{"delta": {"role": "assistant", "content": "h"}}]},
+            {"choices": [{"delta": {"content": "i"}}]}]},
+    ],
+)  # fmt: skip
+def test_where_proxies_keep_requests_and_answers(tmp_path: Path, record: dict[str, Any]) -> None:
+    (episode,) = read(jsonl(tmp_path / "x.jsonl", {**record, "reward": 1}))
+    assert rows(episode) == [("Say hi", "hi", "hi")]
+    assert episode.success is True
+
+
+def test_an_answer_that_stands_in_the_messages_already_is_not_said_twice(tmp_path: Path) -> None:
+    record = {"messages": [*asked("Say hi"), HI], "response": {"choices": [{"message": HI}]}}
+    (episode,) = read(jsonl(tmp_path / "x.jsonl", record))
+    assert rows(episode) == [("Say hi", "hi", "hi")]
+
+
+def test_a_stream_of_calls_adds_up(tmp_path: Path) -> None:
+    def delta(**fields: Any) -> dict[str, Any]:
+        return {"choices": [{"delta": fields}]}
+
+    parts = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a"'}},
+             {"index": 0, "function": {"arguments": ": 1}"}}]  # fmt: skip
+    chunks = [delta(reasoning_content="be"), delta(reasoning_content="cause")]
+    chunks += [delta(tool_calls=[part]) for part in parts]
+    record = {"messages": asked("T"), "response": chunks}
+    (episode,) = read(jsonl(tmp_path / "x.jsonl", record))
+    assert rows(episode) == [("T", "because", 'f({"a": 1})')]
