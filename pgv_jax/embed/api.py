@@ -16,7 +16,7 @@ import numpy as np
 
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.errors import PgvError
-from pgv_jax.texts.unicode import clean
+from pgv_jax.texts.unicode import clean, visible
 
 if TYPE_CHECKING:
     import openai
@@ -156,11 +156,12 @@ class ApiEncoder:
         if not np.isfinite(norms).all() or not norms.all():
             raise PgvError(f"'{self.name}' answered a vector that is zero or not finite.")
         usage = getattr(answer, "usage", None)
-        self.stats.add(len(texts), int(getattr(usage, "prompt_tokens", 0) or 0), 0)
+        told = getattr(usage, "prompt_tokens", 0)
+        self.stats.add(len(texts), told if type(told) is int and told > 0 else 0, 0)
         return vectors / norms
 
     def _scrub(self, message: str) -> str:
-        key = self._client.api_key
+        key, message = self._client.api_key, visible(message)
         return message.replace(key, "***") if key else message
 
 

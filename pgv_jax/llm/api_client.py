@@ -52,8 +52,7 @@ class ClientOptions:
     ``key_env`` names the environment variable of the key ("" for servers that want none).
     ``extra`` goes into the body of every request as it is; ``omit`` leaves fields out that a model
     does not take (such as "temperature"). ``samples``: "auto" asks for n samples in one call and
-    falls back to parallel calls where fewer come, "parallel" always asks one by one. ``http``
-    (openai only): what the library sends over, "aiohttp", or "httpx" at twice its CPU time.
+    falls back to parallel calls where fewer come, "parallel" always asks one by one.
     """
 
     base_url: str = ""
@@ -63,7 +62,6 @@ class ClientOptions:
     concurrency: int = 32
     retry: Retry = field(default_factory=Retry)
     samples: str = "auto"
-    http: str = "aiohttp"
     extra: Mapping[str, Any] = field(default_factory=dict)
     omit: tuple[str, ...] = ()
 
@@ -87,8 +85,6 @@ class ApiClient:
         options = options or ClientOptions()
         if options.samples not in ("auto", "parallel"):
             raise PgvError(f"samples is '{options.samples}'; use auto or parallel.")
-        if options.http not in ("aiohttp", "httpx"):
-            raise PgvError(f"http is '{options.http}'; use aiohttp or httpx.")
         if not options.timeout > 0:
             raise PgvError(f"timeout is {options.timeout}; give a positive number of seconds.")
         self.model = model

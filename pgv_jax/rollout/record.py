@@ -23,7 +23,8 @@ VERSION = 1
 
 _MAY_CHANGE = (
     *("api.base_url", "api.key_env", "api.timeout", "api.connect_timeout", "api.concurrency"),
-    *("api.http", "api.tries", "api.retry_base", "api.retry_cap", "tracing"),
+    *("api.tries", "api.retry_base", "api.retry_cap", "tracing"),
+    "api.http",  # of records that earlier versions wrote
     *("artifact", "budget", "cache", "concurrency", "store"),
     *("task.goals", "task.ids", "task.repeats", "task.split"),
 )
