@@ -130,7 +130,8 @@ class ApiEncoder:
                 f"{self._client.base_url} refused the key in OPENAI_API_KEY (HTTP 401); set a "
                 "valid one."
             ) from None
-        except openai.OpenAIError as error:
+        # the latter: a reply that is nested a thousand deep and more
+        except (openai.OpenAIError, RecursionError) as error:
             raise PgvError(
                 f"Embedding {len(texts)} texts by '{self.name}' failed at {self._client.base_url}: "
                 f"{self._scrub(str(error))[:500]} What was embedded before is kept; run the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import time
@@ -18,6 +19,11 @@ from pgv_jax.llm.client import ClientError, Completion, Request
 from pgv_jax.llm.failures import Endpoint, Failure, describe_failure, public_url
 from pgv_jax.llm.limits import AdaptiveLimit, Retry
 
+log = logging.getLogger(__name__)
+
+MOST_TOKENS = 10**7
+"""Read or written in one call at most: no model has a longer context, whatever its server tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -31,7 +37,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call brought back; ``usage`` is (prompt, completion) tokens where they were told."""
+    """What one call brought back; ``usage`` is (prompt, completion) tokens where they were told.
+
+    A call without usage, or with one that cannot be, counts at its worst case, and in
+    ``counts["usage_unknown"]``.
+    """
 
     samples: Sequence[Sample]
     usage: tuple[int, int] | None = None
@@ -231,6 +241,7 @@ class ApiClient:
             except BaseException:
                 reservation.lost()  # cancelled while the provider was at work
                 raise
+            reply = self._checked(reply)
             self.counts["calls"] += 1
             self._answered = True
             self.limit.accepted()
@@ -256,6 +267,24 @@ class ApiClient:
                 f"{failure.sentence} That was try {failures} of {retry.tries}; run the same "
                 "command again to continue.",
             )
+
+    def _checked(self, reply: Reply) -> Reply:
+        """``reply`` without a usage that cannot be, on which a budget must not rest."""
+        prompt, completion = reply.usage or (0, 0)
+        least = int(any(sample.text for sample in reply.samples))
+        if 1 <= prompt <= MOST_TOKENS and least <= completion <= MOST_TOKENS:
+            return reply
+        if not self.counts["usage_unknown"]:
+            told = (
+                "no usage" if reply.usage is None else f"a usage of {prompt} + {completion} tokens"
+            )
+            log.warning(
+                "%s tells %s of a call; such calls count as the most that they can take.",
+                self.endpoint.host,
+                told,
+            )
+        self.counts["usage_unknown"] += 1
+        return replace(reply, usage=None)
 
     def _spend(self, reply: Reply, worst: Spend) -> Spend:
         if reply.usage is None:

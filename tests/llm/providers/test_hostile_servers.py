@@ -1,11 +1,13 @@
 """Servers that mean no good, or are broken: one clear sentence each, and nothing given away."""
 
+import logging
 from typing import Any
 
 import pytest
 
+from pgv_jax.llm.budget import Budget, Prices, worst_case
 from pgv_jax.llm.client import ClientError
-from tests.llm.providers.raw_server import KEY, VENDORS, answering, ask, good, opened, reply
+from tests.llm.providers.raw_server import ASK, KEY, VENDORS, answering, ask, good, opened, reply
 
 DEEP = 200_000
 
@@ -112,3 +114,42 @@ def test_what_a_terminal_may_obey_is_spelled_out(vendor: str) -> None:
 def test_a_wait_for_ever_is_not_waited_for(vendor: str) -> None:
     error = refused(vendor, reply({}, "429 Slow", "retry-after: 1e999"), tries=2)
     assert error.kind == "quota" and "asks to wait inf s" in str(error)
+
+
+def usage(vendor: str, prompt: Any, completion: Any) -> dict[str, Any]:
+    """A reply that tells this usage."""
+    name, first, second = {
+        "openai": ("usage", "prompt_tokens", "completion_tokens"),
+        "anthropic": ("usage", "input_tokens", "output_tokens"),
+        "google": ("usageMetadata", "promptTokenCount", "candidatesTokenCount"),
+    }[vendor]
+    return good(vendor, **{name: {first: prompt, second: completion}})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion"),
+    [(-1_000_000, 1), (2, -1_000_000), (0, 0), (2, 0), (10**12, 1), (2, 10**12), (None, None)],
+)
+def test_a_usage_that_cannot_be_counts_as_the_most_and_is_said_once(
+    vendor: str, prompt: Any, completion: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = Budget(tokens=10_000)
+    worst = worst_case(ASK, 1, Prices(), "m")
+    with answering(reply(usage(vendor, prompt, completion))) as url:
+        client = opened(vendor, url, budget)
+        found = ask(client, ASK, ASK)
+    assert [c.text for c in found] == ["East.", "East."]
+    assert (budget.spent.tokens, budget.spent.requests) == (2 * worst.tokens, 2)
+    assert [(c.prompt_tokens, c.metadata["usage"]) for c in found] == [(0, "unknown")] * 2
+    assert client.counts["usage_unknown"] == 2
+    (line,) = [r for r in caplog.records if r.name.startswith("pgv_jax")]
+    assert line.levelno == logging.WARNING
+    assert "such calls count as the most that they can take" in line.getMessage()
+
+
+def test_a_usage_that_can_be_is_believed(vendor: str, caplog: pytest.LogCaptureFixture) -> None:
+    budget = Budget(tokens=10_000)
+    with answering(reply(usage(vendor, 11, 3))) as url:
+        (completion,) = ask(opened(vendor, url, budget))
+    assert (completion.prompt_tokens, completion.completion_tokens) == (11, 3)
+    assert budget.spent.tokens == 14 and not caplog.records
