@@ -10,17 +10,15 @@ from them.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import replace
@@ -265,7 +263,7 @@ def run_episodes(
         on_decision=on_decision,
         stop=crew.stop,
     )
-    with interruptible(crew.stop, say), _rare_collections():
+    with interruptible(crew.stop, say):
         asyncio.run(crew.run(concurrency, client))
     if crew.stop.cause is not None:
         raise crew.stop.cause
@@ -279,28 +277,6 @@ def run_episodes(
 
 def _nothing_around(spec: EpisodeSpec) -> AbstractContextManager[Callable[[Episode], None]]:
     return nullcontext(lambda episode: None)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let Python look for cycles less often: that is a tenth of the CPU time of short calls.
-
-    Hardly any garbage of a rollout is in cycles, while each look goes through what all calls hold.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(20_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-HEADSTART = 40
-"""Turns of the event loop between the starts of two workers, in which the first sends its call.
-
-Workers that start together stay in step: each of their answers arrives with all the others', and
-waits for all of them at each stage. 64 short episodes took a tenth longer.
-"""
 
 
 class _Crew:
@@ -335,8 +311,6 @@ class _Crew:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(self.queue))):
                     group.create_task(self._work())
-                    for _ in range(HEADSTART):
-                        await asyncio.sleep(0)
 
     async def _work(self) -> None:
         try:
