@@ -5,6 +5,8 @@
 Imports each log, splits its tasks anew (60 / 15 / 25 % by sha256 of "SEED:task", so that more of
 them judge than by default), embeds, trains ``configs/gc_iql.yaml`` and the Monte-Carlo objective
 for 1,500 updates, and runs ``pgv evaluate``. What exists is not made again, but for the report.
+With ``--imagined`` it is ``configs/imagined.yaml`` alone, which reads single observations as notes;
+the line then has the next-note model's error over that of "nothing changes".
 """
 
 from __future__ import annotations
@@ -59,16 +61,23 @@ def split(source: Path, target: Path, seed: int) -> None:
     write_dataset(target, (replace(e, split=names[e.task_id]) for e in episodes), overwrite=True)
 
 
-def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
-    """Everything for one log; returns a line of figures."""
+def divided(name: str, data: Path, out: Path, seed: int) -> Path:
+    """The folder of a log's data set with its split."""
     folder = out / name
     files, options = LOGS[name]
     if not (folder / "dataset").exists():
         said = [option.replace("{data}", str(data)) for option in options]
         pgv("import", *(data / f for f in files), *said, "--out", folder / "dataset", "--quiet")
-    dataset, store = folder / f"split{seed}", out / "store"
+    dataset = folder / f"split{seed}"
     if not dataset.exists():
         split(folder / "dataset", dataset, seed)
+    return dataset
+
+
+def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
+    """Everything for one log; returns a line of figures."""
+    folder, store = out / name, out / "store"
+    dataset = divided(name, data, out, seed)
     runs = folder / f"runs{seed}"
     for objective in ("gc_iql", "monte_carlo"):
         if not (runs / objective / "artifact").exists():
@@ -85,6 +94,22 @@ def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
     return {**line, "reasons": found["verdict"]["reasons"]}
 
 
+def imagine(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
+    """A critic that imagines on one log; returns a line of figures."""
+    dataset, store = divided(name, data, out, seed), out / "store"
+    run, health = out / name / f"runs{seed}" / "imagined", out / name / f"imagined{seed}"
+    if not (run / "artifact").exists():
+        keys = [f"data.dataset={dataset}", f"data.store={store}", f"train.seed={seed}", *TRAIN]
+        pgv("train", "configs/imagined.yaml", *keys, "--workdir", run)
+    artifact = run / "artifact"
+    pgv("evaluate", artifact, "--dataset", dataset, "--store", store, "--out", health)
+    found = json.loads((health / "report.json").read_text("utf-8"))
+    known = json.loads((artifact / "manifest.json").read_text("utf-8"))["metrics"]
+    scores = {name: found["auc"].get(name) for name in ("critic", "logistic_regression")}
+    said = {"log": name, "next_error": known.get("val_next_error"), "auc": scores}
+    return {**said, "level": found["verdict"]["level"], "adds": found["verdict"]["adds"]}
+
+
 def main() -> None:
     """One JSON line a log."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -92,9 +117,11 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("runs/real"))
     options.add_argument("--logs", nargs="+", choices=list(LOGS), default=list(LOGS))
     options.add_argument("--seed", type=int, default=0, help="of the splits and the training")
+    options.add_argument("--imagined", action="store_true", help="judge critics that imagine")
     asked = options.parse_args()
+    line = imagine if asked.imagined else judge
     for name in asked.logs:
-        print(json.dumps(judge(name, asked.data, asked.out, asked.seed)), flush=True)
+        print(json.dumps(line(name, asked.data, asked.out, asked.seed)), flush=True)
 
 
 if __name__ == "__main__":
