@@ -266,11 +266,12 @@ def question_of(
     padded to powers of two, so that a decision meets a shape that is compiled: what stands for
     padding comes after the rows and goals and is to be cut off.
     """
-    notes, tasks = ({text: Reading.of(text) for text in texts} for texts in _columns(rows))
+    notes = {row.observation: Reading.of(row.observation) for row in rows}
+    tasks = {row.task: Reading.of(row.task) for row in rows}
     parts = dict.fromkeys(p for r in (*notes.values(), *tasks.values()) for p in r.read)
     number = {part: i for i, part in enumerate(parts)}
-    shared = len({row.observation for row in rows}) == 1 and len(goals) == 1
-    leading = [rows[0]] if shared and len({row.task for row in rows}) == 1 else list(rows)
+    shared = len(notes) == len(tasks) == len(goals) == 1
+    leading = [rows[0]] if shared else list(rows)
     asked = [list(own) for own in goals] * (len(leading) if len(goals) == 1 else 1)
     said = [*parts, *(t for r in rows for t in (r.task, r.thought)), *(g for o in asked for g in o)]
     said += [part for reading in notes.values() for part in reading.unread]
@@ -305,10 +306,6 @@ def question_of(
         at_RG[r, : len(own)] = [note.place(goal) for goal in own]
         kind_RG[r, : len(own)] = [kind_of(goal) for goal in own]
     return Question(scene, rest_RD, stacked([r.task for r in leading]), goal_RGD, at_RG, kind_RG)
-
-
-def _columns(rows: Sequence[Row]) -> tuple[set[str], set[str]]:
-    return {row.observation for row in rows}, {row.task for row in rows}
 
 
 def _power(count: int) -> int:

@@ -26,7 +26,7 @@ from pgv_jax.data.examples import (
     numbered,
     write_examples,
 )
-from pgv_jax.data.known_parts import KnownParts, known_parts
+from pgv_jax.data.known_parts import MOST_READ, KnownParts, known_parts
 from pgv_jax.data.moments import field_moments
 from pgv_jax.data.table import (
     ARRAYS,
@@ -229,6 +229,12 @@ def build_table(
     if parts:
         known = known_parts([(row.note_parts or [], row.task_parts or []) for row in rows])
         manifest["parts"] = known.describe()
+        if known.unknown or known.unread:
+            log.warning(
+                "%s: of the notes' sentences %d are too rare to be known and %d stand past the "
+                "%d-th of their note; the next-note model does not read them",
+                *(split, known.unknown, known.unread, MOST_READ),
+            )
     present = _present(folder, manifest)
     if present is not None:
         return present

@@ -1,7 +1,7 @@
 """How fast an update could be, and is: its arithmetic, and what a device's matrix product reaches.
 
 The arithmetic is that of the matrix products alone, as ``step.predict`` does them; what XLA adds or
-saves is not in it.
+saves is not in it, nor is the next-note model of a critic that imagines.
 """
 
 from __future__ import annotations
