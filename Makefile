@@ -1,4 +1,4 @@
-# Targets: install quickstart test lint lock clean.  Needs Python >= 3.11; uses uv where it is present.
+# Targets: install quickstart test test-all lint lock clean.  Needs Python >= 3.11; uses uv where it is present.
 #
 #   make install PYTHON=python3.12 VENV=.venv-3.12    another interpreter, in a folder of its own
 #   make install UV=                                  without uv: python -m venv and pip
@@ -13,7 +13,7 @@ WORKERS ?= 2
 BIN = $(VENV)/bin
 BASE_PYTHON = $(or $(PYTHON),python3)
 
-.PHONY: install install-dev quickstart test lint lock clean
+.PHONY: install install-dev torch quickstart test test-all lint lock clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -44,14 +44,20 @@ $(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml
 quickstart: install
 	$(BIN)/pgv quickstart
 
-# PyTorch by pip, also beside uv: pip alone honours a configured folder of wheels. A file's tests stay
-# in one worker, so that what they share is made once.
-test: install-dev
+# PyTorch by pip, also beside uv: pip alone honours a configured folder of wheels.
+torch: install-dev
 	@[ -z "$(TORCH)" ] || $(BIN)/python -c 'import torch' 2>/dev/null \
 		|| $(BIN)/python -m pip install --quiet --retries 1 "$(TORCH)" \
 		|| echo "$(TORCH) was not found, so the parity tests with PyTorch will be skipped. Name another" \
 			"build (make test TORCH=torch==2.13.0) or point pip at an index that has this one."
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# A file's tests stay in one worker, so that what they share is made once.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: torch
+	$(PYTEST) -m 'not slow'
+
+test-all: torch
+	$(PYTEST)
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -69,4 +75,4 @@ lock:
 	@! grep -n '://' requirements.lock requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cache

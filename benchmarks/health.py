@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from entry import begin
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.config import load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes, write_dataset
@@ -197,6 +198,7 @@ def main() -> None:
     options.add_argument("--updates", type=int, default=300)
     options.add_argument("--plants", nargs="+", choices=PLANTS, default=list(PLANTS))
     asked = options.parse_args()
+    keep_compiled()
     levels: dict[str, Counter[str]] = {name: Counter() for name in asked.plants}
     flagged: Counter[str] = Counter()
     for seed in range(asked.first, asked.first + asked.seeds):

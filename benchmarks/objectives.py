@@ -30,6 +30,7 @@ from pgv_jax.agents.scripted import proposer_client
 from pgv_jax.agents.search import Limits
 from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
 from pgv_jax.agents.search_world import World
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.value import ValueFunction
@@ -355,6 +356,7 @@ def main(
     out: Path,
 ) -> None:
     """Run (or continue) the cells, then print what they show together."""
+    keep_compiled()
     sizes = {task: SIZES[task] for task in tasks or SIZES}
     if searched is not None:
         sizes = {task: replace(size, searched=searched) for task, size in sizes.items()}

@@ -16,6 +16,7 @@ import click
 import numpy as np
 from entry import begin
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
@@ -44,6 +45,7 @@ def say(case: str, figures: dict[str, Any]) -> None:
 @click.option("--plain-thoughts", is_flag=True, help="The control: thoughts that give no reason.")
 def main(seeds: int, first: int, out: Path, plain_thoughts: bool) -> None:
     """Run the seeds, then print what they show together."""
+    keep_compiled()
     folders, reports = [], []
     for seed in range(first, first + seeds):
         console.print(f"seed {seed}")

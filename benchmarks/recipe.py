@@ -36,6 +36,7 @@ import numpy as np
 from entry import begin
 from flax import nnx
 
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.heads import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
@@ -52,7 +53,6 @@ from pgv_jax.report.rows import Rows, step_rows
 from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
 from pgv_jax.texts.templates import SUCCESS, History
 from pgv_jax.types import Episode
-from pgv_jax.workflows.pipeline import keep_compiled
 
 LEAST = 10
 """Successes and failures that a step needs to be judged."""

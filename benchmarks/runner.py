@@ -1,6 +1,6 @@
 """What the rollout runner adds to waiting: many episodes at once against a slow model server.
 
-``python benchmarks/runner.py [--at-once 64] [--each 1] [--steps 20] [--latency 0.2] [--rounds 3]``
+``python benchmarks/runner.py [--at-once 64] [--each 1] [--steps 20] [--latency 1] [--rounds 3]``
 prints one JSON line a case. The server runs in a process of its own and costs little, so that what
 is measured is the other side. Ideal is ``each * steps * latency`` seconds: ``at-once`` episodes
 wait at the same time, ``each`` one after the other, and nothing else takes any. The start costs
@@ -12,9 +12,8 @@ once: 64 calls at the same instant are sent one by one. Cases, alternating:
   from settings to the last episode;
 - ``textworld``: the same with cooking games, whose steps are computed in this process.
 
-``--http httpx,aiohttp`` measures the client and the runner over both. ``cpu_ms`` is this process's
-CPU time a decision; ``others_cpu`` is how much of the machine's CPU time went to processes that are
-neither this one nor its server: near 0 on a quiet machine.
+``cpu_ms`` is this process's CPU time a decision; ``others_cpu`` is how much of the machine's CPU
+time went to processes that are neither this one nor its server: near 0 on a quiet machine.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ class Slow(asyncio.Protocol):
     made before its time, so that only sending it is left.
     """
 
-    latency = 0.2
+    latency = 1.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -198,11 +197,9 @@ def wire(url: str, episodes: int, steps: int) -> int:
     return episodes * steps
 
 
-def client_alone(url: str, episodes: int, steps: int, http: str) -> int:
+def client_alone(url: str, episodes: int, steps: int) -> int:
     """The calls of ``runner`` without a runner; returns their number."""
-    options = ClientOptions(
-        base_url=url, key_env="", concurrency=episodes, retry=Retry(), http=http
-    )
+    options = ClientOptions(base_url=url, key_env="", concurrency=episodes, retry=Retry())
 
     async def episode(client: Any, i: int) -> None:
         for step in range(steps):
@@ -217,11 +214,10 @@ def client_alone(url: str, episodes: int, steps: int, http: str) -> int:
     return episodes * steps
 
 
-def runner(url: str, episodes: int, steps: int, http: str, task: list[str]) -> int:
+def runner(url: str, episodes: int, steps: int, task: list[str]) -> int:
     """A rollout; returns the number of its decisions."""
     words = [*task, "client=openai:scripted", f"api.base_url={url}", "api.key_env=''"]
     words += [
-        f"api.http={http}",
         f"concurrency={episodes}",
         f"api.concurrency={episodes}",
         f"task.max_steps={steps}",
@@ -268,20 +264,12 @@ def cases(url: str, asked: argparse.Namespace) -> dict[str, tuple[int, Callable[
     repeats = -(-episodes // 12)
     games = [f"task.args={{folder: {asked.games}}}", f"task.repeats={repeats}"]
     found: dict[str, tuple[int, Callable[[], int]]] = {
-        "wire": (episodes, partial(wire, url, episodes, each * steps))
+        "wire": (episodes, partial(wire, url, episodes, each * steps)),
+        "client": (episodes, partial(client_alone, url, episodes, each * steps)),
+        "runner": (episodes, partial(runner, url, episodes, steps, waiting)),
     }
-    for http in asked.http.split(","):
-        found[f"client, {http}"] = (
-            episodes,
-            partial(client_alone, url, episodes, each * steps, http),
-        )
-        found[f"runner, {http}"] = (episodes, partial(runner, url, episodes, steps, http, waiting))
     if each == 1 and Path(asked.games).exists():
-        last = asked.http.split(",")[-1]
-        found[f"textworld, {last}"] = (
-            12 * repeats,
-            partial(runner, url, 12 * repeats, steps, last, games),
-        )
+        found["textworld"] = (12 * repeats, partial(runner, url, 12 * repeats, steps, games))
     return found
 
 
@@ -291,9 +279,8 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=64, help="episodes")
     parser.add_argument("--each", type=int, default=1, help="episodes one after the other")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--latency", type=float, default=0.2)
+    parser.add_argument("--latency", type=float, default=1.0, help="seconds a call")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--http", default="aiohttp", help="aiohttp, httpx, or both with a comma")
     parser.add_argument("--games", default="runs/quickstart/games")
     parser.add_argument("--only", default="", help="cases whose names begin so")
     parser.add_argument("--serve", action="store_true")
@@ -306,8 +293,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {}
     with serving(asked.latency) as (url, server):
         plays = cases(url, asked)
-        for http in asked.http.split(","):
-            client_alone(url, 4, 1, http)  # imports
+        client_alone(url, 4, 1)  # imports
         for _ in range(asked.rounds):
             for case, (_, play) in plays.items():
                 if not case.startswith(asked.only):

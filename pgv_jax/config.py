@@ -25,7 +25,7 @@ class DataConfig(_Section):
     """Where the episodes are and what embeds them."""
 
     dataset: str = Field("", description="folder of an imported dataset")
-    encoder: str = Field("minilm", description="minilm | hash:D | hf:ID_OR_DIR | api:MODEL")
+    encoder: str = Field("minilm", description="minilm | hash:D | hf:DIR | gguf:FILE | api:MODEL")
     store: str | None = Field(None, description="embedding store; default DATASET/embeddings")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="type of the vectors in the table"
@@ -37,6 +37,9 @@ class TextsConfig(_Section):
 
     history: Annotated[int, Field(ge=0)] | Literal["episode"] = Field(
         3, description="past turns in the observation field, 0: none; episode: all, read once"
+    )
+    step: Literal["thought", "action", "both"] = Field(
+        "thought", description="what of a step the critic reads: what was thought, done, or both"
     )
 
 
@@ -92,6 +95,11 @@ class CriticConfig(_Section):
     recipe: Literal["auto", "anchored", "td"] = Field(
         "td", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
     )
+    q: Literal["direct", "imagined"] = Field(
+        "direct", description="Q by a head of its own, or by the imagined next note and V"
+    )
+    note_width: int = Field(64, ge=4, multiple_of=4, description="next-note model: hidden width")
+    note_dropout: float = Field(0.2, ge=0, lt=1, description="next-note model: share dropped")
 
     @model_validator(mode="after")
     def _positive_widths(self) -> CriticConfig:
@@ -118,7 +126,7 @@ class TrainConfig(_Section):
     weight_decay: float = Field(1e-2, ge=0)
     seed: int = Field(0, ge=0, lt=2**32)
     start: str = Field("", description="artifact whose parameters are the start; empty: new ones")
-    scan: int = Field(0, ge=0, description="updates a device call; 0: about a second's worth")
+    scan: int = Field(0, ge=0, description="updates queued at once; 0: about a second's worth")
     log_every: int = Field(50, ge=1, description="updates averaged in a line of metrics.jsonl")
     early_stop: bool = Field(True, description="keep the best parameters on held-out tasks")
     select: Literal["both", "goals"] = Field(
@@ -151,6 +159,27 @@ class Config(_Section):
     critic: CriticConfig = CriticConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()
+
+
+def check_imagined(config: Config) -> None:
+    """Refuse ``critic.q=imagined`` where there are no notes to imagine; PgvError names the key."""
+    if config.critic.q != "imagined":
+        return
+    needs = (
+        (config.texts.history == 0, f"texts.history=0, not {config.texts.history}"),
+        (
+            config.data.encoder.startswith("sentences:"),
+            f"an encoder of sentences, data.encoder='sentences:{config.data.encoder}'",
+        ),
+        (config.objective.name == "gc_iql", f"objective.name=gc_iql, not {config.objective.name}"),
+        (config.critic.recipe != "anchored", "critic.recipe=td or auto, not anchored"),
+    )
+    for fits, what in needs:
+        if not fits:
+            raise PgvError(
+                f"critic.q=imagined predicts the next note's sentences and so needs {what}; or "
+                "leave critic.q at direct."
+            )
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: Any = Config) -> Any:

@@ -10,6 +10,8 @@ D     width of an embedding
 H     width of a hidden layer
 N     candidate thoughts
 G     goals
+K     known sentences
+L, M  sentences of a note, of a task
 S     logical shards of the data
 U     distinct texts
 ====  =======================================
@@ -102,8 +104,10 @@ class Batch(NamedTuple):
     ``kind`` is the index into ``GOAL_KINDS``. ``weight`` is 0 where nothing is known (an outcome
     goal met by a step of unknown outcome), else 1.
 
-    The last four stand in batches of examples alone (``data.examples``): a second thought, whether
-    there is one, Q's target and V's (NaN: none).
+    ``other_BD`` to ``value_B`` are of examples alone (``data.examples``): a second thought, whether
+    there is one, Q's target and V's (NaN: none). ``parts_KD``, raw, are the table's known
+    sentences, those of notes before those of tasks alone; they and ``scenes`` stand in batches of
+    a table that was built with parts.
     """
 
     task_ND: jax.Array
@@ -122,6 +126,21 @@ class Batch(NamedTuple):
     has_other_B: jax.Array | None = None
     target_B: jax.Array | None = None
     value_B: jax.Array | None = None
+    parts_KD: jax.Array | None = None
+    scenes: Scenes | None = None
+
+
+class Scenes(NamedTuple):
+    """What the next-note model reads of a batch's steps and is to predict; see ``data.next_notes``.
+
+    ``now_BL``, ``next_BL`` and ``task_BM`` are rows of the batch's ``parts_KD``, padded with -1.
+    """
+
+    now_BL: jax.Array
+    next_BL: jax.Array
+    task_BM: jax.Array
+    end_B: jax.Array
+    whole_B: jax.Array
 
 
 class Predictions(NamedTuple):

@@ -1,20 +1,69 @@
-"""Import it where programs are compiled: they are kept for the rest of the run, in every process.
+"""How the tests' programs are compiled, and where they are kept from one run to the next.
 
-Most of what a short training costs is compiling, and many tests train the same critic. The folder
-is the run's (``conftest.py``), so that its workers share what they compile.
+Most of what a short training costs is compiling, and many tests train the same critic.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import platform
+import sys
+import time
+import zlib
+from importlib.metadata import version
+from pathlib import Path
 
-import jax
+ROOT = Path(__file__).parents[1]
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""Of XLA's flags: compiling takes half as long, and the programs of tests are small."""
+SHIPPED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""XLA's own settings of the same, for the fixture ``as_shipped``."""
+DAYS = 30
+"""What was compiled longer ago is compiled again, so that the folder does not grow for ever."""
 
-SETTINGS = {
-    "jax_compilation_cache_dir": os.environ["PGV_TEST_PROGRAMS"],
-    "jax_persistent_cache_min_compile_time_secs": 0,
-    "jax_persistent_cache_min_entry_size_bytes": -1,
-}
-for name, value in SETTINGS.items():  # in the environment too, for subprocesses
-    jax.config.update(name, value)
-    os.environ[name.upper()] = str(value)
+
+def flags_for(devices: int) -> str:
+    """XLA_FLAGS of a process with ``devices`` forced host devices."""
+    return f"{QUICK} --xla_force_host_platform_device_count={devices}" if devices > 1 else QUICK
+
+
+def folder_of_programs() -> Path:
+    """The folder for programs of these versions, flags and processor, under ``.cache/``.
+
+    JAX's own keys say all of this but the processor; the folder's name says it once more.
+    """
+    facts = (version("jax"), version("jaxlib"), sys.version, QUICK, _processor())
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return ROOT / ".cache" / "xla" / key
+
+
+def tidy(folder: Path) -> None:
+    """Delete programs that are older than ``DAYS``, and those whose writer was killed meanwhile.
+
+    JAX writes in place and never writes over what is there.
+    """
+    oldest = time.time() - DAYS * 24 * 3600
+    for file in folder.glob("*-cache"):
+        if file.stat().st_mtime < oldest or not _whole(file.read_bytes()):
+            file.unlink(missing_ok=True)
+
+
+def _whole(content: bytes) -> bool:
+    """False for a cut zlib stream; of what another library packed (zstd) only nothing at all."""
+    if content[:1] != b"x":
+        return bool(content)
+    try:
+        zlib.decompress(content)
+    except zlib.error:
+        return False
+    return True
+
+
+def _processor() -> str:
+    """The machine's kind and, where the system lists them, its processor's features."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.platform()
+    features = [line for line in lines if line.startswith(("flags", "Features"))]
+    return platform.machine() + "".join(features[:1])

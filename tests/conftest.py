@@ -6,37 +6,37 @@ environment variables, which subprocesses inherit.
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import settings
+
+from tests.compiled import QUICK, SHIPPED, flags_for, folder_of_programs, tidy
 
 # Before anything imports jax: it reads these once. Set, not defaulted: a test never
 # depends on the shell that it is started from.
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
-    "XLA_FLAGS": "",
+    "XLA_FLAGS": QUICK,
+    # Programs are kept, small ones too: most of what a short training costs is compiling.
+    "JAX_COMPILATION_CACHE_DIR": str(folder_of_programs()),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "agg",
     # Workers share the cores; OpenMP threads that wait for each other by spinning do not.
     "OMP_NUM_THREADS": "1",
 }
-
-# Programs that are compiled are kept here until the end, for all workers (``compiled.py``).
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["PGV_TEST_PROGRAMS"] = programs = tempfile.mkdtemp(prefix="pgv-xla-")
-    atexit.register(shutil.rmtree, programs, ignore_errors=True)
 
 # A shell that starts the tests in the background has Ctrl-C ignored, nohup a hang-up, and children
 # inherit that.
@@ -52,6 +52,49 @@ settings.load_profile("law")
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Ctrl-C and SIGTERM end the whole run, also where a command under test is interrupted by them.
+
+    Commands take these signals only where nobody else does; see ``own_signals``.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        session.shouldstop = signal.Signals(number).name
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if not hasattr(session.config, "workerinput"):  # the workers' parent, or a run without any
+        tidy(folder_of_programs())
+
+
+@pytest.fixture(scope="session")
+def toy_critic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published critic with random parameters (``tests/critic/toy.py``); change a copy."""
+    from pgv_jax.critic import artifact
+    from tests.critic.toy import manifest, params
+
+    return artifact.save(tmp_path_factory.mktemp("toy") / "artifact", params(), manifest())
+
+
+@pytest.fixture
+def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile what the test jits with XLA's own optimisations, as users' programs are."""
+    import jax
+
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=SHIPPED))
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Let what is tested in this process have SIGINT and SIGTERM, as in a process of its own."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
@@ -89,11 +132,10 @@ def run_python() -> RunPython:
     def run(
         code: str, *, devices: int = 1, args: tuple[str, ...] = (), check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        flags = f"--xla_force_host_platform_device_count={devices}" if devices > 1 else ""
         search = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [sys.executable, "-c", code, *args],
-            env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": search},
+            env=os.environ | {"XLA_FLAGS": flags_for(devices), "PYTHONPATH": search},
             capture_output=True,
             text=True,
             check=False,

@@ -22,7 +22,7 @@ from pgv_jax.agents.select import (
 )
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client, Completion
-from pgv_jax.texts.templates import SUCCESS
+from pgv_jax.texts.templates import SUCCESS, StepForm, step_text
 from pgv_jax.types import Candidate
 
 Correct = Callable[[str], bool | None]
@@ -35,7 +35,8 @@ class View:
 
     ``scored_observation`` is the critic's observation field (with its history); the model reads
     ``observation`` and ``past``. ``instruction`` is what the model is told to do, where that is
-    not the task: a goal that is asked for at run time.
+    not the task: a goal that is asked for at run time. ``step`` is what of a
+    candidate the critic reads (``texts.step``).
     """
 
     task: str
@@ -45,6 +46,7 @@ class View:
     past: Sequence[Turn] = ()
     seed: int = 0
     instruction: str = ""
+    step: StepForm = "thought"
 
     @property
     def told(self) -> str:
@@ -56,7 +58,8 @@ class View:
 class Decision:
     """What the agent does: one of the candidates, all of which are recorded with their scores.
 
-    ``metadata`` holds JSON values for the step's record, such as how its thought was refined.
+    ``metadata`` holds JSON values for the step's record, such as how its thought was refined;
+    ``proposals`` are the counts of ``propose.proposal_counts``.
     """
 
     candidates: tuple[Candidate, ...]
@@ -64,6 +67,7 @@ class Decision:
     completions: tuple[Completion, ...]
     error: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    proposals: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Candidate:
@@ -131,13 +135,15 @@ class Agent:
         )
         candidates, failure = self._annotated(proposal.candidates, view)
         score_N, selector = None, SELECTORS["first" if failure else self.selector]
+        # Those without an action stand last; they are taken where there is nothing else.
+        playable = [c for c in candidates if c.action] or candidates
         if self.scorer is not None and not failure:
-            score_NG = np.asarray([[c.scores[g] for g in self.goals] for c in candidates])
+            score_NG = np.asarray([[c.scores[g] for g in self.goals] for c in playable])
             score_N = utility(score_NG, self.weights)
-        actions = [c.action for c in candidates]
+        actions = [c.action for c in playable]
         oracle_N = self.oracle(actions) if self.oracle and self.selector == "oracle" else None
         ballot = Ballot(
-            len(candidates),
+            len(playable),
             score_N,
             None if oracle_N is None else np.asarray(oracle_N),
             view.seed,
@@ -146,7 +152,9 @@ class Agent:
         index, _ = choose(selector, ballot, times_N, self.repeat_penalty)
         self._chosen[view.observation, actions[index]] += 1
         about = {"scorer_failed": failure} if failure else {}
-        return Decision(candidates, index, proposal.completions, proposal.error, about)
+        return Decision(
+            candidates, index, proposal.completions, proposal.error, about, proposal.counts
+        )
 
     def _annotated(
         self, candidates: Sequence[Candidate], view: View
@@ -167,7 +175,7 @@ class Agent:
     def _scored(
         self, scorer: Scorer, candidates: Sequence[Candidate], view: View
     ) -> list[Candidate]:
-        thoughts = [c.thought for c in candidates]
+        thoughts = [step_text(c.thought, c.action, view.step) for c in candidates]
         goals = list(self.goals)
         score_NG = np.asarray(scorer(view.task, view.scored_observation, thoughts, goals))
         wanted = (len(candidates), len(goals))

@@ -69,4 +69,4 @@ class GuidedAgent:
             candidates, index = (*candidates, refined), len(candidates)
         completions = (*decision.completions, *refinement.completions)
         about = {**decision.metadata, "refinement": refinement.to_json()}
-        return Decision(candidates, index, completions, decision.error, about)
+        return Decision(candidates, index, completions, decision.error, about, decision.proposals)

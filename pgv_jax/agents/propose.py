@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -25,12 +25,14 @@ Turn = tuple[str, str]
 class Proposal:
     """What a model proposed for one step: distinct candidates, and the completions behind them.
 
-    ``error`` says why samples are missing, where the model did not give all of them.
+    Candidates without an action come last. ``error`` says why samples are missing, where the model
+    did not give all of them; ``counts`` are those of ``proposal_counts``.
     """
 
     candidates: tuple[Candidate, ...]
     completions: tuple[Completion, ...]
     error: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @cache
@@ -133,11 +135,32 @@ def _admissible(action: str, admissible: Sequence[str]) -> str:
 
 
 def distinct(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates without later ones of the same action (of the same thought, where none)."""
+    """The candidates without later ones of the same action (of the same thought, where none).
+
+    Those without an action come last, so that none is taken before one that can be played.
+    """
     seen: dict[str, Candidate] = {}
     for candidate in candidates:
         seen.setdefault(candidate.action or f"\n{candidate.thought}", candidate)
-    return tuple(seen.values())
+    return tuple(sorted(seen.values(), key=lambda candidate: not candidate.action))
+
+
+def proposal_counts(
+    candidates: Sequence[Candidate], admissible: Sequence[str] = ()
+) -> dict[str, int]:
+    """How many answers were read, and how many of them are of little use.
+
+    ``unusable``: no action was found; ``inadmissible``: the action is none of those that are
+    offered; ``repeated``: an answer before it has the same action. One may be both of the latter.
+    """
+    actions = [candidate.action for candidate in candidates if candidate.action]
+    offered = set(admissible)
+    return {
+        "read": len(candidates),
+        "unusable": len(candidates) - len(actions),
+        "inadmissible": sum(a not in offered for a in actions) if offered else 0,
+        "repeated": len(actions) - len(set(actions)),
+    }
 
 
 async def propose(
@@ -176,5 +199,7 @@ async def propose(
             raise
         completions = [failure.completions[i] for i in sorted(failure.completions)]
         error = str(failure)
-    candidates = distinct([parse_answer(done.text, admissible) for done in completions])
-    return Proposal(candidates or (Candidate(thought=""),), tuple(completions), error)
+    answers = [parse_answer(done.text, admissible) for done in completions]
+    candidates = distinct(answers) or (Candidate(thought=""),)
+    counts = proposal_counts(answers, admissible)
+    return Proposal(candidates, tuple(completions), error, counts)

@@ -19,7 +19,7 @@ from pgv_jax.agents.propose import Proposal
 from pgv_jax.agents.search_world import Place, World
 from pgv_jax.agents.select import Scorer
 from pgv_jax.llm.client import ClientError
-from pgv_jax.texts.templates import observation_text, sentences
+from pgv_jax.texts.templates import StepForm, observation_text, sentences, step_text
 from pgv_jax.types import Candidate, Episode, Step
 
 EXPLORATION = 0.5
@@ -36,7 +36,7 @@ class StateValues(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The critic of a search. ``gamma`` is its discount, ``history`` its artifact's.
+    """The critic of a search. ``gamma`` is its discount, ``history`` and ``step`` its artifact's.
 
     ``ends`` is a Q for steps that end the task, whose states V was never taught; None: V.
     """
@@ -45,6 +45,10 @@ class Values:
     gamma: float
     history: int = 0
     ends: Scorer | None = None
+    step: StepForm = "thought"
+
+    def _said(self, candidates: Sequence[Candidate]) -> list[str]:
+        return [step_text(c.thought, c.action, self.step) for c in candidates]
 
     def after(
         self,
@@ -63,7 +67,7 @@ class Values:
         value_NG = value.reshape(len(children), len(goals))
         if self.ends is not None and any(child.ended for child in children):
             seen = observation_text(node.so_far(task), node.depth, self.history)
-            q_NG = self.ends(task, seen, [c.thought for c in candidates], list(goals))
+            q_NG = self.ends(task, seen, self._said(candidates), list(goals))
             ended_N = np.asarray([child.ended for child in children])
             ends_NG = np.minimum(np.asarray(q_NG, float) / self.gamma, 1.0)
             value_NG = np.where(ended_N[:, None], ends_NG, value_NG)

@@ -118,8 +118,10 @@ class SearchAgent:
             lambda notes: self._more_goals(notes, rng),
         )
         await search.run(self.algorithm, root)
-        worth = [self._worth(search, child) for child in root.children]
-        times = [self._chosen[view.observation, c.action] for c in root.candidates]
+        # Those without an action stand last; they are taken where there is nothing else.
+        playable = [c for c in root.candidates if c.action] or root.candidates
+        worth = [self._worth(search, child) for child in root.children[: len(playable)]]
+        times = [self._chosen[view.observation, c.action] for c in playable]
         penalised = penalise(np.asarray(worth), times, self.repeat_penalty)
         index = int(penalised.argmax())
         candidates = root.candidates
@@ -137,7 +139,8 @@ class SearchAgent:
             "nodes": [_node_to_json(node, root) for node in search.expanded if node is not root],
         }
         completions = tuple(c for proposal in search.proposals for c in proposal.completions)
-        return Decision(candidates, index, completions, search.proposals[0].error, about)
+        counts = sum((Counter(proposal.counts) for proposal in search.proposals), Counter[str]())
+        return Decision(candidates, index, completions, search.proposals[0].error, about, counts)
 
     def _seed(self, view: View, node: Node, is_root: bool) -> int:
         if is_root:
@@ -189,7 +192,7 @@ def search_values(value: ValueFunction, ends: ValueFunction | None = None) -> Va
             "A search reads windows of turns, and this critic was trained on whole episodes; "
             "choose another strategy, or train with texts.history=3."
         )
-    return Values(value.v_pairs, gamma, value.history, judge.q if judge else None)
+    return Values(value.v_pairs, gamma, value.history, judge.q if judge else None, value.step)
 
 
 def unfolded(episode: Episode, history: int) -> list[Episode]:

@@ -26,7 +26,7 @@ MULTILINGUAL = "hf:intfloat/multilingual-e5-small"
     "spec",
     default="minilm",
     show_default=True,
-    help="minilm, hf:ID_OR_DIR, api:MODEL or hash:D; options follow a question mark.",
+    help="minilm, hf:ID_OR_DIR, gguf:FILE, api:MODEL or hash:D; options follow a question mark.",
 )
 @click.option("--store", type=click.Path(path_type=Path), help="Default: DATASET/embeddings.")
 @click.option(
@@ -73,10 +73,10 @@ def _with_mode(spec: str, mode: str) -> str:
     """The mode is a part of the encoder: the spec that a manifest keeps must open the same one."""
     if mode == "text" or "mode=" in spec:
         return spec
-    if not spec.startswith("hf:"):
+    if not spec.startswith(("hf:", "gguf:")):
         raise PgvError(
             f"--mode episode reads episodes with a causal model, '{spec}' is none; use "
-            "--encoder hf:ID_OR_DIR with a Qwen or Llama model."
+            "--encoder hf:ID_OR_DIR or gguf:FILE with a Qwen or Llama model."
         )
     return f"{spec}{'&' if '?' in spec else '?'}mode={mode}"
 
@@ -111,6 +111,10 @@ def _closing(report: AddReport, encoder: Encoder, episodic: bool) -> str:
         share = 100 * report.truncated / report.embedded
         what = "beyond one window" if episodic else "truncated"
         parts.append(f"{report.truncated} {what} ({share:.1f} %)")
+        if report.empty:
+            parts.append(f"{report.empty} empty")
+        if report.lossy:
+            parts.append(f"{report.lossy} with bytes that the model has no token for, left out")
         if report.tokens and report.unknown:
             unknown = 100 * report.unknown / report.tokens
             parts.append(f"{report.unknown} unknown tokens ({unknown:.1f} %)")

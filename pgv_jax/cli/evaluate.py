@@ -86,6 +86,7 @@ def evaluate(
     from pgv_jax.critic import artifact as artifacts
     from pgv_jax.data.episodes import dataset_info, read_episodes
     from pgv_jax.report.health.trust import LEVELS, enough, limits_of
+    from pgv_jax.texts.templates import worded
 
     demanded = limits_of(limits)
     opened = artifacts.load(artifact)
@@ -96,13 +97,16 @@ def evaluate(
     kind_of = _grouping(group)
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():
-        _require_history(name, other.manifest["texts"]["history"], history)
+        _require_texts(name, other.manifest["texts"], manifest["texts"])
     splits = dataset_info(dataset)["splits"]
-    judged = list(read_episodes(dataset, split))
+    step = manifest["texts"].get("step", "thought")
+
+    def read(name: str) -> list[Episode]:
+        return [worded(episode, step) for episode in read_episodes(dataset, name)]
+
+    judged = read(split)
     _require_outcomes(judged, dataset, split)
-    train, val = (
-        list(read_episodes(dataset, name)) if name in splits else [] for name in ("train", "val")
-    )
+    train, val = (read(name) if name in splits else [] for name in ("train", "val"))
 
     from rich.console import Console
 
@@ -210,12 +214,14 @@ def _named(beside: Iterable[str]) -> Iterator[tuple[str, Path]]:
         yield name, Path(path)
 
 
-def _require_history(name: str, other: History, history: History) -> None:
-    if other != history:
-        raise PgvError(
-            f"--beside {name} was trained with texts.history {other}, the artifact with {history}; "
-            "they read different observations. Train it with the same texts.history."
-        )
+def _require_texts(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    for key, usual in (("history", None), ("step", "thought")):
+        theirs, ours = other.get(key, usual), own.get(key, usual)
+        if theirs != ours:
+            raise PgvError(
+                f"--beside {name} was trained with texts.{key} {theirs}, the artifact with {ours}; "
+                f"they read different texts. Train it with the same texts.{key}."
+            )
 
 
 def _require_outcomes(episodes: Sequence[Episode], dataset: Path, split: str) -> None:

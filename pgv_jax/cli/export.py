@@ -109,12 +109,13 @@ def _logged(artifact: Path, dataset: Path | None) -> dict[str, np.ndarray] | Non
     from pgv_jax.critic.value import ValueFunction
     from pgv_jax.data.episodes import dataset_info, read_episodes
     from pgv_jax.export.inputs import logged
+    from pgv_jax.texts.templates import worded
 
     splits: Any = dataset_info(dataset)["splits"]
     split = next((name for name in ("test", "val") if name in splits), "train")
     store = dataset / "embeddings"
     value = ValueFunction.load(artifact, store=store if store.is_dir() else None)
-    return logged(value, read_episodes(dataset, split))
+    return logged(value, (worded(e, value.step) for e in read_episodes(dataset, split)))
 
 
 @export.command("preferences")
@@ -157,6 +158,7 @@ def preferences_(
         lambda task, seen, past: [dict(m) for m in build_messages(task, seen, (), past)],
         score=value.q if value else None,
         critic_history=value.history if value else 0,
+        critic_step=value.step if value else "thought",
         model_history=history,
         margin=margin,
     )

@@ -15,6 +15,7 @@ import click
 
 from pgv_jax import __version__
 from pgv_jax.cli.arguments import check_arguments
+from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.errors import PgvError
 
 INTERRUPTED = 130
@@ -106,6 +107,7 @@ def pgv(debug: bool) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``pgv`` and exit: 0 done, 1 unexpected error, 2 wrong input, 130 interrupted."""
     arguments = list(sys.argv[1:] if args is None else args)
+    keep_compiled()
     sys.exit(_run(arguments))
 
 

@@ -38,6 +38,7 @@ def rollout(
     """
     from pathlib import Path
 
+    from pgv_jax.cli.console import logged
     from pgv_jax.cli.main import INTERRUPTED
     from pgv_jax.config import load_config
     from pgv_jax.rollout.launch import Rollout
@@ -48,7 +49,7 @@ def rollout(
     settings = load_config(config, overrides, RolloutConfig)
     run = Rollout(settings, Path(out), part)
     try:
-        with _progress(run) as (on_episode, say):
+        with logged(), _progress(run) as (on_episode, say):
             run.run(on_episode, say)
     except KeyboardInterrupt:
         _where_it_stands(run)
@@ -91,6 +92,8 @@ def _so_far(run: Rollout) -> str:
         words += f", {spent.requests} calls, {spent.tokens} tokens"
     if spent.dollars:
         words += f", ${spent.dollars:.4f}"
+    if proposals := watch.proposals_in_words():
+        words += f"; {proposals}"
     return words
 
 

@@ -54,7 +54,10 @@ def show(
     episode = _find(source, episode_id)
     if store is None and is_dataset(source):
         store = source / KEEP
-    values = recorded(episode) if artifact is None else _ask(episode, artifact, goals, store)
+    if artifact is None:
+        values = recorded(episode)
+    else:
+        values = _ask(episode, artifact, goals, store, source)
     page = episode_page(episode, values, str(source))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -88,18 +91,40 @@ def _episodes(source: Path) -> Iterable[Episode]:
     return read_episodes(source) if is_dataset(source) else read_run(source)
 
 
-def _ask(episode: Episode, artifact: Path, goals: Sequence[str], store: Path | None) -> Values:
+def _ask(
+    episode: Episode, artifact: Path, goals: Sequence[str], store: Path | None, source: Path
+) -> Values:
+    from dataclasses import replace
+
     from pgv_jax.critic.value import ValueFunction
-    from pgv_jax.report.pages.episode_values import default_goals, scored
+    from pgv_jax.report.pages.episode_values import default_goals, expected, scored
+    from pgv_jax.texts.templates import worded
 
     critic = ValueFunction.load(artifact, store=store)
+    said = worded(episode, critic.step)
     values = scored(
-        episode,
+        said,
         critic,
         goals or default_goals(episode),
         history=critic.history,
         heads=critic.manifest["heads"],
         name=str(artifact),
     )
+    if critic.imagines:
+        values = replace(values, expected=expected(said, critic, _sentences(source)))
     critic.flush()
     return values
+
+
+def _sentences(source: Path) -> list[str]:
+    """The distinct sentences of the first episodes' notes, which a critic may expect to see."""
+    from pgv_jax.data.known_parts import MOST_KNOWN
+    from pgv_jax.texts.templates import own_observation, sentences
+
+    found: dict[str, None] = {}
+    for episode in _episodes(source):
+        for t in range(len(episode.steps) + 1):
+            found.update(dict.fromkeys(sentences(own_observation(episode, t))))
+        if len(found) >= MOST_KNOWN:
+            break
+    return list(found)[:MOST_KNOWN]

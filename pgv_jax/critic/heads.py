@@ -35,7 +35,8 @@ class CriticSpec:
     """All that fixes the shape of a critic's parameters and its forward pass.
 
     ``outcome_members`` M > 0 adds the experts for outcome goals; ``outcome_hidden`` are the widths
-    of the network beside each linear member, empty where there is none.
+    of the network beside each linear member, empty where there is none. ``note_width`` H > 0 adds
+    the next-note model of that width (``next_note``), of which Q is imagined.
     """
 
     dim: int
@@ -46,6 +47,7 @@ class CriticSpec:
     head: str
     outcome_members: int = 0
     outcome_hidden: tuple[int, ...] = ()
+    note_width: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest's form."""

@@ -8,6 +8,7 @@ first layer is additive, so its part on the task and the goals, which an episode
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,17 +20,22 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic import next_note
 from pgv_jax.critic.calibration import calibrator_of, likelihoods
 from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec, Head, link, width_first
+from pgv_jax.critic.imagined import Expectation, ImaginedQ, Row, question_of
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.texts.templates import EPISODE, History, thought_text
+from pgv_jax.texts.templates import EPISODE, History, StepForm, thought_text
 
 HEADS = ("sigmoid", "linear")
 PAIRS = 1024
 """Pairs scored in one call; the last call is padded to a power of two."""
+
+IMAGINED_PAIRS = 128
+"""Pairs whose next notes are imagined in one call."""
 
 UNSAVED = 512
 """New vectors that may wait in memory before they are written to the store."""
@@ -53,10 +59,12 @@ class ValueFunction:
         encoder: Encoder,
         store: EmbeddingStore | None = None,
         pessimism: float = 0.0,
+        imagine: bool = True,
     ):
         """Join an artifact to an encoder; another encoder than the one trained on is an error.
 
         ``pessimism`` takes so many standard deviations of the ensemble's Q off their mean.
+        ``imagine=False`` asks the direct Q head of a critic that imagines.
         """
         trained = artifact.manifest["encoder"]
         if trained["fingerprint"] != encoder.fingerprint:
@@ -67,10 +75,11 @@ class ValueFunction:
             )
         self.manifest = artifact.manifest
         self.history: History = artifact.manifest["texts"]["history"]
+        self.step: StepForm = artifact.manifest["texts"].get("step", "thought")
         self._spec = _spec_of(artifact)
         self.encoder, self._store = encoder, store
         self._live = _live(encoder) if self.history == EPISODE else encoder.encode
-        self._pessimism = pessimism
+        self._pessimism, self._members = pessimism, self._spec.ensemble
         self._known: dict[str, np.ndarray] = {}
         self._unsaved: list[str] = []
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
@@ -82,6 +91,15 @@ class ValueFunction:
             for name in ("q", "v")
         }
         self._context = functools.lru_cache(CONTEXTS)(self._new_context)
+        self._imagined = None
+        if self._spec.note_width and imagine:
+            self._imagined = ImaginedQ(
+                artifact.params["m"],
+                critic.v,
+                artifact.params["v"],
+                self._spec.head,
+                artifact.manifest["objective"]["gamma"],
+            )
 
     @classmethod
     def load(
@@ -91,28 +109,35 @@ class ValueFunction:
         store: str | os.PathLike[str] | None = None,
         encoder: Encoder | None = None,
         pessimism: float = 0.0,
+        imagine: bool = True,
     ) -> ValueFunction:
         """Open ``artifact/``; its encoder is opened by name unless one is given.
 
-        ``store`` is a folder of embeddings to read from and to add new texts to.
+        ``store`` is a folder of embeddings to read from and to add new texts to. ``imagine=False``
+        asks the direct Q head of a critic that imagines.
         """
         artifact = artifacts.load(folder)
         encoder = encoder or open_encoder(artifact.manifest["encoder"]["name"])
         kept = EmbeddingStore(Path(store), encoder) if store is not None else None
-        return cls(artifact, encoder, kept, pessimism)
+        return cls(artifact, encoder, kept, pessimism, imagine)
 
     def q(
         self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]
     ) -> np.ndarray:
         """Q of every thought for every goal: float32 [N, G].
 
-        ``observation`` is the field's text, ``texts.templates.observation_text(.., history)``.
+        ``observation`` is the field's text, ``texts.templates.observation_text(.., history)``, and
+        ``thoughts`` are ``step_text(thought, action, critic.step)``.
         """
         self._trained("q")
         _are_lists(thoughts=thoughts, goals=goals)
         thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
         if not thoughts or not goals:
             return np.zeros((len(thoughts), len(goals)), np.float32)
+        if self._imagined is not None:
+            steps = [Row(task, observation, thought) for thought in thoughts]
+            members_ENG = self._imagined.values(question_of(steps, [goals], self.vectors))
+            return _reduced(members_ENG, self._pessimism)[: len(thoughts), : len(goals)]
         self.embed([task, observation, *thoughts, *goals], live=True)
         rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
         scores_NG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
@@ -152,7 +177,7 @@ class ValueFunction:
             said = zip(observations, thoughts, strict=True)
             thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
         fields = {"task": tasks, "observation": observations, "thought": thoughts, "goal": goals}
-        return self._aligned("q", fields)
+        return self._imagined_pairs(fields) if self._imagined else self._aligned("q", fields)
 
     def v_pairs(
         self, tasks: Sequence[str], observations: Sequence[str], goals: Sequence[str]
@@ -164,6 +189,23 @@ class ValueFunction:
     def calibrated(self, goal: str) -> bool:
         """Whether the artifact has a calibration for ``goal``."""
         return calibrator_of(self.manifest, goal) is not None
+
+    @property
+    def imagines(self) -> bool:
+        """Whether Q is imagined, so that ``expects`` can be asked."""
+        return self._imagined is not None
+
+    def expects(
+        self, task: str, observation: str, thoughts: Sequence[str], sentences: Sequence[str]
+    ) -> list[Expectation]:
+        """What each thought is expected to lead to, by a critic that imagines (else PgvError).
+
+        Which sentences of the note go, which of ``sentences`` appear, and how the step ends.
+        """
+        if self._imagined is None:
+            raise PgvError("This critic does not imagine; train one with critic.q=imagined.")
+        rows = [Row(task, observation, thought) for thought in thoughts]
+        return self._imagined.expects(rows, sentences, self.vectors) if rows else []
 
     def likelihoods(self, scores_NG: np.ndarray, goals: Sequence[str]) -> np.ndarray:
         """Scores [..., G] of ``goals`` as calibrated likelihoods, by the artifact's calibration."""
@@ -178,6 +220,14 @@ class ValueFunction:
             self.encoder.warm_up(2 + thoughts + goals)
         self._trained("q")
         nothing_D = np.zeros(self._spec.dim, np.float32)
+        if self._imagined is not None:
+            for size_N, size_G in itertools.product(_sizes(thoughts), _sizes(goals)):
+                steps = [Row("", "", str(i)) for i in range(size_N)]
+                asked = [str(i) for i in range(size_G)]
+                self._imagined.values(
+                    question_of(steps, [asked], lambda texts: np.tile(nothing_D, (len(texts), 1)))
+                )
+            return
         for size_G in _sizes(goals):
             context_GEH = self._heads["q"].context(nothing_D, np.tile(nothing_D, (size_G, 1)))
             for size_N in _sizes(thoughts):
@@ -189,6 +239,7 @@ class ValueFunction:
     def compilations(self) -> int:
         """How many shapes were compiled so far, by the heads and by an encoder that counts."""
         own = sum(head.compilations for head in self._heads.values())
+        own += self._imagined.compilations if self._imagined else 0
         return own + getattr(self.encoder, "compilations", 0)
 
     def embed(self, texts: Iterable[str], *, live: bool = False) -> None:
@@ -226,12 +277,28 @@ class ValueFunction:
             self._store.put(self._unsaved, np.stack([self._known[t] for t in self._unsaved]))
         self._unsaved = []
 
-    def _aligned(self, name: str, fields: dict[str, Sequence[str]]) -> np.ndarray:
+    def _imagined_pairs(self, fields: dict[str, Sequence[str]]) -> np.ndarray:
+        """Imagined Q of aligned lists: [E, B]."""
+        assert self._imagined is not None
+        self._check_aligned("q", fields)
+        rows = [Row(*step) for step in zip(*list(fields.values())[:3], strict=True)]
+        out = []
+        for start in range(0, len(rows), IMAGINED_PAIRS):
+            part = rows[start : start + IMAGINED_PAIRS]
+            goals = [[goal] for goal in fields["goal"][start : start + IMAGINED_PAIRS]]
+            members_EB1 = self._imagined.values(question_of(part, goals, self.vectors))
+            out.append(members_EB1[:, : len(part), 0])
+        return np.concatenate(out, axis=1) if out else np.zeros((self._members, 0), np.float32)
+
+    def _check_aligned(self, name: str, fields: dict[str, Sequence[str]]) -> None:
         self._trained(name)
         _are_lists(**fields)
         lengths = {field: len(texts) for field, texts in fields.items()}
         if len(set(lengths.values())) != 1:
             raise PgvError(f"Aligned lists differ in length: {lengths}.")
+
+    def _aligned(self, name: str, fields: dict[str, Sequence[str]]) -> np.ndarray:
+        self._check_aligned(name, fields)
         self.embed(text for texts in fields.values() for text in texts)
         out = []
         for start in range(0, len(fields["task"]), PAIRS):
@@ -239,7 +306,7 @@ class ValueFunction:
             inputs = {name: self._padded(texts) for name, texts in part.items()}
             members_EB = self._heads[name].pairs(inputs)
             out.append(members_EB[:, : len(part["task"])])
-        members = self._spec.ensemble if name == "q" else 1
+        members = self._members if name == "q" else 1
         return np.concatenate(out, axis=1) if out else np.zeros((members, 0), np.float32)
 
     def _new_context(self, name: str, task: str, goals: tuple[str, ...]) -> jax.Array:
@@ -357,6 +424,11 @@ def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:
 
 
 def _check_params(artifact: artifacts.Artifact, shapes: Any) -> None:
+    spec = _spec_of(artifact)
+    if spec.note_width:
+        known = len(artifact.params.get("m", {}).get("known", ()))
+        note = next_note.shapes(spec.ensemble, spec.dim, spec.note_width, known)
+        shapes = {**shapes, "m": note}
     wanted = {path: leaf.shape for path, leaf in _leaves(shapes)}
     found = {path: leaf.shape for path, leaf in _leaves(artifact.params)}
     for path in sorted(wanted.keys() | found.keys()):

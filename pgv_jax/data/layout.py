@@ -26,6 +26,7 @@ from pgv_jax.data.examples import (
     numbered,
     write_examples,
 )
+from pgv_jax.data.known_parts import KnownParts, known_parts
 from pgv_jax.data.moments import field_moments
 from pgv_jax.data.table import (
     ARRAYS,
@@ -53,16 +54,22 @@ Lookup = Callable[[Sequence[str]], np.ndarray]
 
 
 def texts_of(
-    episodes: Iterable[Episode], history: words.History, *, candidates: bool = False
+    episodes: Iterable[Episode],
+    history: words.History,
+    *,
+    candidates: bool = False,
+    parts: bool = False,
 ) -> list[str]:
     """Return the distinct texts that a table of ``episodes`` needs, in first-seen order.
 
     SUCCESS, FAILURE, tasks, observation fields, own observations, their sentences and thoughts;
-    with ``candidates`` also the thoughts that were proposed.
+    with ``candidates`` also the thoughts that were proposed, with ``parts`` the tasks' sentences.
     """
     seen: dict[str, None] = {words.SUCCESS: None, words.FAILURE: None}
     for episode in episodes:
         seen[episode.task] = None
+        if parts:
+            seen.update(dict.fromkeys(words.sentences(episode.task)))
         for t in range(len(episode.steps) + 1):
             note = words.own_observation(episode, t)
             observed = words.observation_text(episode, t, history)
@@ -91,6 +98,8 @@ class _Rows:
     success: int
     terminal: int
     examples: Examples | None
+    note_parts: list[list[int]] | None = None
+    task_parts: list[int] | None = None
 
 
 def _rows(
@@ -98,6 +107,7 @@ def _rows(
     history: words.History,
     ids: dict[str, int],
     examples: Sequence[Example] | None,
+    parts: bool = False,
 ) -> _Rows:
     def number(text: str) -> int:
         return ids.setdefault(text, len(ids))
@@ -112,7 +122,9 @@ def _rows(
         number(words.thought_text(text, step.thought, history))
         for text, step in zip(observed, episode.steps, strict=False)
     ] + [-1]
-    held = [sorted({number(sentence) for sentence in words.sentences(text)}) for text in notes]
+    said = [[number(sentence) for sentence in words.sentences(text)] for text in notes]
+    held = [sorted(set(row)) for row in said]
+    task_parts = [number(sentence) for sentence in words.sentences(episode.task)] if parts else None
     return _Rows(
         task,
         np.asarray(obs, np.int32),
@@ -123,6 +135,8 @@ def _rows(
         -1 if episode.success is None else int(episode.success),
         int(episode.is_terminal),
         None if examples is None else numbered(examples, number),
+        [list(dict.fromkeys(row)) for row in said] if parts else None,
+        task_parts,
     )
 
 
@@ -161,16 +175,19 @@ def build_table(
     split: str,
     shards: int,
     history: words.History,
+    step: words.StepForm = "thought",
     encoder: Mapping[str, Any],
     data_fingerprint: str,
     dtype: str = "float32",
     examples: Sequence[Sequence[Example]] | None = None,
+    parts: bool = False,
 ) -> Table:
     """Write the table of one split's episodes, atomically; reuse the folder if it is this table.
 
     ``lookup(texts) -> float32 [n, D]``; ``encoder`` is {name, fingerprint}. A folder with another
     table is replaced. Vectors go to disk ``LOOKUP_TEXTS`` at a time. ``examples`` are one list an
-    episode, none of them empty.
+    episode, none of them empty. ``step`` says how the episodes are worded (``texts.worded``).
+    ``parts``: what the next-note model reads as well (``PARTS``).
     """
     if dtype not in DTYPES:
         raise PgvError(f"Table dtype '{dtype}' is not supported; use one of {', '.join(DTYPES)}.")
@@ -179,7 +196,7 @@ def build_table(
     folder = Path(folder)
     ids: dict[str, int] = {words.SUCCESS: 0, words.FAILURE: 1}
     rows = [
-        _rows(episode, history, ids, None if examples is None else examples[k])
+        _rows(episode, history, ids, None if examples is None else examples[k], parts)
         for k, episode in enumerate(episodes)
     ]
     if not rows:
@@ -199,15 +216,24 @@ def build_table(
         "episodes": len(rows),
         "steps": sum(len(row.obs) - 1 for row in rows),
         "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
-        "texts": {"history": history, "fingerprint": words.template_fingerprint(history)},
+        "texts": {
+            "history": history,
+            **({"step": step} if step != "thought" else {}),
+            "fingerprint": words.template_fingerprint(history, step),
+        },
         "data_fingerprint": data_fingerprint,
     }
     if examples is not None:
         manifest["examples"] = describe_examples(examples)
+    known = None
+    if parts:
+        known = known_parts([(row.note_parts or [], row.task_parts or []) for row in rows])
+        manifest["parts"] = known.describe()
     present = _present(folder, manifest)
     if present is not None:
         return present
-    _write_table(folder, manifest, [[rows[k] for k in members] for members in dealt], ids, lookup)
+    members_of = [[rows[k] for k in members] for members in dealt]
+    _write_table(folder, manifest, members_of, ids, lookup, known)
     return Table.open(folder, verify=False)
 
 
@@ -217,6 +243,7 @@ def _write_table(
     dealt: list[list[_Rows]],
     ids: dict[str, int],
     lookup: Lookup,
+    known: KnownParts | None,
 ) -> None:
     """Write all shards beside the folder, then put them in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -240,8 +267,20 @@ def _write_table(
             part = temporary / shard_name(s)
             part.mkdir(parents=True)
             _write_shard(part, rows, task_number, write_vectors)
+            if known is not None:
+                start, numbers = known.numbered([row.note_parts or [] for row in rows])
+                _save(part / "part_start.npy", start)
+                _save(part / "part_ids.npy", numbers)
         write_vectors(temporary / "tasks.npy", list(task_number))
         _write_standards(temporary, manifest)
+        if known is not None:
+            write_vectors(temporary / "parts.npy", known.texts)
+            vectors = map_array(temporary / "parts.npy", manifest["dtype"])
+            mean, scale = known.moments(vectors)
+            by_task = {row.task: row.task_parts or [] for rows in dealt for row in rows}
+            _save(temporary / "task_parts.npy", known.padded([by_task[t] for t in task_number]))
+            _save(temporary / "part_mean.npy", mean)
+            _save(temporary / "part_scale.npy", scale)
         checksums = {
             str(path.relative_to(temporary)): sha256_of(path)
             for path in sorted(temporary.rglob("*.npy"))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgv_jax.data.examples import Examples
+from pgv_jax.data.next_notes import Notes
 from pgv_jax.data.table import Shard
 from pgv_jax.errors import PgvError
 from pgv_jax.types import GOAL_KINDS
@@ -66,6 +67,8 @@ class Index(NamedTuple):
     episode_success: IntArray
     episode_terminal: IntArray
     examples: ExampleIndex | None = None
+    part_start: IntArray | None = None
+    part_ids: IntArray | None = None
 
 
 class ExampleIndex(NamedTuple):
@@ -99,6 +102,7 @@ class Draw(NamedTuple):
     has_other: jax.Array | None = None
     target: jax.Array | None = None
     value: jax.Array | None = None
+    notes: Notes | None = None
 
 
 def longest_note(shards: Sequence[Shard]) -> int:
@@ -112,6 +116,8 @@ def index_of(shards: Sequence[Shard], own: Sequence[int] | None = None) -> Index
     Arrays are numpy's, [len(own), ...]; of the other shards only lengths are read.
     """
     own = range(len(shards)) if own is None else own
+
+    with_parts = shards[0].part_start is not None
 
     def stack(name: str, fill: int) -> np.ndarray:
         width = max(1, max(len(getattr(shard, name)) for shard in shards))
@@ -142,6 +148,8 @@ def index_of(shards: Sequence[Shard], own: Sequence[int] | None = None) -> Index
         episode_success=stack("episode_success", -1),
         episode_terminal=stack("episode_terminal", 0),
         examples=_example_index([shard.examples for shard in shards if shard.examples], own),
+        part_start=stack("part_start", 0) if with_parts else None,
+        part_ids=stack("part_ids", -1) if with_parts else None,
     )
 
 

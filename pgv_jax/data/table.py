@@ -30,6 +30,17 @@ SHARED = (
     "mean",  # float32 [F, D] of each field's embeddings, in the order of types.FIELDS
     "scale",  # float32 [F] root mean square of an entry of the centred embeddings
 )
+PARTS = (
+    "parts",  # [K, D] the known sentences, the most frequent first
+    "task_parts",  # int32 [N, M] each task's sentences as rows of ``parts``, padded with -1
+    "part_mean",  # float32 [2, D] mean over the distinct sentences of notes, of tasks
+    "part_scale",  # float32 [1] root mean square of an entry of the centred sentences of notes
+)
+"""What all shards share in a table that was built with ``parts``, for the next-note model."""
+PART_ARRAYS = (
+    "part_start",  # int32 [R + 1] bounds into part_ids
+    "part_ids",  # int32 [P] the own observation's known sentences as rows of ``parts``, in order
+)
 ARRAYS = (
     "vectors",  # [U, D] distinct texts of the shard; row 0 is SUCCESS, row 1 is FAILURE
     "row_obs",  # int32 [R] text of the observation field (with history)
@@ -61,6 +72,18 @@ class Shard:
     episode_success: np.ndarray
     episode_terminal: np.ndarray
     examples: Examples | None = None
+    part_start: np.ndarray | None = None
+    part_ids: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The known sentences of a table; see ``PARTS``."""
+
+    parts: np.ndarray
+    task_parts: np.ndarray
+    part_mean: np.ndarray
+    part_scale: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,7 @@ class Table:
     tasks: np.ndarray
     mean: np.ndarray
     scale: np.ndarray
+    parts: Parts | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], verify: bool = True) -> Table:
@@ -86,10 +110,10 @@ class Table:
             return {name: map_array(folder / f"{name}.npy", manifest["dtype"]) for name in names}
 
         shards = tuple(
-            _open_shard(mapped, folder / shard_name(s), "examples" in manifest)
-            for s in range(manifest["shards"])
+            _open_shard(mapped, folder / shard_name(s), manifest) for s in range(manifest["shards"])
         )
-        return cls(folder, manifest, shards, **mapped(folder, SHARED))
+        parts = Parts(**mapped(folder, PARTS)) if "parts" in manifest else None
+        return cls(folder, manifest, shards, **mapped(folder, SHARED), parts=parts)
 
     def verify(self, shards: Iterable[int]) -> None:
         """Compare the files of some shards, and the shared ones, with the manifest's SHA-256."""
@@ -117,10 +141,14 @@ def _verify(folder: Path, checksums: Mapping[str, str]) -> None:
 
 
 def _open_shard(
-    mapped: Callable[[Path, Iterable[str]], dict[str, np.ndarray]], part: Path, with_examples: bool
+    mapped: Callable[[Path, Iterable[str]], dict[str, np.ndarray]],
+    part: Path,
+    manifest: Mapping[str, Any],
 ) -> Shard:
     arrays: dict[str, Any] = mapped(part, ARRAYS)
-    if not with_examples:
+    if "parts" in manifest:
+        arrays |= mapped(part, PART_ARRAYS)
+    if "examples" not in manifest:
         return Shard(**arrays)
     told = mapped(part, [f"example_{name}" for name in Examples._fields])
     return Shard(**arrays, examples=Examples(*told.values()))

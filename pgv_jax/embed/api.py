@@ -16,7 +16,7 @@ import numpy as np
 
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.errors import PgvError
-from pgv_jax.texts.unicode import clean
+from pgv_jax.texts.unicode import clean, visible
 
 if TYPE_CHECKING:
     import openai
@@ -130,7 +130,8 @@ class ApiEncoder:
                 f"{self._client.base_url} refused the key in OPENAI_API_KEY (HTTP 401); set a "
                 "valid one."
             ) from None
-        except openai.OpenAIError as error:
+        # the latter: a reply that is nested a thousand deep and more
+        except (openai.OpenAIError, RecursionError) as error:
             raise PgvError(
                 f"Embedding {len(texts)} texts by '{self.name}' failed at {self._client.base_url}: "
                 f"{self._scrub(str(error))[:500]} What was embedded before is kept; run the "
@@ -156,11 +157,12 @@ class ApiEncoder:
         if not np.isfinite(norms).all() or not norms.all():
             raise PgvError(f"'{self.name}' answered a vector that is zero or not finite.")
         usage = getattr(answer, "usage", None)
-        self.stats.add(len(texts), int(getattr(usage, "prompt_tokens", 0) or 0), 0)
+        told = getattr(usage, "prompt_tokens", 0)
+        self.stats.add(len(texts), told if type(told) is int and told > 0 else 0, 0)
         return vectors / norms
 
     def _scrub(self, message: str) -> str:
-        key = self._client.api_key
+        key, message = self._client.api_key, visible(message)
         return message.replace(key, "***") if key else message
 
 

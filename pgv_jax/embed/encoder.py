@@ -18,19 +18,35 @@ from pgv_jax.errors import PgvError
 
 @dataclass
 class EncodeStats:
-    """What an encoder has read since it was opened; encoders without tokens have none."""
+    """What an encoder has read since it was opened; encoders without tokens have none.
+
+    ``empty`` counts texts that have no token of their own, ``lossy`` texts with bytes that have no
+    token and are left out.
+    """
 
     texts: int = 0
     tokens: int = 0
     truncated: int = 0
+    empty: int = 0
+    lossy: int = 0
     unknown: int = 0
     """Tokens that the vocabulary lacks: all of them have one and the same id."""
 
-    def add(self, texts: int, tokens: int, truncated: int, unknown: int = 0) -> None:
+    def add(
+        self,
+        texts: int,
+        tokens: int,
+        truncated: int,
+        empty: int = 0,
+        lossy: int = 0,
+        unknown: int = 0,
+    ) -> None:
         """Count one call."""
         self.texts += texts
         self.tokens += tokens
         self.truncated += truncated
+        self.empty += empty
+        self.lossy += lossy
         self.unknown += unknown
 
 

@@ -158,22 +158,29 @@ class EpisodeEncoder:
         tokens = np.concatenate([np.asarray(piece, np.int32) for piece in pieces])
         by_window: dict[int, list[tuple[int, int]]] = {}
         for prefix in chain:
-            end = int(bounds[len(split(prefix)) - 1])
-            self.check_not_empty(end)
+            segments = split(prefix)
+            end = int(bounds[len(segments) - 1])
+            lossy = int(any(map(self.tokenizer.is_lossy, segments)))
+            if not end and not self.head:
+                yield _Read(np.asarray(self.stand_in(), np.int32), [(number[prefix], 0)])
+                self.stats.add(1, 1, 0, 1, lossy)
+                continue
             start = self.windows.start(end)
             entry = (number[prefix], len(self.head) + end - start - 1)
             by_window.setdefault(start, []).append(entry)
-            self.stats.add(1, 0, int(start > 0))
+            self.stats.add(1, 0, int(start > 0), int(not end), lossy)
         for start, ends in by_window.items():
             stop = start + max(position for _, position in ends) + 1 - len(self.head)
             ids = np.asarray([*self.head, *tokens[start:stop]], np.int32)
             self.stats.add(0, len(ids), 0)
             yield _Read(ids, ends)
 
-    def check_not_empty(self, end: int) -> None:
-        """A prefix without any token has no vector."""
-        if not end and not self.head:
+    def stand_in(self) -> list[int]:
+        """Read in place of a prefix without any token; nothing of it is seen by longer ones."""
+        if not self.tokenizer.stand_in:
             raise PgvError(
                 f"An episode that begins with an empty text has no vector by '{self.name}', whose "
-                "tokenizer adds no first token; leave the empty text out, or give a prefix."
+                "tokenizer neither adds a first token nor names one; leave the empty text out, or "
+                "give a prefix."
             )
+        return self.tokenizer.stand_in

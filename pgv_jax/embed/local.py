@@ -1,4 +1,4 @@
-"""Opens encoders whose weights lie on this machine: MiniLM, Hugging Face folders and ids."""
+"""Opens encoders whose weights lie here: MiniLM, Hugging Face folders and ids, GGUF files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import jax
@@ -15,10 +15,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from pgv_jax.embed.episode_mode import EpisodeEncoder
-from pgv_jax.embed.models.load import Sizes, load_model, read_sizes
+from pgv_jax.embed.gguf_file import GgufFile, find_gguf
+from pgv_jax.embed.models.load import Sizes, folder_weights, load_model, read_sizes
 from pgv_jax.embed.rules import TextRules, prompt_of, read_rules
 from pgv_jax.embed.text_mode import TextEncoder
-from pgv_jax.embed.tokens import TextTokenizer
+from pgv_jax.embed.tokens import TextTokenizer, Vocabulary, folder_vocabulary
+from pgv_jax.embed.weights import Weights
 from pgv_jax.errors import PgvError
 
 LocalEncoder = TextEncoder | EpisodeEncoder
@@ -57,13 +59,72 @@ def open_hugging_face(spec: str, options: str = "", *, mesh: Mesh | None = None)
     """A model folder, or a hub id that is in the local cache or can be downloaded.
 
     ``options``: key=value pairs joined by ``&``: mode, dtype, pooling, max_tokens, prefix, prompt,
-    normalize, dim (Matryoshka), layer, keep, revision; the folder's own files decide the rest.
+    normalize, dim (Matryoshka), layer, keep, skip, revision; the rest is the folder's to decide.
     """
     parsed = parse_options(f"hf:{spec}", options)
     folder = Path(spec).expanduser()
     if not folder.is_dir():
         folder = _download(spec, parsed.get("revision"))
     return open_folder(folder, f"hf:{spec}", options, mesh=mesh)
+
+
+def open_gguf(spec: str, options: str = "", *, mesh: Mesh | None = None) -> LocalEncoder:
+    """A GGUF file, or an installed package with one; options as in ``open_hugging_face``."""
+    name = f"gguf:{spec}"
+    parse_options(name, options)
+    return open_model(GgufFile(find_gguf(spec)), name, options, mesh=mesh)
+
+
+class ModelFiles(Protocol):
+    """Where a model comes from: everything that an encoder needs to know of it."""
+
+    @property
+    def source(self) -> Path:
+        """The folder or file, for messages."""
+        ...
+
+    def sizes(self) -> Sizes:
+        """The parsed config."""
+        ...
+
+    def rules(self, sizes: Sizes) -> TextRules:
+        """Pooling, window and prefix as the files state them."""
+        ...
+
+    def prompt(self, name: str) -> str:
+        """The prompt that the files call ``name``."""
+        ...
+
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer."""
+        ...
+
+    def weights(self) -> Weights:
+        """The tensors; none is read yet."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFolder:
+    """A Hugging Face folder; ``plain``: its tokenizer.json needs no transformers."""
+
+    source: Path
+    plain: bool = False
+
+    def sizes(self) -> Sizes:
+        return read_sizes(self.source)
+
+    def rules(self, sizes: Sizes) -> TextRules:
+        return read_rules(self.source, causal=sizes.causal, window=sizes.config.max_positions)
+
+    def prompt(self, name: str) -> str:
+        return prompt_of(self.source, name)
+
+    def vocabulary(self) -> Vocabulary:
+        return folder_vocabulary(self.source, plain=self.plain)
+
+    def weights(self) -> Weights:
+        return folder_weights(self.source)
 
 
 def open_folder(
@@ -76,18 +137,31 @@ def open_folder(
     plain_tokenizer: bool = False,
 ) -> LocalEncoder:
     """A model folder as the encoder called ``name``; ``budget``: tokens in a full batch."""
+    files = ModelFolder(folder, plain_tokenizer)
+    return open_model(files, name, options, mesh=mesh, budget=budget)
+
+
+def open_model(
+    files: ModelFiles,
+    name: str,
+    options: str = "",
+    *,
+    mesh: Mesh | None = None,
+    budget: int | None = None,
+) -> LocalEncoder:
+    """A model as the encoder called ``name``; ``budget``: tokens in a full batch."""
     parsed = parse_options(name, options)
-    sizes = read_sizes(folder)
+    sizes = files.sizes()
     mode = parsed.pop("mode", "text")
     dtype = jnp.dtype(parsed.pop("dtype", "float32"))
-    rules = _rules(folder, sizes, parsed, mode)
+    rules = _rules(files, sizes, parsed, mode)
     if mode == "episode" and not sizes.causal:
         raise PgvError(
             f"Encoder '{name}' is a {sizes.family} model, in which every token sees the whole "
             "text, so mode=episode cannot be; use a causal model or mode=text."
         )
-    tokenizer = TextTokenizer(folder, rules, plain=plain_tokenizer)
-    loaded = load_model(folder, sizes, dtype, rules.layer, mesh)
+    tokenizer = TextTokenizer(files.vocabulary(), rules)
+    loaded = load_model(files.weights(), sizes, dtype, rules.layer, mesh)
     full_name = f"{name}?{options}" if options else name
     budget = budget or _BUDGET.get(jax.default_backend(), 16384)
     kind: Callable[..., LocalEncoder] = EpisodeEncoder if mode == "episode" else TextEncoder
@@ -107,6 +181,7 @@ def parse_options(name: str, options: str) -> dict[str, Any]:
         "dim": int,
         "layer": int,
         "keep": str,
+        "skip": int,
         "revision": str,
     }
     parsed = {}
@@ -130,26 +205,26 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-def _rules(folder: Path, sizes: Sizes, options: dict[str, Any], mode: str) -> TextRules:
-    rules = read_rules(folder, causal=sizes.causal, window=sizes.config.max_positions)
+def _rules(files: ModelFiles, sizes: Sizes, options: dict[str, Any], mode: str) -> TextRules:
+    rules = files.rules(sizes)
     changes = dict(options)
     changes.pop("revision", None)
     if "dim" in changes:
         changes["truncate_to"] = changes.pop("dim")
     if "prompt" in changes:
-        changes["prefix"] = prompt_of(folder, changes.pop("prompt"))
+        changes["prefix"] = files.prompt(changes.pop("prompt"))
     if mode == "episode":
         changes.setdefault("pooling", "last")
     rules = dataclasses.replace(rules, **changes)
     width = sizes.config.hidden_size
     if rules.truncate_to is not None and not 1 <= rules.truncate_to <= width:
         raise PgvError(
-            f"dim={rules.truncate_to} is outside of 1 to {width}, the width of {folder}."
+            f"dim={rules.truncate_to} is outside of 1 to {width}, the width of {files.source}."
         )
     if rules.max_tokens > sizes.config.max_positions:
         raise PgvError(
             f"max_tokens={rules.max_tokens} exceeds the {sizes.config.max_positions} positions of "
-            f"{folder}; use at most that."
+            f"{files.source}; use at most that."
         )
     if mode == "episode" and rules.pooling != "last":
         raise PgvError(

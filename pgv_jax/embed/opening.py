@@ -7,7 +7,7 @@ from pgv_jax.errors import PgvError
 
 
 def open_encoder(spec: str) -> Encoder:
-    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``api:MODEL`` -> Encoder.
+    """``minilm`` | ``hash:D`` | ``hf:ID_OR_DIR`` | ``gguf:FILE`` | ``api:MODEL`` -> Encoder.
 
     Before one of them, ``sentences:`` or ``turns:`` pools the vectors of a text's parts.
     Options follow a question mark: ``hf:Qwen/Qwen3-Embedding-0.6B?dim=256&dtype=bfloat16``.
@@ -31,11 +31,16 @@ def open_encoder(spec: str) -> Encoder:
         from pgv_jax.embed.local import open_hugging_face
 
         return open_hugging_face(rest, options)
+    if kind == "gguf" and rest:
+        from pgv_jax.embed.local import open_gguf
+
+        return open_gguf(rest, options)
     if kind == "api" and rest:
         from pgv_jax.embed.api import open_api
 
         return open_api(rest, options)
     raise PgvError(
         f"Encoder '{spec}' is unknown; use minilm, hash:D (for example hash:256), "
-        "hf:ID_OR_DIR or api:MODEL, or sentences: or turns: before one of them to pool parts."
+        "hf:ID_OR_DIR, gguf:FILE or api:MODEL, or sentences: or turns: before one of them to pool "
+        "parts."
     )

@@ -15,7 +15,11 @@ def pool(hidden_BLD: jax.Array, mask_BL: jax.Array, rules: TextRules) -> jax.Arr
     """
     hidden_BLD = hidden_BLD.astype(jnp.float32)
     if rules.pooling == "mean":
-        mask = mask_BL.astype(jnp.float32)
+        kept_BL = mask_BL > 0
+        if rules.skip:
+            count_B1 = mask_BL.sum(1, keepdims=True)
+            kept_BL &= jnp.cumsum(mask_BL, axis=1) > jnp.minimum(rules.skip, count_B1 - 1)
+        mask = kept_BL.astype(jnp.float32)
         summed = jnp.einsum("bld,bl->bd", hidden_BLD, mask)
         vectors = summed / jnp.maximum(mask.sum(1, keepdims=True), 1e-9)
     else:

@@ -27,7 +27,9 @@ class TextRules:
 
     ``truncate_to`` keeps the first so many numbers (Matryoshka, Kusupati et al. 2022,
     arXiv:2205.13147) and normalises again. ``layer`` counts as transformers' hidden_states do:
-    -1 is the last, 0 the embeddings. ``keep`` says which end of a long text survives.
+    -1 is the last, 0 the embeddings. ``keep`` says which end of a long text survives. ``skip``
+    leaves so many first tokens out of a mean (but never the last one): a decoder's first token is
+    an attention sink whose state dwarfs the others (Sun et al. 2024, arXiv:2402.17762).
     """
 
     pooling: str = "mean"
@@ -37,6 +39,7 @@ class TextRules:
     truncate_to: int | None = None
     layer: int = -1
     keep: str = "start"
+    skip: int = 0
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
@@ -45,6 +48,11 @@ class TextRules:
             raise PgvError(f"keep={self.keep!r} is unknown; use 'start' or 'end'.")
         if self.max_tokens < 1:
             raise PgvError(f"max_tokens={self.max_tokens} must be at least 1.")
+        if self.skip < 0 or (self.skip and self.pooling != "mean"):
+            raise PgvError(
+                f"skip={self.skip} with pooling={self.pooling!r} cannot be: it leaves first tokens "
+                "out of a mean; give a positive number and pooling=mean, or leave it out."
+            )
 
 
 def read_json(path: Path) -> dict[str, Any] | list[Any]:

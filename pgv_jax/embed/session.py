@@ -82,11 +82,10 @@ class EpisodeSession:
             self.segments.append(segment)
             self._ends.append(len(self._tokens))
         end = len(self._tokens)
-        encoder.check_not_empty(end)
         start = encoder.windows.start(end)
         if start != self._start:
             self._start, self._read = start, 0
-        ids = [*encoder.head, *self._tokens[start:]]
+        ids = [*encoder.head, *self._tokens[start:]] or encoder.stand_in()
         # A segment without tokens asks for the last token's vector once more.
         self._read = min(self._read, len(ids) - 1)
         while self._read < len(ids):
@@ -97,6 +96,8 @@ class EpisodeSession:
                 self._cache, [*part, *[0] * (chunk - len(part))], self._read, len(part) - 1
             )
             self._read += len(part)
+        if not end and not encoder.head:
+            self._read = 0  # what follows overwrites the stand-in
         return np.asarray(found)
 
 

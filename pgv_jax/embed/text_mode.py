@@ -101,6 +101,8 @@ class TextEncoder:
                 len(tokens),
                 sum(len(t.ids) for t in tokens),
                 sum(t.truncated for t in tokens),
+                sum(t.empty for t in tokens),
+                sum(t.lossy for t in tokens),
                 sum(t.unknown for t in tokens),
             )
             found.update(zip(indices, tokens, strict=True))
@@ -135,6 +137,7 @@ def describe(
     mode: str, loaded: Loaded, tokenizer: TextTokenizer, rules: TextRules, dim: int
 ) -> dict[str, Any]:
     """The facts of a local encoder that decide its vectors; its fingerprint is taken of them."""
+    around = [*tokenizer.head, *tokenizer.prefix, *(tokenizer.tail if mode == "text" else [])]
     return {
         "version": VERSION,
         "mode": mode,
@@ -142,10 +145,12 @@ def describe(
         "weights_sha256": loaded.weights_sha256,
         "tokenizer_sha256": tokenizer.sha256,
         "special_tokens": [tokenizer.head, tokenizer.tail],
+        **({} if around else {"empty_text": tokenizer.stand_in}),
         "dtype": loaded.dtype,
         "layers": loaded.layers,
         # Before, sums were bfloat16 as well, which gave other vectors.
         **({"sums": "float32"} if loaded.dtype == "bfloat16" and loaded.family == "bert" else {}),
         "dim": dim,
-        **{key: value for key, value in asdict(rules).items() if key != "layer"},
+        **{key: value for key, value in asdict(rules).items() if key not in ("layer", "skip")},
+        **({"skip": rules.skip} if rules.skip else {}),
     }

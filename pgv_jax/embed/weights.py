@@ -6,7 +6,7 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import ml_dtypes  # noqa: F401  (teaches numpy bfloat16, which safetensors files use)
 import numpy as np
@@ -25,11 +25,28 @@ Reader = Callable[[Block, tuple[int, ...]], np.ndarray]
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
+class Weights(Protocol):
+    """Tensors by the names that a Hugging Face folder gives them."""
+
+    @property
+    def source(self) -> pathlib.Path:
+        """Where they lie."""
+        ...
+
+    def block(self, name: str, index: Block, shape: Sequence[int]) -> np.ndarray:
+        """A block of a tensor that must have ``shape``."""
+        ...
+
+    def sha256(self) -> str:
+        """One checksum over all of them."""
+        ...
+
+
 class WeightFiles:
     """The tensors of a folder by name; nothing is read before it is asked for."""
 
     def __init__(self, folder: pathlib.Path):
-        self.folder = folder
+        self.source = self.folder = folder
         self.files = _files(folder)
         self._open: dict[pathlib.Path, Any] = {}
         self._where: dict[str, pathlib.Path] = {}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.errors import PgvError
-from pgv_jax.texts.templates import SUCCESS, History, observation_text
+from pgv_jax.texts.templates import SUCCESS, History, StepForm, observation_text, step_text
 from pgv_jax.types import Candidate, Episode
 
 Prompt = Callable[[str, str, Sequence[tuple[str, str]]], list[dict[str, Any]]]
@@ -32,6 +32,7 @@ def preferences(
     *,
     score: Score | None = None,
     critic_history: History = 0,
+    critic_step: StepForm = "thought",
     model_history: int = 3,
     margin: float = 0.03,
     goal: str = SUCCESS,
@@ -46,7 +47,7 @@ def preferences(
             offered = [c for c in step.candidates if c.action]
             if score is not None and len(offered) > 1:
                 seen = observation_text(episode, t, critic_history)
-                thoughts = [c.thought for c in offered]
+                thoughts = [step_text(c.thought, c.action, critic_step) for c in offered]
                 scores = [float(x) for x in score(episode.task, seen, thoughts, [goal])[:, 0]]
             else:
                 offered = [c for c in offered if goal in c.scores]

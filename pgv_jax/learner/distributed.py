@@ -27,12 +27,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import jax
-from jax._src import distributed as jax_distributed
+import numpy as np
+from jax.experimental import multihost_utils
 
 from pgv_jax import __version__
 from pgv_jax.errors import PgvError
-from pgv_jax.learner.line import open_door
-from pgv_jax.learner.place import Options, Place, place_of
+from pgv_jax.learner.line import open_door, own_address
+from pgv_jax.learner.place import PORTS, Options, Place, place_of
 from pgv_jax.learner.roll_call import Guest, Host, RollCall
 
 log = logging.getLogger(__name__)
@@ -296,9 +297,27 @@ def _join_tpu(options: Options, environ: Mapping[str, str]) -> Place | None:
     if jax.process_count() == 1:
         return None
     _on_abort("sleep")
-    # JAX has no public name for the address that it found.
-    coordinator = str(jax_distributed.global_state.coordinator_address)
-    return Place(coordinator, jax.process_index(), jax.process_count())
+    return Place(_meeting_point(), jax.process_index(), jax.process_count())
+
+
+def _meeting_point() -> str:
+    """``host:port`` of process 0 with two free ports, which it tells the others over the devices.
+
+    JAX has joined them already, at an address for which it has no public name.
+    """
+    said = np.zeros(64, np.int32)
+    if jax.process_index() == 0:
+        words = f"{own_address()}:{_free_port()}".encode()
+        said[: len(words)] = list(words)
+    told = np.asarray(multihost_utils.broadcast_one_to_all(said))
+    return bytes(told.astype(np.uint8)).rstrip(b"\0").decode()
+
+
+def _free_port() -> int:
+    for port in PORTS:
+        with contextlib.suppress(PgvError), open_door(port), open_door(port + 1):
+            return port
+    raise PgvError(f"None of the ports {PORTS.start} to {PORTS.stop} of this machine is free.")
 
 
 def _times(options: Options) -> dict[str, Any]:

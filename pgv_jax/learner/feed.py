@@ -4,7 +4,7 @@ Each logical shard holds its own episodes, vectors and random stream, and gives 
 batch; a device holds one or more shards. So 1, 2 or 8 devices see the same batches in the same
 order, and a resumed run continues at (seed, step) with nothing to replay.
 
-``ResidentFeed`` keeps the table on the devices and fuses K updates in one call. ``StreamFeed``
+``ResidentFeed`` keeps the table on the devices and fuses a line of updates a call. ``StreamFeed``
 keeps the vectors in memory-mapped files: row numbers are still drawn on the devices, a thread
 gathers the next updates' vectors while the devices compute. Both draw the same rows. Of many
 processes, each reads the shards that its devices hold.
@@ -25,6 +25,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pgv_jax.config import Config
+from pgv_jax.data.next_notes import notes_of
 from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of, longest_note
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
@@ -32,7 +33,7 @@ from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.row_files import Rows
 from pgv_jax.learner.state import State
 from pgv_jax.learner.step import Metrics, Update, scanned
-from pgv_jax.types import Batch
+from pgv_jax.types import Batch, Scenes
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +51,21 @@ EMBEDDED = ("obs", "thought", "next_obs", "goal", "other")
 
 
 class Feed(Protocol):
-    """Brings a state forward by whole updates.
+    """Brings a state forward by whole updates, in calls that are queued one behind the other.
 
     Updates are fused in chunks that divide a line of metrics, so that which updates share a chunk
-    depends on the step alone and not on how long a call is.
+    depends on the step alone and not on how many are asked for; and so one program does them all.
 
     ``tasks`` is how many distinct tasks an update projects, or None where it projects one a step.
     """
 
     tasks: int | None
 
-    def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
-        """Do updates ``step + 1 .. step + length``; metrics are [length], still on the devices."""
+    def advance(self, state: State, step: int, length: int) -> tuple[State, list[Metrics]]:
+        """Do updates ``step + 1 .. step + length``.
+
+        Metrics are those of each call, [updates], still on the devices.
+        """
         ...
 
 
@@ -107,7 +111,10 @@ class _Sampler:
     def __init__(self, table: Table, mesh: Mesh, config: Config):
         shards, dim = table.shards, table.manifest["dim"]
         meshes.check_batch(config.train.batch, len(shards))
-        self._mesh, self._spec, self._seed = mesh, goal_spec(config), config.train.seed
+        self._mesh, self._spec = mesh, goal_spec(config)
+        # An argument of the programs: with another seed they are the same ones.
+        seed = jax.random.key_data(jax.random.key(config.train.seed))
+        self.key = meshes.place_same(mesh, np.asarray(seed))
         self._per_shard = config.train.batch // len(shards)
         self._goals = config.train.goals
         if self._goals > self._per_shard:
@@ -117,6 +124,8 @@ class _Sampler:
                 f"train.goals={self._per_shard} or train.batch={self._goals * len(shards)}."
             )
         self._longest = longest_note(shards)
+        imagines = config.critic.q == "imagined" and table.parts is not None
+        self._read = table.manifest["parts"]["longest"] if imagines else 0
         self.index: Index = meshes.place_shards(
             mesh, len(shards), lambda own: index_of(shards, own)
         )
@@ -125,31 +134,62 @@ class _Sampler:
         few = len(table.tasks) * (dim + rows) <= FEW * rows * dim
         self.tasks = len(table.tasks) if few else None
 
-    def draw(self, index: Index, step: jax.Array) -> Draw:
+    def draw(self, index: Index, key: jax.Array, step: jax.Array) -> Draw:
         """One shard's part of the batch of update ``step``."""
-        key = jax.random.fold_in(jax.random.key(self._seed), step)
+        key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
         key = jax.random.fold_in(key, index.shard)
-        return draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
+        drawn = draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
+        if not self._read:
+            return drawn
+        return drawn._replace(notes=notes_of(index, drawn.row, self._read))
 
-    def draws(self, index: Index, step: jax.Array, size: int) -> Draw:
+    def draws(self, index: Index, key: jax.Array, step: jax.Array, size: int) -> Draw:
         """Numbers of updates ``step`` .. ``step + size - 1`` at once: [S, size, b], for jit.
 
         A draw is many small operations on small arrays; together they cost little more than one's.
         """
 
-        def local(step: jax.Array, index: Index) -> Draw:
+        def local(start: tuple[jax.Array, jax.Array], index: Index) -> Draw:
+            key, step = start
             steps = step + jnp.arange(size)
-            return jax.vmap(lambda one: jax.vmap(lambda s: self.draw(one, s))(steps))(index)
+            return jax.vmap(lambda one: jax.vmap(lambda s: self.draw(one, key, s))(steps))(index)
 
-        return meshes.over_shards(self._mesh, local)(step, index)
+        return meshes.over_shards(self._mesh, local)((key, step), index)
 
 
-def _batch(task_ND: Any, task_B: Any, vectors: dict[str, jax.Array], drawn: Draw) -> Batch:
+class _Parts(NamedTuple):
+    """The known sentences [K, D] and each task's rows of them [N, M], on every device."""
+
+    vectors: Any
+    tasks: Any
+
+
+def _parts_of(table: Table, mesh: Mesh, config: Config) -> _Parts | None:
+    if table.parts is None or config.critic.q != "imagined":
+        return None
+    placed = np.asarray(table.parts.parts), np.asarray(table.parts.task_parts)
+    return _Parts(*meshes.place_same(mesh, placed))
+
+
+def _batch(
+    task_ND: Any,
+    task_B: Any,
+    vectors: dict[str, jax.Array],
+    drawn: Draw,
+    parts: _Parts | None,
+) -> Batch:
     """Embeddings in float32, whatever type the table has."""
-    taken = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
+    taken: dict[str, Any] = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
     facts = ("reached", "next_reached", "discount", "monte_carlo", "kind", "weight")
-    told = {f"{name}_B": getattr(drawn, name) for name in (*facts, "has_other", "target", "value")}
-    return Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
+    told: dict[str, Any] = {
+        f"{name}_B": getattr(drawn, name) for name in (*facts, "has_other", "target", "value")
+    }
+    batch = Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
+    if parts is None or drawn.notes is None:
+        return batch
+    now_BL, next_BL, end_B, whole_B = drawn.notes
+    scenes = Scenes(now_BL, next_BL, parts.tasks[drawn.task], end_B, whole_B)
+    return batch._replace(parts_KD=parts.vectors.astype(jnp.float32), scenes=scenes)
 
 
 def _embedded(drawn: Draw) -> dict[str, jax.Array]:
@@ -178,15 +218,20 @@ def _flat(tree: Any) -> Any:
 
 
 class _Resident(NamedTuple):
-    """All of a table on the devices: tasks [N, D], vectors [S, U, D] (padded), index [S, ...]."""
+    """All of a table on the devices: tasks [N, D], vectors [S, U, D] (padded), index [S, ...].
+
+    ``key`` is the data of the random key that all draws come from.
+    """
 
     tasks: Any
     vectors: Any
     rows: Index
+    parts: _Parts | None
+    key: Any
 
 
 class ResidentFeed:
-    """The whole table on the devices; K updates are one donated scan."""
+    """The whole table on the devices; a line's updates are one donated scan."""
 
     def __init__(self, table: Table, mesh: Mesh, config: Config, abstract: State, update: Update):
         self._sampler = _Sampler(table, mesh, config)
@@ -198,27 +243,32 @@ class ResidentFeed:
             mesh, len(shards), lambda own: _stack([shards[s].vectors for s in own], longest)
         )
         tasks = meshes.place_same(mesh, np.asarray(table.tasks))
-        self._data = _Resident(tasks, vectors, self._sampler.index)
+        parts = _parts_of(table, mesh, config)
+        self._data = _Resident(tasks, vectors, self._sampler.index, parts, self._sampler.key)
         self._triples = config.train.batch * config.train.goals
         self._log_every = config.train.log_every
         self._calls: dict[int, Any] = {}
 
-    def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
-        """One fused call; a length is compiled ahead of its first use and then never again."""
-        if length not in self._calls:
-            self._calls[length] = self._compiled(length)
-        return self._calls[length](state, self._data)
-
-    def _compiled(self, length: int) -> Any:
+    def advance(self, state: State, step: int, length: int) -> tuple[State, list[Metrics]]:
+        """A fused call a line; its program is compiled ahead of its first use, never again."""
         line = _line(length, self._log_every)
+        if line not in self._calls:
+            self._calls[line] = self._compiled(line)
+        parts = []
+        for _ in range(length // line):
+            state, metrics = self._calls[line](state, self._data)
+            parts.append(metrics)
+        return state, parts
+
+    def _compiled(self, line: int) -> Any:
         chunk = _divisor(line, max(1, DRAWN // self._triples))
 
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
             def updates(state: State, _: None) -> tuple[State, Metrics]:
-                drawn = self._sampler.draws(data.rows, state.step, chunk)
+                drawn = self._sampler.draws(data.rows, data.key, state.step, chunk)
                 return scanned(self._update, partial(self._batch, data), state, _by_update(drawn))
 
-            state, metrics = jax.lax.scan(updates, state, None, length=length // chunk)
+            state, metrics = jax.lax.scan(updates, state, None, length=line // chunk)
             return state, _flat(metrics)
 
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self._abstract)
@@ -239,8 +289,8 @@ class ResidentFeed:
         vectors = meshes.over_shards(self._mesh, local)((), (data.vectors, _embedded(drawn)))
         vectors, drawn = _flat((vectors, drawn))
         if self.tasks is not None:
-            return _batch(data.tasks, drawn.task, vectors, drawn)
-        return _batch(data.tasks[drawn.task], None, vectors, drawn)
+            return _batch(data.tasks, drawn.task, vectors, drawn, data.parts)
+        return _batch(data.tasks[drawn.task], None, vectors, drawn, data.parts)
 
 
 class StreamFeed:
@@ -255,17 +305,18 @@ class StreamFeed:
         self._task_file = table.tasks
         few = self.tasks is not None
         self._tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
+        self._parts = _parts_of(table, mesh, config)
         fields = len(EMBEDDED) + (not few)
         width = table.manifest["dim"] * table.tasks.dtype.itemsize
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
         self._log_every = config.train.log_every
         self._thread = ThreadPoolExecutor(1, "gather")
         self._ahead: tuple[tuple[int, int], Future] | None = None
-        self._numbers = jax.jit(self._sampler.draws, static_argnums=2)
+        self._numbers = jax.jit(self._sampler.draws, static_argnums=3)
         self._abstract = abstract
         self._calls: dict[int, Any] = {}
 
-    def advance(self, state: State, step: int, length: int) -> tuple[State, Metrics]:
+    def advance(self, state: State, step: int, length: int) -> tuple[State, list[Metrics]]:
         """Calls of at most ``STREAM_BYTES`` of vectors each; the next is gathered meanwhile."""
         parts = []
         line = _line(length, self._log_every)
@@ -277,13 +328,13 @@ class StreamFeed:
             self._prefetch(following, min(self._most, line - (following - begin) % line))
             if size not in self._calls:
                 self._calls[size] = self._compiled(vectors, drawn)
-            state, metrics = self._calls[size](state, self._tasks, vectors, drawn)
+            state, metrics = self._calls[size](state, self._tasks, self._parts, vectors, drawn)
             parts.append(metrics)
             step = following
-        return state, jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+        return state, parts
 
     def _updates(
-        self, state: State, tasks: Any, vectors: Any, drawn: Draw
+        self, state: State, tasks: Any, parts: _Parts | None, vectors: Any, drawn: Draw
     ) -> tuple[State, Metrics]:
         """Scan over a call's updates: vectors {field: [S, size, b, D]}, drawn [S, size, ...]."""
 
@@ -293,7 +344,7 @@ class StreamFeed:
                 task_ND, task_B = taken.pop("task"), None
             else:
                 task_ND, task_B = tasks, numbers.task
-            return _batch(task_ND, task_B, taken, numbers)
+            return _batch(task_ND, task_B, taken, numbers, parts)
 
         return scanned(self._update, batch_of, state, _by_update((vectors, drawn)))
 
@@ -305,7 +356,7 @@ class StreamFeed:
             donate_argnums=0,
             out_shardings=(shardings, meshes.replicated(self._mesh)),
         )
-        return jitted.lower(self._abstract, self._tasks, vectors, drawn).compile()
+        return jitted.lower(self._abstract, self._tasks, self._parts, vectors, drawn).compile()
 
     def _prefetch(self, step: int, size: int) -> None:
         if self._ahead is None or self._ahead[0] != (step, size):
@@ -317,7 +368,7 @@ class StreamFeed:
         return self._ahead[1]
 
     def _gather(self, step: int, size: int) -> tuple[dict[str, jax.Array], Draw]:
-        drawn = self._numbers(self._sampler.index, jnp.int32(step), size)
+        drawn = self._numbers(self._sampler.index, self._sampler.key, jnp.int32(step), size)
         fields = {name: [shard.vectors for shard in self._shards] for name in _embedded(drawn)}
         if self._tasks is None:
             fields["task"] = [self._task_file] * len(self._shards)

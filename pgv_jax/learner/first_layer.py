@@ -26,8 +26,8 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def stacked(params: dict[str, Any]) -> dict[str, Any]:
-    """The learner's form of a critic's parameters."""
-    return {name: _stacked(head, PARTS[name]) for name, head in params.items()}
+    """The learner's form of a critic's parameters; the next-note model keeps its own."""
+    return {n: _stacked(head, PARTS[n]) if n in PARTS else head for n, head in params.items()}
 
 
 def _stacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _stacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict
 
 def unstacked(params: dict[str, Any]) -> dict[str, Any]:
     """A critic's parameters from the learner's form."""
-    return {name: _unstacked(head, PARTS[name]) for name, head in params.items()}
+    return {n: _unstacked(head, PARTS[n]) if n in PARTS else head for n, head in params.items()}
 
 
 def _unstacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
@@ -67,6 +67,7 @@ class Net(NamedTuple):
 
 
 def nets(graph: nnx.GraphDef, params: dict[str, Any], compute: Compute) -> dict[str, Net]:
-    """The heads of parameters in the learner's form, by name."""
+    """The heads Q and V of parameters in the learner's form, by name."""
+    params = {name: params[name] for name in PARTS}
     critic: Critic = nnx.merge(graph, nnx.State(unstacked(params)))
     return {name: Net(getattr(critic, name), params[name]["first"], compute) for name in params}

@@ -28,6 +28,19 @@ def open_door(port: int, guests: int = 1) -> socket.socket:
         ) from None
 
 
+def own_address() -> str:
+    """The address by which other machines reach this one; loopback where it has no way out."""
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(family, socket.SOCK_DGRAM) as probe,
+        ):
+            probe.connect((elsewhere, 9))  # sends nothing: only a route is looked up
+            address = str(probe.getsockname()[0])
+            return address if family is socket.AF_INET else f"[{address}]"
+    return "127.0.0.1"
+
+
 class Line:
     """One connection, and when it was last heard."""
 

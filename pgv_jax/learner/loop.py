@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from jax.sharding import Mesh
 from pgv_jax.config import Config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.heads import CriticSpec
+from pgv_jax.critic.next_note import joined, separated
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
@@ -32,7 +34,7 @@ from pgv_jax.learner.feed import goal_spec, make_feed
 from pgv_jax.learner.first_layer import stacked, unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
-from pgv_jax.learner.standardize import folded, standards_of, unfolded
+from pgv_jax.learner.standardize import centres_of, folded, standards_of, unfolded
 from pgv_jax.learner.state import (
     State,
     abstract_state,
@@ -41,14 +43,12 @@ from pgv_jax.learner.state import (
     init_state,
     make_optimizer,
 )
-from pgv_jax.learner.step import NORMS, make_update, quantiles
+from pgv_jax.learner.step import NORMS, Metrics, NoteSpec, make_update, quantiles
 from pgv_jax.learner.validate import Validation
 from pgv_jax.objectives import OBJECTIVES
 
 CALL_SECONDS = 1.0
-"""What a fused call should last, so that the host is idle and Ctrl-C is still answered soon."""
-QUICK_SECONDS = 0.1
-"""A shorter call is worth compiling again for more updates a call."""
+"""What the updates between two looks of the host should last: Ctrl-C is still answered soon."""
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -64,16 +64,19 @@ class Trained:
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into a flag: a run ends between chunks, its state saved."""
+    """Turns SIGINT and SIGTERM into a flag: a run ends between chunks, its state saved.
+
+    Does nothing outside of the main thread, and takes no signal that the program around the run
+    handles or ignores: that program would never learn that it was asked to end.
+    """
 
     def __enter__(self) -> Interrupts:
         self.asked = False
         self._before = {}
-        try:
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-        except ValueError:
-            pass  # not the main thread: whoever runs us there also handles signals
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -99,7 +102,7 @@ def train(
     ``progress(step, metrics)`` is told each log point; ``profile`` keeps a trace of one call in
     ``workdir/profile``. In a run of many processes all call this alike, on one file system, and
     get the same. Raises PgvError for a batch, mesh or checkpoint that does not fit and for a loss
-    that is not finite, KeyboardInterrupt after saving on SIGINT or SIGTERM.
+    that is not finite, KeyboardInterrupt after saving on SIGINT or SIGTERM (see ``Interrupts``).
     """
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
     if not distributed.is_writer():
@@ -152,7 +155,9 @@ def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
                 f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
                 "train with its settings, or start from new parameters (train.start='')."
             )
-    return found.params
+    if "m" not in found.params:
+        return found.params
+    return {**found.params, "m": separated(found.params["m"])[0]}
 
 
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:
@@ -190,7 +195,12 @@ class _Loop:
     ):
         self._train, self._mesh = config.train, mesh
         self._standards = standards_of(table)
-        update = make_update(spec, config, optimizer, len(table.shards), self._standards)
+        self._table, self._centres = table, centres_of(table)
+        notes = None
+        if spec.note_width and self._centres is not None:
+            in_notes = table.manifest["parts"]["in_notes"]
+            notes = NoteSpec(self._centres, in_notes, config.critic.note_dropout)
+        update = make_update(spec, config, optimizer, len(table.shards), self._standards, notes)
         self._feed = make_feed(table, mesh, config, abstract, update)
         self._speed = Speed(spec, config.train, mesh.size, self._feed.tasks)
         self._validate = None
@@ -262,8 +272,6 @@ class _Loop:
 
     def _longer(self, window: int, seconds: float) -> int:
         """The multiple of ``log_every`` that divides ``eval_every`` and lasts about a second."""
-        if seconds > QUICK_SECONDS:
-            return window
         unit = self._train.log_every
         fits = [
             n
@@ -273,15 +281,21 @@ class _Loop:
         return max([window, *fits])
 
     def published(self, params: Any) -> Any:
-        """Parameters for raw embeddings, on the host."""
-        return jax.device_get(
-            folded(unstacked(meshes.to_host(self._mesh, params)), self._standards)
-        )
+        """Parameters for raw embeddings, on the host; the next-note model with its constants."""
+        out = jax.device_get(folded(unstacked(meshes.to_host(self._mesh, params)), self._standards))
+        if "m" in out:
+            assert self._centres is not None and self._table.parts is not None
+            known = self._table.parts.parts[: self._table.manifest["parts"]["in_notes"]]
+            out["m"] = joined(out["m"], self._centres, np.asarray(known, np.float32))
+        return out
 
-    def _write(self, pending: tuple[int, Any], recorder: Recorder, progress: Progress) -> None:
+    def _write(
+        self, pending: tuple[int, list[Metrics]], recorder: Recorder, progress: Progress
+    ) -> None:
         """Write means over ``log_every`` updates; a value that is not finite ends the run."""
         last, arrays = pending
-        host = {name: np.asarray(values) for name, values in jax.device_get(arrays).items()}
+        parts = jax.device_get(arrays)
+        host = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         length = len(host["loss"])
         # Norms last: those of one update stand for a whole chunk, and would name its first.
         for name, values in sorted(host.items(), key=lambda item: item[0] in NORMS):

@@ -19,6 +19,7 @@ DATA, MODEL = "data", "model"
 RULES = (
     # (part of the parameter's path, spec): the first match decides. Kernels are [E, in, out], of
     # the first layer [E, out, in].
+    ("['m']", PartitionSpec()),  # the next-note model is small
     ("out", PartitionSpec()),
     ("first", PartitionSpec(None, MODEL)),
     ("kernel", PartitionSpec(None, None, MODEL)),

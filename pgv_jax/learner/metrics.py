@@ -1,7 +1,7 @@
 """What a run writes while it learns.
 
 ``metrics.jsonl``  one JSON object a log point: a function of the data and the configuration alone
-``speed.jsonl``    one JSON object a device call: how fast this machine was
+``speed.jsonl``    one JSON object a queue of calls: how fast this machine was
 
 Both stay consistent over interruptions. TensorBoard and Weights & Biases are told the same.
 """

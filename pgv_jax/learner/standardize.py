@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgv_jax.critic.next_note import Centres
 from pgv_jax.data.table import Table
 from pgv_jax.types import FIELDS, Batch
 
@@ -36,6 +37,16 @@ def standards_of(table: Table) -> Standards:
     }
 
 
+def centres_of(table: Table) -> Centres | None:
+    """Where the parts and thoughts of a table lie; None for one without known sentences."""
+    if table.parts is None:
+        return None
+    thought = standards_of(table)["thought"]
+    note, task = np.asarray(table.parts.part_mean)
+    scales = np.asarray(table.parts.part_scale), np.asarray(thought.scale)[None]
+    return Centres(note, task, thought.mean, *scales)
+
+
 def standardized(batch: Batch, standards: Standards) -> Batch:
     """The batch with every embedding centred and scaled by its field's standard."""
 
@@ -54,9 +65,15 @@ def standardized(batch: Batch, standards: Standards) -> Batch:
 
 
 def folded(params: Any, standards: Standards) -> Any:
-    """Parameters for raw embeddings that give what ``params`` give for standardised ones."""
+    """Parameters for raw embeddings that give what ``params`` give for standardised ones.
+
+    The next-note model reads raw embeddings at all times.
+    """
     out = {}
     for name, head in params.items():
+        if name == "m":
+            out[name] = head
+            continue
         head = dict(head)
         bias_EH = head["bias_0"]
         for field in FIELDS:
@@ -73,6 +90,9 @@ def unfolded(params: Any, standards: Standards) -> Any:
     """The inverse of ``folded``: what to train on standardised embeddings from such parameters."""
     out = {}
     for name, head in params.items():
+        if name == "m":
+            out[name] = head
+            continue
         head = dict(head)
         bias_EH = head["bias_0"]
         for field in FIELDS:

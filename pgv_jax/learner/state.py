@@ -11,8 +11,9 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from pgv_jax.config import Config, TrainConfig
+from pgv_jax.config import Config, TrainConfig, check_imagined
 from pgv_jax.critic.heads import Compute, Critic, CriticSpec
+from pgv_jax.critic.next_note import NextNote
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.first_layer import stacked
 
@@ -32,8 +33,11 @@ class State(NamedTuple):
 
 def critic_spec(config: Config, dim: int) -> CriticSpec:
     """The critic that a configuration asks for, on embeddings of width ``dim``."""
+    check_imagined(config)
     c = config.critic
-    return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, config.objective.head)
+    width = c.note_width if c.q == "imagined" else 0
+    head = config.objective.head
+    return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, head, note_width=width)
 
 
 def make_optimizer(
@@ -110,6 +114,9 @@ def begun_with(state: State, params: Any, abstract: State) -> State:
 
 def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
     params = stacked(nnx.to_pure_dict(nnx.state(Critic(spec, key))))
+    if spec.note_width:
+        model = NextNote(jax.random.fold_in(key, 1), spec.ensemble, spec.dim, spec.note_width)
+        params["m"] = nnx.to_pure_dict(nnx.state(model))
     target = jax.tree.map(jnp.copy, {"q": params["q"]})
     best = jax.tree.map(jnp.copy, params)
     return State(params, target, best, optimizer.init(params), jnp.zeros((), jnp.int32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,12 @@ import optax
 
 from pgv_jax.config import Config
 from pgv_jax.critic.heads import CriticSpec, link, multiply
+from pgv_jax.critic.next_note import Centres, Scene, appearing, imagine, members, targets
 from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Standards, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives import OBJECTIVES
+from pgv_jax.objectives.next_note import next_note
 from pgv_jax.types import GOAL_KINDS, Batch, Predictions
 
 EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))
@@ -26,6 +28,8 @@ Metrics = dict[str, jax.Array]
 Update = Callable[[State, Batch], tuple[State, Metrics, Metrics]]
 """(state, batch) -> (state, metrics, norms); whoever has no use for the norms does not pay them."""
 NORMS = ("gradient_norm", "update_norm")
+NOTE_STRIDE = 2
+"""The next-note model learns from every second step of a batch: it costs several Q heads."""
 MANY = 32
 """Updates for which the last is compiled apart; with fewer that takes longer than their norms."""
 
@@ -121,11 +125,13 @@ def make_update(
     optimizer: optax.GradientTransformation,
     shards: int,
     standards: Standards,
+    notes: NoteSpec | None = None,
 ) -> Update:
     """Build an update, a pure function of plain pytrees.
 
     The parameters are those for standardised embeddings, in the learner's form (``first_layer``);
-    batches hold raw embeddings.
+    batches hold raw embeddings. ``notes`` is for a critic with a next-note model, which learns from
+    the same batches.
     """
     objective = OBJECTIVES[config.objective.name]
     options = {name: getattr(config.objective, name) for name in objective.options}
@@ -142,9 +148,20 @@ def make_update(
         value, metrics = objective.loss(predictions, batch, **options)
         return value, metrics | _observed(predictions, batch, spec.head)
 
+    def whole_loss(
+        params: Any, target: Any, raw: Batch, step: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        value, metrics = loss(params, target, standardized(raw, standards))
+        if notes is None:
+            return value, metrics
+        key = jax.random.fold_in(jax.random.key(config.train.seed), step)
+        more, also = note_loss(params["m"], notes, raw, key)
+        return value + more, {**metrics, **also, "loss": value + more}
+
     def update(state: State, batch: Batch) -> tuple[State, Metrics, Metrics]:
-        batch = standardized(batch, standards)
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target, batch)
+        gradients, metrics = jax.grad(whole_loss, has_aux=True)(
+            state.params, state.target, batch, state.step
+        )
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         params = optax.apply_updates(state.params, updates)
         # The slow copy follows the parameters *after* the update.
@@ -155,6 +172,38 @@ def make_update(
         return state, metrics, dict(zip(NORMS, norms, strict=True))
 
     return update
+
+
+class NoteSpec(NamedTuple):
+    """What the next-note model's loss needs beside the batch.
+
+    ``in_notes`` of the batch's parts stand in notes and may appear; ``dropout`` is a share.
+    """
+
+    centres: Centres
+    in_notes: int
+    dropout: float
+
+
+def note_loss(params: Any, notes: NoteSpec, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+    """Loss of the next-note model's E members, each on its own steps of the batch."""
+    parts_KD, ensemble = batch.parts_KD, members(params)
+    assert parts_KD is not None
+    losses: list[tuple[jax.Array, Metrics]] = []
+    stride = NOTE_STRIDE * ensemble if len(batch.thought_BD) >= NOTE_STRIDE * ensemble else 1
+    # A loop and no vmap: XLA's batched products of small matrices take twice the time on a CPU.
+    for e in range(ensemble):
+        member = jax.tree.map(lambda x, e=e: x[e], params)
+        scenes, thought_BD = jax.tree.map(
+            lambda x, e=e: x[e % stride :: stride], (batch.scenes, batch.thought_BD)
+        )
+        scene = Scene(parts_KD, scenes.now_BL, scenes.task_BM, thought_BD)
+        said = imagine(member, notes.centres, scene, jax.random.fold_in(key, e), notes.dropout)
+        known = targets(member, notes.centres, parts_KD[: notes.in_notes])
+        appear_BK = appearing(said.plan_BH, known)
+        losses.append(next_note(said.gone_BL, appear_BK, said.end_BC, scenes))
+    metrics = {name: jnp.stack([m[name] for _, m in losses]).mean() for name in losses[0][1]}
+    return jnp.stack([loss for loss, _ in losses]).sum(), metrics
 
 
 def scanned(

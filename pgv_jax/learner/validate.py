@@ -1,5 +1,8 @@
 """Model selection on held-out *tasks*: two ranking scores that no moving target can flatter.
 
+Of a critic with a next-note model also how far the note that it expects is from the true one, over
+how far this note is: below 1, imagining knows more than "nothing changes".
+
 success   AUC of Q(s, thought, success) against the episode's result, among steps with the same
           index: a critic that only counts steps scores 1/2.
 goals     AUC of Q(s, thought, g) for state goals that do not hold now against whether g holds
@@ -17,6 +20,17 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax.critic.heads import CriticSpec, link
+from pgv_jax.critic.imagined import (
+    ABSENT,
+    STATE,
+    SUCCEEDS,
+    Question,
+    imagined_values,
+    model_of,
+)
+from pgv_jax.critic.next_note import Scene, separated
+from pgv_jax.data.known_parts import MOST_READ
+from pgv_jax.data.next_notes import notes_of
 from pgv_jax.data.relabel import (
     OUTCOME,
     SUCCESS_ID,
@@ -40,7 +54,7 @@ class Validation:
     """The held-out questions, drawn once, and how to put them to a critic."""
 
     def __init__(self, table: Table, spec: CriticSpec, goals: GoalSpec, success: bool = True):
-        self._ask_success = success
+        self._ask_success, self._gamma = success, goals.gamma
         self._graph = graph_of(spec)
         self._head = spec.head
         self._states = sum(goals.shares[:OUTCOME]) > 0
@@ -55,23 +69,56 @@ class Validation:
             rows = np.asarray(steps[np.linspace(0, len(steps) - 1, limit).astype(int)])
             drawn = jax.device_get(draw(jax.tree.map(lambda x, i=i: x[i], index), rows))
             asked.append(_questions(shard, table.tasks, rows, drawn))
+            if spec.note_width:
+                assert table.parts is not None
+                notes = notes_of(jax.tree.map(lambda x, i=i: x[i], index), rows, MOST_READ)
+                told = {"next": shard.vectors[np.asarray(shard.row_obs)[rows + 1]]}
+                told["note"] = np.asarray(notes.now)
+                told["task_parts"] = np.asarray(table.parts.task_parts)[drawn.task]
+                asked[-1] |= told
         asked_for = {name: np.concatenate([a[name] for a in asked]) for name in asked[0]}
         self._later, self._counts = asked_for.pop("later"), asked_for.pop("counts")
         self._time, self._success = asked_for.pop("time"), asked_for.pop("success")
-        self._inputs = {name: jnp.asarray(x, jnp.float32) for name, x in asked_for.items()}
-        self._score = jax.jit(self._values)
+        numbers: dict[str, Any] = {}
+        if spec.note_width and table.parts is not None:
+            numbers = {name: jnp.asarray(asked_for.pop(name)) for name in ("note", "task_parts")}
+            asked_for["parts"] = table.parts.parts
+        vectors = {name: jnp.asarray(x, jnp.float32) for name, x in asked_for.items()}
+        self._inputs = vectors | numbers
+        self._score = jax.jit(self._imagined if numbers else self._values)
 
-    def _values(self, params: Any) -> tuple[jax.Array, jax.Array]:
+    def _values(self, params: Any, inputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         critic = nnx.merge(self._graph, nnx.State(params))
-        inputs = dict(self._inputs)
+        inputs = dict(inputs)
         success_goal = inputs.pop("success_goal")
         on_goal = link(critic.q(inputs), self._head).mean(0)
         on_success = link(critic.q({**inputs, "goal": success_goal}), self._head).mean(0)
         return on_goal, on_success
 
+    def _imagined(
+        self, params: Any, inputs: dict[str, Any]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        trained, centres, known_KD = separated(params["m"])
+        v = nnx.merge(self._graph, nnx.State({k: params[k] for k in ("q", "v")})).v
+        x = inputs
+        goal_BGD = jnp.stack([x["goal"], x["success_goal"]], axis=1)
+        asked = jnp.asarray([[STATE, SUCCEEDS]])
+        scene = Scene(x["parts"], x["note"], x["task_parts"], x["thought"])
+        nowhere = jnp.full((1, 2), ABSENT)  # goals that hold now do not count
+        question = Question(scene, jnp.zeros((1, 1)), x["task"], goal_BGD, nowhere, asked)
+        model = model_of(trained, centres, jnp.asarray(known_KD))
+        values_EBG, next_EBD = imagined_values(model, v, question, self._head, self._gamma)
+        values_BG = values_EBG.mean(0)
+        wrong = jnp.square(next_EBD.mean(0) - x["next"]).sum()
+        still = jnp.square(x["observation"] - x["next"]).sum()
+        return values_BG[:, 0], values_BG[:, 1], wrong / jnp.maximum(still, 1e-9)
+
     def __call__(self, params: Any) -> dict[str, float]:
-        """Return ``val_success``, ``val_goals`` where testable, and their mean ``val_score``."""
-        on_goal, on_success = (np.asarray(x) for x in self._score(params))
+        """Return ``val_success``, ``val_goals`` where testable, and their mean ``val_score``.
+
+        ``val_next_error`` stands beside them for a critic with a next-note model.
+        """
+        on_goal, on_success, *error = (np.asarray(x) for x in self._score(params, self._inputs))
         scores = {}
         known = (self._success >= 0) & self._ask_success
         auc = stratified_auc(on_success[known], self._success[known] == 1, self._time[known])
@@ -85,7 +132,7 @@ class Validation:
             scores["val_goals"] = auc
         if scores:
             scores["val_score"] = sum(scores.values()) / len(scores)
-        return scores
+        return scores | ({"val_next_error": float(error[0])} if error and scores else {})
 
 
 def stratified_auc(score: np.ndarray, label: np.ndarray, stratum: np.ndarray) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import time
@@ -18,6 +19,11 @@ from pgv_jax.llm.client import ClientError, Completion, Request
 from pgv_jax.llm.failures import Endpoint, Failure, describe_failure, public_url
 from pgv_jax.llm.limits import AdaptiveLimit, Retry
 
+log = logging.getLogger(__name__)
+
+MOST_TOKENS = 10**7
+"""Read or written in one call at most: no model has a longer context, whatever its server tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -31,7 +37,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call brought back; ``usage`` is (prompt, completion) tokens where they were told."""
+    """What one call brought back; ``usage`` is (prompt, completion) tokens where they were told.
+
+    A call without usage, or with one that cannot be, counts at its worst case, and in
+    ``counts["usage_unknown"]``.
+    """
 
     samples: Sequence[Sample]
     usage: tuple[int, int] | None = None
@@ -52,8 +62,7 @@ class ClientOptions:
     ``key_env`` names the environment variable of the key ("" for servers that want none).
     ``extra`` goes into the body of every request as it is; ``omit`` leaves fields out that a model
     does not take (such as "temperature"). ``samples``: "auto" asks for n samples in one call and
-    falls back to parallel calls where fewer come, "parallel" always asks one by one. ``http``
-    (openai only): what the library sends over, "aiohttp", or "httpx" at twice its CPU time.
+    falls back to parallel calls where fewer come, "parallel" always asks one by one.
     """
 
     base_url: str = ""
@@ -63,7 +72,6 @@ class ClientOptions:
     concurrency: int = 32
     retry: Retry = field(default_factory=Retry)
     samples: str = "auto"
-    http: str = "aiohttp"
     extra: Mapping[str, Any] = field(default_factory=dict)
     omit: tuple[str, ...] = ()
 
@@ -87,8 +95,6 @@ class ApiClient:
         options = options or ClientOptions()
         if options.samples not in ("auto", "parallel"):
             raise PgvError(f"samples is '{options.samples}'; use auto or parallel.")
-        if options.http not in ("aiohttp", "httpx"):
-            raise PgvError(f"http is '{options.http}'; use aiohttp or httpx.")
         if not options.timeout > 0:
             raise PgvError(f"timeout is {options.timeout}; give a positive number of seconds.")
         self.model = model
@@ -235,6 +241,7 @@ class ApiClient:
             except BaseException:
                 reservation.lost()  # cancelled while the provider was at work
                 raise
+            reply = self._checked(reply)
             self.counts["calls"] += 1
             self._answered = True
             self.limit.accepted()
@@ -260,6 +267,24 @@ class ApiClient:
                 f"{failure.sentence} That was try {failures} of {retry.tries}; run the same "
                 "command again to continue.",
             )
+
+    def _checked(self, reply: Reply) -> Reply:
+        """``reply`` without a usage that cannot be, on which a budget must not rest."""
+        prompt, completion = reply.usage or (0, 0)
+        least = int(any(sample.text for sample in reply.samples))
+        if 1 <= prompt <= MOST_TOKENS and least <= completion <= MOST_TOKENS:
+            return reply
+        if not self.counts["usage_unknown"]:
+            told = (
+                "no usage" if reply.usage is None else f"a usage of {prompt} + {completion} tokens"
+            )
+            log.warning(
+                "%s tells %s of a call; such calls count as the most that they can take.",
+                self.endpoint.host,
+                told,
+            )
+        self.counts["usage_unknown"] += 1
+        return replace(reply, usage=None)
 
     def _spend(self, reply: Reply, worst: Spend) -> Spend:
         if reply.usage is None:

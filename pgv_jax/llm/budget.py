@@ -216,8 +216,8 @@ class Budget:
 
     def _restore(self, journal: Journal) -> None:
         opened: dict[str, Spend] = {}
-        for _, _, _, record in journal.read():
-            spend = _spend(record.get("spend"))
+        for path, _, _, record in journal.read():
+            spend = _spend(record.get("spend"), path)
             if "reserve" in record:
                 opened[str(record["reserve"])] = spend
             elif "settle" in record:
@@ -262,11 +262,20 @@ class Reservation:
             budget._settle(self, actual)
 
 
-def _spend(record: Any) -> Spend:
-    record = record if isinstance(record, dict) else {}
-    return Spend(
-        int(record.get("requests", 0)),
-        int(record.get("prompt_tokens", 0)),
-        int(record.get("completion_tokens", 0)),
-        float(record.get("dollars", 0.0)),
-    )
+def _spend(record: Any, path: Path) -> Spend:
+    """A spend of the ledger; what none can be would loosen the limits, so it is refused."""
+    try:
+        spend = Spend(
+            int(record["requests"]),
+            int(record["prompt_tokens"]),
+            int(record["completion_tokens"]),
+            float(record["dollars"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        spend = Spend(-1)
+    if not all(0 <= amount < float("inf") for amount in spend.to_json().values()):
+        raise PgvError(
+            f"The ledger {path} holds a spend that is none, {json.dumps(record)[:120]}; take that "
+            "line out, and lower the budget by what the vendor's bill says of it."
+        )
+    return spend

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pgv_jax.texts.unicode import clean
+from pgv_jax.texts.unicode import visible
 
 _CONTEXT = re.compile(
     r"context[ _]?(length|window|size)|maximum context|prompt is too long|too many tokens"
@@ -29,11 +29,12 @@ _TRANSIENT = {408, 409, 425, 429}
 _OVERLOADED = {429, 503, 529}
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionRefusedError", "gaierror"}
 _BROKEN = {
-    *("APIConnectionError", "CloseError", "NetworkError", "ReadError", "RemoteProtocolError"),
-    "WriteError",
+    *("APIConnectionError", "CloseError", "DecodingError", "NetworkError", "ProxyError"),
+    *("ReadError", "RemoteProtocolError", "WriteError"),
 }
 _CUT_OFF = {
-    *("ClientOSError", "ClientPayloadError", "ConnectionResetError", "ServerDisconnectedError"),
+    *("ClientOSError", "ClientPayloadError", "ClientResponseError", "ConnectionResetError"),
+    *("ServerDisconnectedError",),
 }
 """Broken after it stood; the openai library calls some of aiohttp's own timeouts of connecting."""
 _BAD_ADDRESS = {"UnsupportedProtocol", "InvalidURL", "LocalProtocolError"}
@@ -41,6 +42,10 @@ _BAD_ADDRESS = {"UnsupportedProtocol", "InvalidURL", "LocalProtocolError"}
 
 class GarbledReply(Exception):
     """The endpoint answered 200 with something that is not its own format (cut short, HTML)."""
+
+
+class Redirected(Exception):
+    """The endpoint sends a request on to another address, which is the message; it is not asked."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class Endpoint:
         return public_url(self.url)
 
     def clean(self, text: Any, longest: int = 300) -> str:
-        """``text`` on one line, without secrets and half characters."""
-        line = " ".join(clean(str(text)).split())
+        """``text`` on one line, without secrets; what a terminal may obey is spelled out."""
+        line = visible(str(text))
         for secret in self.secrets:
             if secret:
                 line = line.replace(secret, "***")
@@ -89,12 +94,18 @@ def public_url(url: str) -> str:
 def describe_failure(error: BaseException, endpoint: Endpoint) -> Failure | None:
     """What went wrong at ``endpoint``; None for an error that is not the endpoint's doing."""
     if isinstance(error, GarbledReply):
-        sentence = f"{endpoint.host} sent a reply that is not JSON: {endpoint.clean(error, 120)}."
+        sentence = f"{endpoint.host} sent a reply that is none: {endpoint.clean(error, 120)}."
         return Failure("exhausted", sentence, transient=True, billed=True)
     status = _status(error)
     if status is not None:
         return _of_status(status, error, endpoint)
-    names = {type(link).__name__ for link in _chain(error)}
+    links = _chain(error)
+    for link in links:
+        if isinstance(link, Redirected):
+            return _redirected(endpoint.clean(public_url(str(link)), 120), endpoint)
+    names = {type(link).__name__ for link in links}
+    if "TooManyRedirects" in names:
+        return _redirected("itself, again and again", endpoint)
     if names & _BAD_ADDRESS:
         sentence = (
             f"{endpoint.host or 'An empty base_url'} is not an address that can be asked "
@@ -116,11 +127,20 @@ def describe_failure(error: BaseException, endpoint: Endpoint) -> Failure | None
     return None
 
 
+def _redirected(target: str, endpoint: Endpoint) -> Failure:
+    sentence = (
+        f"{endpoint.host} sends requests on to {target}; that is not followed. If it is right, "
+        "name the last address as base_url."
+    )
+    return Failure("host", sentence)
+
+
 def of_reply_error(body: Mapping[str, Any], endpoint: Endpoint) -> Failure:
     """An error that came inside a reply of status 200, as routers in front of models send them."""
     code = body.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    return _sentence(status, endpoint.clean(body.get("message") or body), str(body), 0.0, endpoint)
+    raw = _raw(body)
+    return _sentence(status, endpoint.clean(_message(body) or raw), raw, 0.0, endpoint)
 
 
 def _of_status(status: int, error: BaseException, endpoint: Endpoint) -> Failure:
@@ -128,14 +148,27 @@ def _of_status(status: int, error: BaseException, endpoint: Endpoint) -> Failure
     if body is None:
         body = getattr(error, "details", None)
     message = _message(body) or getattr(error, "message", None) or str(error)
-    raw = json.dumps(body, default=str) if body is not None else str(message)
+    raw = _raw(body) if body is not None else str(message)
     return _sentence(status, endpoint.clean(message), raw, _retry_after(error, raw), endpoint)
+
+
+def _raw(body: Any) -> str:
+    """A body as one text to search for words in."""
+    try:
+        return json.dumps(body, default=str)
+    except RecursionError:
+        return "a body that is nested too deep"
 
 
 def _sentence(
     status: int, message: str, raw: str, retry_after: float, endpoint: Endpoint
 ) -> Failure:
     host, said = endpoint.host, f"({status}: {message})"
+    if not 400 <= status < 600:
+        sentence = (
+            f"{host} answers with a status that no model's server has {said}; check base_url."
+        )
+        return Failure("host", sentence, transient=True, answered=False)
     if status in (401, 403):
         source = f"in {endpoint.key_env}" if endpoint.key_env else "(none was sent)"
         return Failure("key", f"{host} refused the key {source} {said}; set a valid one.")
@@ -172,8 +205,8 @@ def _sentence(
 
 def _status(error: BaseException) -> int | None:
     for name in ("status_code", "code"):
-        value = getattr(error, name, None)
-        if isinstance(value, int) and 400 <= value < 600:
+        value = vars(error).get(name)  # the vendors' own; aiohttp has a property for something else
+        if isinstance(value, int) and 100 <= value < 1000 and not 200 <= value < 300:
             return value
     return None
 
@@ -204,7 +237,7 @@ def _retry_after(error: BaseException, raw: str) -> float:
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(value).timestamp() - time.time()
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
         if seconds == seconds:  # not NaN
             return max(0.0, seconds)

@@ -14,7 +14,8 @@ NO_BREAK = "\u00a0"
 LABELS = {
     "critic": "Critic",
     "critic_v": "Critic, V head",
-    "goal_free": "Goal-free critic",
+    "direct": "Critic, direct Q",
+    "goal_free": "Success-only critic",
     "monte_carlo": "Monte-Carlo head",
     "success_only": "Success-only critic",
     "shuffled": "Shuffled scores",
@@ -36,9 +37,10 @@ LABELS = {
 
 EXPLANATIONS = {
     "first": "take what the proposer says first; no critic",
-    "critic": "goal-conditioned; takes the proposal with the best score",
+    "critic": "imagines the next note of each proposal; takes the one that is worth most",
+    "direct": "the same critic's Q head, which reads the thought and imagines nothing",
     "critic_v": "the same critic's value of the state, blind to the thought",
-    "goal_free": "the same learner without goals in its input",
+    "goal_free": "a critic trained on success alone, by the same objective",
     "monte_carlo": "the same network fitted on discounted outcomes, no bootstrapping",
     "success_only": "a critic trained on success alone, asked for the same goal",
     "shuffled": "the critic's scores dealt out at random among the proposals",
@@ -60,7 +62,8 @@ EXPLANATIONS = {
 SCORES = {
     "critic": "Q(s, thought, success), the artifact that is judged",
     "critic_v": "V(s, success) of the same artifact, blind to the thought",
-    "goal_free": "the same learner without goals in its input",
+    "direct": "the same critic's Q head, which imagines nothing",
+    "goal_free": "a critic trained on success alone, by the same objective",
     "monte_carlo": "the same network fitted on discounted outcomes",
     "first": "the proposer's own order",
 }

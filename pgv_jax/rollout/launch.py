@@ -110,6 +110,7 @@ class Rollout:
                 concurrency=self.settings.concurrency,
                 max_steps=self._max_steps(),
                 critic_history=self.value.history if self.value is not None else 0,
+                critic_step=self.value.step if self.value is not None else "thought",
                 model_history=self.settings.history,
                 note=self.note,
                 progress=on_episode,
@@ -198,6 +199,12 @@ class Rollout:
             store=self._store(),
             pessimism=settings.pessimism,
         )
+        if strategy(settings.strategy).refined and value.step != "thought":
+            raise PgvError(
+                f"strategy={settings.strategy} rewrites thoughts, whose actions are not known yet, "
+                f"and {settings.artifact} reads texts.step={value.step}; train one with "
+                "texts.step=thought, or choose a strategy that selects."
+            )
         if strategy(settings.strategy).refined and settings.refine.numbers == "calibrated":
             self._check_calibration(value)
         most = settings.candidates if strategy(settings.strategy).several else 1

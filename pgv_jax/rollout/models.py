@@ -100,7 +100,6 @@ class ApiModel(Model):
             concurrency=api.concurrency,
             retry=Retry(api.tries, api.retry_base, api.retry_cap),
             samples=api.samples,
-            http=api.http,
             extra=api.extra,
             omit=api.omit,
         )

@@ -23,7 +23,8 @@ VERSION = 1
 
 _MAY_CHANGE = (
     *("api.base_url", "api.key_env", "api.timeout", "api.connect_timeout", "api.concurrency"),
-    *("api.http", "api.tries", "api.retry_base", "api.retry_cap", "tracing"),
+    *("api.tries", "api.retry_base", "api.retry_cap", "tracing"),
+    "api.http",  # of records that earlier versions wrote
     *("artifact", "budget", "cache", "concurrency", "store"),
     *("task.goals", "task.ids", "task.repeats", "task.split"),
 )
@@ -34,6 +35,16 @@ The critic is compared by its parameters, not by where they are; a server may mo
 
 HOPELESS = 10
 """So many decisions without an answer, and none with one, end a run: the next will be no better."""
+
+MANY = 1 / 3
+"""A share of proposals of little use above which a reader of the result is warned."""
+
+_OF_LITTLE_USE = {
+    "unusable": "no action was found in them; look at the model's answers and at max_tokens.",
+    "inadmissible": "their action is none of those that the task offers; look at the prompt.",
+    "repeated": "their action was proposed already; raise temperature or ask for fewer candidates.",
+}
+"""A count of proposals (``propose.proposal_counts``) -> what to look at where it is high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,7 @@ class Watch:
         self.unanswered: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
         self.refinements: Counter[str] = Counter()
+        self.proposals: Counter[str] = Counter()
 
     def episode(self, episode: Episode) -> None:
         """An episode is over, now or before this run was interrupted."""
@@ -88,6 +100,7 @@ class Watch:
             self.unanswered[decision.error] += 1
         if failure := decision.metadata.get("scorer_failed"):
             self.unscored[str(failure)] += 1
+        self.proposals.update(decision.proposals)
         refinement = decision.metadata.get("refinement")
         if isinstance(refinement, Mapping):
             self.refinements[str(refinement["outcome"])] += 1
@@ -112,7 +125,21 @@ class Watch:
                 found.append(
                     f"{counts.total()} of {self.decisions} decisions {what} (most often: {first})"
                 )
+        for kind, why in _OF_LITTLE_USE.items():
+            if self.proposals[kind] > MANY * self.proposals["read"]:
+                found.append(
+                    f"{self._share(kind)} of {self.proposals['read']} proposals are {kind}: {why}"
+                )
         return found
+
+    def proposals_in_words(self) -> str:
+        """The shares of proposals that are of little use; "" where there are none."""
+        kinds = [kind for kind in _OF_LITTLE_USE if self.proposals[kind]]
+        shares = [f"{self._share(kind)} {kind}" for kind in kinds]
+        return f"of {self.proposals['read']} proposals {', '.join(shares)}" if shares else ""
+
+    def _share(self, kind: str) -> str:
+        return f"{100 * self.proposals[kind] / self.proposals['read']:.0f} %"
 
     def to_json(self) -> dict[str, Any]:
         """The counts as JSON values; ``decisions`` are those of the last start alone."""
@@ -124,6 +151,7 @@ class Watch:
             "unanswered": dict(self.unanswered),
             "unscored": dict(self.unscored),
             "refinements": {name: count for name, count in self.refinements.items() if count},
+            "proposals": {name: self.proposals[name] for name in ("read", *_OF_LITTLE_USE)},
         }
 
 

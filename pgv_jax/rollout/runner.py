@@ -10,17 +10,15 @@ from them.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import replace
@@ -36,7 +34,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError
 from pgv_jax.rollout.stopping import Halted, Stop, interruptible
 from pgv_jax.tasks.base import TextEnv
-from pgv_jax.texts.templates import History, observation_text, sentences, with_notes
+from pgv_jax.texts.templates import History, StepForm, observation_text, sentences, with_notes
 from pgv_jax.texts.unicode import clean
 from pgv_jax.types import Episode, Step
 
@@ -64,6 +62,7 @@ async def play(
     *,
     max_steps: int = 0,
     critic_history: History = 0,
+    critic_step: StepForm = "thought",
     model_history: int = 0,
     note: Note | None = None,
     on_decision: OnDecision | None = None,
@@ -71,10 +70,10 @@ async def play(
 ) -> Episode:
     """Play one episode. ``max_steps`` 0: the environment's own limit alone.
 
-    ``critic_history`` is the artifact's ``texts.history``; ``model_history`` is how many past
-    turns the model is shown. ``note`` writes what a critic of notes reads in place of observations;
-    steps keep it in their metadata. With a ``goal`` the model is told the goal, while the critic's
-    task field stays the task's.
+    ``critic_history`` and ``critic_step`` are the artifact's ``texts``; ``model_history`` is how
+    many past turns the model is shown. ``note`` writes what a critic of notes reads in place of
+    observations; steps keep it in their metadata. With a ``goal`` the model is told the goal, while
+    the critic's task field stays the task's.
 
     Raises:
         Halted: ``stop`` has a cause; the decision that was under way has ended.
@@ -106,6 +105,7 @@ async def play(
             else (),
             seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
             instruction="" if spec.goal is None else instruction(spec.goal),
+            step=critic_step,
         )
         asked = time.monotonic()
         decision = await agent.decide(view)
@@ -228,6 +228,7 @@ def run_episodes(
     concurrency: int = 1,
     max_steps: int = 0,
     critic_history: History = 0,
+    critic_step: StepForm = "thought",
     model_history: int = 0,
     note: Note | None = None,
     progress: Progress | None = None,
@@ -256,12 +257,13 @@ def run_episodes(
         play,
         max_steps=max_steps,
         critic_history=critic_history,
+        critic_step=critic_step,
         model_history=model_history,
         note=note,
         on_decision=on_decision,
         stop=crew.stop,
     )
-    with interruptible(crew.stop, say), _rare_collections():
+    with interruptible(crew.stop, say):
         asyncio.run(crew.run(concurrency, client))
     if crew.stop.cause is not None:
         raise crew.stop.cause
@@ -275,28 +277,6 @@ def run_episodes(
 
 def _nothing_around(spec: EpisodeSpec) -> AbstractContextManager[Callable[[Episode], None]]:
     return nullcontext(lambda episode: None)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let Python look for cycles less often: that is a tenth of the CPU time of short calls.
-
-    Hardly any garbage of a rollout is in cycles, while each look goes through what all calls hold.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(20_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-HEADSTART = 40
-"""Turns of the event loop between the starts of two workers, in which the first sends its call.
-
-Workers that start together stay in step: each of their answers arrives with all the others', and
-waits for all of them at each stage. 64 short episodes took a tenth longer.
-"""
 
 
 class _Crew:
@@ -331,8 +311,6 @@ class _Crew:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(self.queue))):
                     group.create_task(self._work())
-                    for _ in range(HEADSTART):
-                        await asyncio.sleep(0)
 
     async def _work(self) -> None:
         try:

@@ -52,10 +52,6 @@ class ApiConfig(_Section):
     retry_base: float = Field(0.5, gt=0, description="waits are drawn from 0 to base 2^k")
     retry_cap: float = Field(30.0, gt=0, description="and never longer than this")
     samples: Literal["auto", "parallel"] = "auto"
-    http: Literal["aiohttp", "httpx"] = Field(
-        "aiohttp",
-        description="of the openai client; httpx takes twice its CPU time",
-    )
     extra: dict[str, Any] = Field({}, description="goes into every request as it is")
     omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
 

@@ -27,17 +27,23 @@ __all__ = [
     "FAILURE",
     "SUCCESS",
     "History",
+    "StepForm",
     "observation_text",
     "own_observation",
     "sentences",
+    "step_text",
     "template_fingerprint",
     "thought_text",
     "with_notes",
+    "worded",
 ]
 
 EPISODE: Literal["episode"] = "episode"
 History = int | Literal["episode"]
 """Past turns in the observation field, or EPISODE: everything since the task."""
+
+StepForm = Literal["thought", "action", "both"]
+"""What of a step the critic reads as its thought."""
 
 VERSION = 1
 
@@ -98,6 +104,35 @@ def thought_text(observation: str, thought: str, history: History) -> str:
     return join([*split(observation), SEGMENTS[2] + thought]) if history == EPISODE else thought
 
 
+def step_text(thought: str, action: str, form: StepForm) -> str:
+    """What of a step the critic reads as its thought: the one, the other, or both in two lines.
+
+    Where there is no action the thought stands in for it; of ``both``, an empty one is left out.
+    """
+    if form == "thought":
+        return thought
+    if form == "both" and thought and action and thought != action:
+        return SEPARATOR.join([thought, ACTION_TEMPLATE.format(action=action)])
+    return action or thought
+
+
+def worded(episode: Episode, form: StepForm) -> Episode:
+    """The episode with ``step_text`` as the thought of each step and candidate."""
+    if form == "thought":
+        return episode
+    steps = tuple(
+        replace(
+            step,
+            thought=step_text(step.thought, step.action, form),
+            candidates=tuple(
+                replace(c, thought=step_text(c.thought, c.action, form)) for c in step.candidates
+            ),
+        )
+        for step in episode.steps
+    )
+    return replace(episode, steps=steps)
+
+
 def with_notes(episode: Episode, notes: Sequence[str]) -> Episode:
     """The episode with ``notes`` (one a step and a final one) in place of its observations."""
     *own, final = notes
@@ -107,8 +142,8 @@ def with_notes(episode: Episode, notes: Sequence[str]) -> Episode:
     return replace(episode, steps=steps, final_observation=final)
 
 
-def template_fingerprint(history: History) -> str:
-    """sha256 hex over everything here that changes a text: templates, goals, history, version."""
+def template_fingerprint(history: History, step: StepForm = "thought") -> str:
+    """sha256 hex over everything here that changes a text: templates, goals, settings, version."""
     parts: dict[str, object] = {
         "version": VERSION,
         "history": history,
@@ -120,4 +155,6 @@ def template_fingerprint(history: History) -> str:
         parts["segments"] = SEGMENTS
     elif history:
         parts["quoted_marks"] = "a space before"
+    if step != "thought":
+        parts["step"] = step
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -10,3 +10,9 @@ def clean(text: str) -> str:
         return text
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def visible(text: str) -> str:
+    """``text`` on one line; what a terminal may obey, or show in another order, is spelled out."""
+    line = " ".join(clean(text).split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

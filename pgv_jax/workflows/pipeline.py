@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from pgv_jax.config import Config
+from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.examples import Example, texts_of_examples
@@ -31,7 +29,7 @@ from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives import OBJECTIVES
 from pgv_jax.recipe.choice import Choice, settled
-from pgv_jax.texts.templates import EPISODE, History
+from pgv_jax.texts.templates import EPISODE, History, worded
 from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
@@ -43,16 +41,6 @@ Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 def silent(words: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
     """A bar that shows nothing."""
     return nullcontext(lambda done: None)
-
-
-def keep_compiled() -> None:
-    """Let XLA's programs be kept between runs, in the user's cache folder.
-
-    JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false turns it off.
-    """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "pgv_jax" / "xla"))
 
 
 @dataclass(frozen=True)
@@ -79,6 +67,7 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
     """
     if not config.data.dataset:
         raise PgvError("No dataset is named; add data.dataset=FOLDER (made by `pgv import`).")
+    check_imagined(config)
     info = dataset_info(config.data.dataset)
     encoder = open_encoder(config.data.encoder)
     _check_mode(encoder, config.texts.history)
@@ -111,14 +100,15 @@ def _tables(
     tables: dict[str, Table] = {}
     notes: Mapping[str, str] | None = None
     for split in splits:
-        episodes = list(read_episodes(config.data.dataset, split))
+        episodes = _episodes(config, split)
         notes = notes or next((e.metadata.get("notes") for e in episodes), None)
         examples, targets = None, TARGETS.get(config.objective.name)
         if targets is not None and split == "train":
             episodes, examples = _with_examples(config, targets, episodes)
         elif targets is not None and not targets.reads_outcome:
             continue  # held-out tasks are judged by their outcomes
-        texts = texts_of(episodes, config.texts.history)
+        imagined = config.critic.q == "imagined"
+        texts = texts_of(episodes, config.texts.history, parts=imagined)
         texts = list(dict.fromkeys([*texts, *texts_of_examples(examples or [])]))
         missing = len(store.missing(texts))
         if missing:
@@ -131,12 +121,20 @@ def _tables(
             split=split,
             shards=shards_for(config.mesh.shards, _least_group(examples) or len(episodes)),
             history=config.texts.history,
+            step=config.texts.step,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
             data_fingerprint=fingerprint,
             dtype=config.data.dtype,
             examples=examples,
+            parts=imagined,
         )
     return tables, notes
+
+
+def _episodes(config: Config, split: str) -> list[Episode]:
+    """The episodes of a split, worded as the configuration says."""
+    found = read_episodes(config.data.dataset, split)
+    return [worded(episode, config.texts.step) for episode in found]
 
 
 def _check_mode(encoder: Encoder, history: History) -> None:
@@ -198,7 +196,6 @@ def fit(
     profile: bool = False,
 ) -> Path:
     """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
-    keep_compiled()
     choice = _choice(config, prepared, workdir, bar)
     with bar(words, config.train.steps) as report:
         trained = train(
@@ -219,7 +216,7 @@ def fit(
         "texts": {**table["texts"], **({"notes": prepared.notes} if prepared.notes else {})},
         "objective": config.objective.model_dump(),
         "goals": config.goals.model_dump(),
-        "heads": list(OBJECTIVES[config.objective.name].heads),
+        "heads": [*OBJECTIVES[config.objective.name].heads, *(["m"] if spec.note_width else [])],
         "data": {
             "fingerprint": table["data_fingerprint"],
             "episodes": table["episodes"],
@@ -273,7 +270,7 @@ def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choi
     from pgv_jax.recipe.selection import choose, updates  # scikit-learn: a second of a short run
 
     names = ("train", "val") if prepared.held_out is not None else ("train",)
-    splits = {name: list(read_episodes(config.data.dataset, name)) for name in names}
+    splits = {name: _episodes(config, name) for name in names}
     tables = prepared.train, prepared.held_out
     with bar("choosing what answers outcome goals", updates(config)) as report:
         return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

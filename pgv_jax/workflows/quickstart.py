@@ -43,13 +43,13 @@ from pgv_jax.tasks.textworld.games import ensure_games
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
-from pgv_jax.workflows.pipeline import Bar, fit, prepare, silent
+from pgv_jax.workflows.pipeline import Bar, Prepared, fit, prepare, silent
 
 CANDIDATES = 6
 SUCCESS_ONLY = ("goals.current=0", "goals.future=0", "goals.random=0", "goals.failure=0")
 """The goal mixture of a critic that knows one goal only: a value in the classical sense."""
 CRITICS: Mapping[str, tuple[str, ...]] = {
-    "critic": ("critic.recipe=auto",),
+    "critic": ("critic.q=imagined",),
     "goal_free": SUCCESS_ONLY,
     "monte_carlo": ("objective.name=monte_carlo", *SUCCESS_ONLY),
 }
@@ -152,14 +152,7 @@ def quickstart(
         prepared = prepare(run.config("critic"), out / "tables", bar)
         _embed_candidates(run, prepared.store)
     with clock("train"):
-        for name in CRITICS:
-            fit(run.config(name), prepared, out / name, bar, f"training: {name}")
-    critics = {
-        name: ValueFunction.load(
-            out / name / "artifact", store=prepared.store.folder, encoder=prepared.encoder
-        )
-        for name in CRITICS
-    }
+        critics = learn(run, prepared)
     with clock("judge"):
         offline = _judge(run, critics, prepared.store)
     with clock("guide"):
@@ -225,11 +218,27 @@ def store(run: Run) -> None:
     )
 
 
+def learn(run: Run, prepared: Prepared) -> dict[str, ValueFunction]:
+    """Train (or continue) ``CRITICS``; ``direct`` is the Q head of the one that imagines."""
+    for name in CRITICS:
+        fit(run.config(name), prepared, run.out / name, run.bar, f"training: {name}")
+    return {
+        name: ValueFunction.load(
+            run.out / (name if name in CRITICS else "critic") / "artifact",
+            store=prepared.store.folder,
+            encoder=prepared.encoder,
+            imagine=name == "critic",
+        )
+        for name in (*CRITICS, "direct")
+    }
+
+
 def guide(run: Run, critics: Mapping[str, ValueFunction], share: float) -> dict[str, list[Episode]]:
     """Play the held-out games with every arm; all see the same proposals in the same state."""
     arms = [
         Arm("first", "first"),
         Arm("critic", "critic", critics["critic"].q),
+        Arm("direct", "critic", critics["direct"].q),
         Arm("goal_free", "critic", critics["goal_free"].q),
         Arm("monte_carlo", "critic", critics["monte_carlo"].q),
         Arm("shuffled", "shuffled", critics["critic"].q),
@@ -250,6 +259,7 @@ def pursue_goals(run: Run, critics: Mapping[str, ValueFunction]) -> dict[str, li
     arms = [
         Arm("first", "first"),
         Arm("critic", "critic", critics["critic"].q),
+        Arm("direct", "critic", critics["direct"].q),
         Arm("success_only", "critic", critics["goal_free"].q, goals=(SUCCESS,)),
         Arm("shuffled", "shuffled", critics["critic"].q),
         Arm("oracle", "oracle"),
@@ -273,7 +283,7 @@ def _judge(
             test,
             critics["critic"],
             baselines=baselines,
-            critics={name: critics[name] for name in ("monte_carlo", "goal_free")},
+            critics={name: critics[name] for name in ("direct", "monte_carlo", "goal_free")},
             gamma=manifest.get("recipe", {}).get("gamma", gamma),
             goal_gamma=gamma,
             v_head=True,

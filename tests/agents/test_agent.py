@@ -5,6 +5,7 @@ import pytest
 
 from pgv_jax.agents.agent import Agent, View
 from pgv_jax.errors import PgvError
+from pgv_jax.llm.client import ScriptedClient
 from pgv_jax.texts.templates import SUCCESS
 from tests.agents.toy import ACTIONS, Corridor, says
 
@@ -30,6 +31,21 @@ def test_the_critic_chooses_and_its_scores_are_recorded():
     assert decision.chosen.action == "wait"
     assert [c.scores for c in decision.candidates] == [{SUCCESS: s} for s in (0.1, 0.1, 0.9)]
     assert [c.correct for c in decision.candidates] == [None] * 3
+
+
+@pytest.mark.parametrize("selector", ["critic", "first", "shuffled"])
+def test_a_proposal_without_an_action_is_never_chosen_before_one_with_it(selector):
+    def policy(request, index):
+        return ["Hm, splendid.", "Thought: poor\nAction: wait", "So splendid."][index]
+
+    agent = Agent(ScriptedClient(policy), selector, prefers("splendid"), candidates=3)
+    decision = decide(agent)
+    assert [c.action for c in decision.candidates] == ["wait", "", ""]
+    assert [c.scores[SUCCESS] for c in decision.candidates] == [0.1, 0.9, 0.9]
+    assert decision.chosen.action == "wait"
+    assert decision.proposals == {"read": 3, "unusable": 2, "inadmissible": 0, "repeated": 0}
+    nothing = Agent(ScriptedClient(lambda r, i: "Hm."), selector, prefers("x"), candidates=2)
+    assert decide(nothing).chosen.action == ""
 
 
 def test_the_critic_is_asked_about_the_scored_observation_and_all_goals():

@@ -8,6 +8,7 @@ from pgv_jax.agents.propose import (
     build_messages,
     distinct,
     parse_answer,
+    proposal_counts,
     propose,
     request_seed,
     system_prompt,
@@ -94,6 +95,26 @@ def test_the_seed_of_a_request_depends_on_each_part():
     }
     assert len(seeds) == 5 and all(0 <= seed < 2**31 for seed in seeds)
     assert request_seed(0, "a", 0, "x") in seeds
+
+
+def test_proposals_without_an_action_come_last():
+    pairs = [("a", ""), ("b", "wait"), ("c", ""), ("d", "go left"), ("e", "wait"), ("a", "")]
+    found = distinct([Candidate(thought, action) for thought, action in pairs])
+    assert [(c.thought, c.action) for c in found] == [
+        ("b", "wait"),
+        ("d", "go left"),
+        ("a", ""),
+        ("c", ""),
+    ]
+
+
+def test_proposals_of_little_use_are_counted():
+    actions = ["", "wait", "dance", "wait", "", "dance", "go left"]
+    answers = [Candidate("x", action) for action in actions]
+    counts = {"read": 7, "unusable": 2, "inadmissible": 2, "repeated": 2}
+    assert proposal_counts(answers, ["wait", "go left"]) == counts
+    assert proposal_counts(answers) == {**counts, "inadmissible": 0}  # nothing is known of them
+    assert proposal_counts([]) == {"read": 0, "unusable": 0, "inadmissible": 0, "repeated": 0}
 
 
 def test_candidates_are_distinct_by_action_in_first_order():

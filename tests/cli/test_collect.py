@@ -56,6 +56,7 @@ def test_the_command_writes_a_dataset_and_leaves_nothing_else(whole, tmp_path):
     assert "already held 40 episodes" in again.stdout and content(out) == content(whole)
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_bytes(whole, tmp_path):
     shown: list[tuple[str, int, list[int]]] = []
 
@@ -157,6 +158,7 @@ def test_a_plan_s_episodes_are_fixed_and_its_splits_kept():
     assert len(skills) == 250  # a task that comes again is played with another skill
 
 
+@pytest.mark.slow
 def test_sigterm_ends_as_ctrl_c_does(tmp_path):
     words = ["game24", "--episodes", "5000", "--workers", "2", "--out", str(tmp_path / "d")]
     root = Path(__file__).parents[2]
@@ -222,6 +224,7 @@ def test_a_model_persuades_a_model(tmp_path):
     assert "--voice openai:other" in dataset_info(tmp_path / "d")["source"]
 
 
+@pytest.mark.usefixtures("own_signals")
 def test_a_model_s_interrupted_collection_goes_on_to_the_same_bytes(tmp_path):
     asked = []
 

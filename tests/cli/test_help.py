@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,17 +39,52 @@ def failing(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in cli.COMMANDS), ["export", "torch"]])
-def test_help_imports_nothing_heavy(run_python, words):
-    code = (
-        "import sys, pgv_jax.cli.main as cli\n"
-        "try: cli.main([*sys.argv[1:], '--help'])\n"
-        "except SystemExit as e: assert not e.code, e.code\n"
-        f"print('heavy:', *({HEAVY!r} & sys.modules.keys()))"
-    )
-    lines = run_python(code, args=tuple(words)).stdout.splitlines()
-    assert lines[0].startswith(" ".join(["Usage: pgv", *words]))
-    assert lines[-1] == "heavy:"
+WORDS = ("", *cli.COMMANDS, "export torch")
+
+ASK = """
+import json, os, sys
+import pgv_jax.cli.main as cli
+
+for words in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    if os.fork() == 0:
+        try:
+            cli.main([*words.split(), "--help"])
+        except SystemExit as end:
+            print("\\nEND", json.dumps([words, end.code, sorted(sys.modules)]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def helps(run_python) -> dict[str, tuple[str, int | None, set[str]]]:
+    """What each command's help says, its exit status, and which modules are loaded then.
+
+    Each in a process of its own, which is forked where nothing but the group is loaded.
+    """
+    said = run_python(ASK, args=(json.dumps(WORDS),)).stdout
+    asked, begin = {}, 0
+    for end in re.finditer(r"\nEND (.*)\n", said):
+        words, status, modules = json.loads(end[1])
+        asked[words] = (said[begin : end.start()], status, set(modules))
+        begin = end.end()
+    return asked
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_help_imports_nothing_heavy(helps, words):
+    text, status, modules = helps[words]
+    assert status == 0
+    assert text.startswith(" ".join(["Usage: pgv", *words.split()]))
+    assert not HEAVY & modules
+    # The process was one that ran this help alone.
+    ours = {cli.COMMANDS[name].target.split(":")[0] for name in cli.COMMANDS}
+    assert ours & modules == {cli.COMMANDS[w].target.split(":")[0] for w in words.split()[:1]}
+
+
+def test_help_of_evaluate_loads_no_arrays_either(helps):
+    assert not {"sklearn", "numpy"} & helps["evaluate"][2]
 
 
 def test_group_help_names_every_command_in_the_order_of_the_story(capsys):
@@ -111,6 +148,7 @@ def test_debug_shows_the_traceback(capsys, failing):
     assert err.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_running_command_with_130():
     code = (
         "import signal, click, pgv_jax.cli.main as cli\n"

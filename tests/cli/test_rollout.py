@@ -208,6 +208,8 @@ def test_a_host_that_cannot_be_reached(capsys, config, tmp_path):
     assert failed.record["state"] == "stopped"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_signals")
 def test_ctrl_c_ends_the_steps_in_flight_and_says_how_to_go_on(capsys, config, tmp_path):
     import os
     import signal

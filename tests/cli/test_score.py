@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pgv_jax.cli import main as cli
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.embed.encoder import HashEncoder
-from tests.critic.test_value import manifest, params
+from tests.critic.toy import manifest, params
 
 PAIRS = [
     {"task": "Go.", "observation": "Du bist im Flur. é", "thought": "left", "goal": "a"},
@@ -21,9 +22,9 @@ PAIRS = [
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch, toy_critic) -> Path:
     monkeypatch.chdir(tmp_path)
-    artifacts.save("critic", params(), manifest())
+    shutil.copytree(toy_critic, "critic")
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(pair) for pair in PAIRS))
     return tmp_path
 

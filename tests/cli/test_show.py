@@ -14,7 +14,6 @@ from pgv_jax.errors import PgvError
 from pgv_jax.report.wording import number
 from pgv_jax.texts.templates import SUCCESS
 from tests.report.demo import make_logs
-from tests.report.health.test_evaluate import publish
 from tests.report.page_checks import check_page
 
 EPISODE = make_logs(1, 1)[0]
@@ -29,7 +28,6 @@ def made(tmp_path_factory) -> Path:
     lines = [json.dumps(episode_to_json(episode)) + "\n" for episode in logs]
     for shard in (0, 1):
         (folder / "run" / f"episodes-{shard}-of-2.jsonl").write_text("".join(lines[shard::2]))
-    publish(folder / "artifact", history=1)
     return folder
 
 
@@ -48,17 +46,17 @@ def test_an_episode_of_a_dataset_or_of_a_run(made: Path, tmp_path: Path, source:
 
 
 @pytest.mark.parametrize("goals", [[], ["The fridge is open.", SUCCESS]])
-def test_the_values_are_the_critics(made: Path, tmp_path: Path, goals: list[str]):
+def test_the_values_are_the_critics(made: Path, toy_critic: Path, tmp_path: Path, goals: list[str]):
     options = [word for goal in goals for word in ("--goal", goal)]
     out = tmp_path / "e.html"
     run(
         *(made / "data", "--episode", EPISODE.episode_id, "--out", out),
-        *("--artifact", made / "artifact", *options),
+        *("--artifact", toy_critic, *options),
     )
     page = check_page(out.read_text("utf-8"))
-    assert f"by the critic {made / 'artifact'}" in page.text
-    critic = ValueFunction.load(made / "artifact")
-    # With a history of one turn, the first observation is framed and has nothing before it.
+    assert f"by the critic {toy_critic}" in page.text
+    critic = ValueFunction.load(toy_critic)
+    # With a history of two turns, the first observation is framed and has nothing before it.
     first = f"Observation: {EPISODE.steps[0].observation}"
     for goal in goals or [SUCCESS]:
         (v,) = critic.v(EPISODE.task, first, [goal])

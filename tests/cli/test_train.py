@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import tests.compiled  # noqa: F401
 from pgv_jax.cli import console
 from pgv_jax.cli import main as cli
 from pgv_jax.critic import artifact as artifacts
@@ -63,6 +62,8 @@ def interrupt_at(words: str, number: signal.Signals):
     return bar
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_signals")
 def test_a_run_says_where_the_critic_is_and_an_interrupted_one_continues(folder, pgv, monkeypatch):
     arguments = ("my.yaml", "train.steps=20", "--workdir", "run")
     for stage, number in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -16,42 +15,21 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from pgv_jax.critic import artifact as artifacts
-from pgv_jax.critic.heads import Critic, CriticSpec, link
+from pgv_jax.critic.heads import Critic, link
 from pgv_jax.critic.value import PAIRS, ValueFunction
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from tests.critic.toy import ENCODER, SPEC, D, manifest, params
 
-D = 8
-ENCODER = HashEncoder(D)
-SPEC = CriticSpec(D, (6, 5), 2, True, "gelu", "sigmoid")
 TASK, SEEN = "Find the key.", "You are in the hall. The door is closed."
 THOUGHTS = [f"I try door {i}." for i in range(5)]
 GOALS = [f"You are in room {i}." for i in range(3)]
 
 
-@functools.cache
-def params() -> dict[str, Any]:
-    """Lively parameters: values all over [0, 1], biases and scales that matter."""
-    shapes = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))))
-    generator = np.random.default_rng(0)
-    return jax.tree.map(lambda x: generator.standard_normal(x.shape, np.float32), shapes)
-
-
-def manifest(**changes: Any) -> dict[str, Any]:
-    return {
-        "critic": SPEC.to_json(),
-        "encoder": {"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
-        "texts": {"history": 2},
-        "objective": {"name": "gc_iql"},
-        "heads": ["q", "v"],
-        **changes,
-    }
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return artifacts.save(tmp_path_factory.mktemp("critic") / "artifact", params(), manifest())
+def folder(toy_critic: Path) -> Path:
+    return toy_critic
 
 
 @pytest.fixture(scope="module")

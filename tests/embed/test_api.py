@@ -24,14 +24,14 @@ KEY = "sk-secret-0123456789"
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with hash vectors; ``script`` holds a status or a body for the next requests."""
+    """Answers with hash vectors; ``script`` holds a status, body or refusal for the next ones."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[dict[str, Any]] = []
-        self.script: list[int | dict[str, Any]] = []
+        self.script: list[int | dict[str, Any] | bytes] = []
 
     @property
     def url(self) -> str:
@@ -45,8 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(body)
         step = self.server.script.pop(0) if self.server.script else 200
-        if isinstance(step, dict):
-            self._answer(200, step)
+        if isinstance(step, dict | bytes):
+            self._answer(200 if isinstance(step, dict) else 400, step)
         elif step != 200:
             told = self.headers["Authorization"]
             self._answer(step, {"error": {"message": f"no: {told}", "type": "x"}})
@@ -59,8 +59,8 @@ class Handler(BaseHTTPRequestHandler):
             usage = {"prompt_tokens": 10 * len(rows), "total_tokens": 10 * len(rows)}
             self._answer(200, {"object": "list", "data": rows[::-1], "model": "m", "usage": usage})
 
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        payload = json.dumps(content).encode()
+    def _answer(self, status: int, content: dict[str, Any] | bytes) -> None:
+        payload = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(payload)))
@@ -120,6 +120,34 @@ def test_no_error_tells_the_key(server: Server, encoder: ApiEncoder, status: int
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     assert KEY not in str(caught.value) and server.url in str(caught.value)
     assert KEY not in json.dumps(ApiEncoder("n", encoder._client, "m", dim=6).describe())
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (json.dumps({"error": {"message": "\x1b[2J\u202eno\n such"}}).encode(), r"\x1b[2J\u202eno"),
+        (b"[" * 200_000, "failed at"),
+    ],
+    ids=["escapes", "nested"],
+)
+def test_what_a_hostile_server_says_is_one_plain_sentence(
+    server: Server, encoder: ApiEncoder, said: bytes, shown: str
+) -> None:
+    server.script = [said]
+    with pytest.raises(PgvError) as caught:
+        encoder.encode(["a"])
+    assert str(caught.value).isprintable() and shown in str(caught.value)
+
+
+@pytest.mark.parametrize("told", [-1_000_000, None])
+def test_tokens_that_cannot_be_lower_no_count(
+    server: Server, encoder: ApiEncoder, told: int | None
+) -> None:
+    row = {"object": "embedding", "index": 0, "embedding": [1.0, 0.0]}
+    usage = {"prompt_tokens": told, "total_tokens": told}
+    server.script = [{"object": "list", "data": [row], "model": "m", "usage": usage}]
+    encoder.encode(["a"])
+    assert encoder.stats.tokens == 0
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ def test_truncation_is_reported_with_the_option_that_changes_it(dataset: Path, b
     assert "keep=end" in line and "tokens/s" in line and " 0 truncated" not in line
 
 
+def test_empty_texts_are_counted(tmp_path: Path, qwen3: Path) -> None:
+    write_dataset(tmp_path / "data", [Episode("e", "t", "Task", STEPS, "", True)])
+    assert ", 1 empty, " in run(tmp_path / "data", "--encoder", f"hf:{qwen3}?max_tokens=16")
+
+
 def test_episode_mode_fills_the_store_with_prefixes(dataset: Path, qwen3: Path) -> None:
     folder = dataset / "episodic"
     spec = f"hf:{qwen3}?max_tokens=64"

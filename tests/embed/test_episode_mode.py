@@ -48,7 +48,7 @@ def test_all_at_once_equals_each_prefix_alone(encoder: EpisodeEncoder) -> None:
 def test_a_prefix_alone_equals_the_model_itself(encoder: EpisodeEncoder) -> None:
     from pgv_jax.embed.text_mode import TextEncoder
 
-    folder = encoder.tokenizer.folder
+    folder = encoder.tokenizer.source
     plain = open_folder(folder, "plain", "max_tokens=48&pooling=last")
     assert isinstance(plain, TextEncoder)
     # Byte-level ids without merges: tokens of a whole equal those of its parts.
@@ -105,6 +105,7 @@ def test_a_reader_follows_several_episodes_and_reads_only_what_is_new(
     assert new("The task is done.", other) == ["The task is done.", "o"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [folders.LLAMA, folders.QWEN2], ids=["llama", "qwen2-sliding"])
 def test_other_families_with_head_token_and_sliding_window(
     tmp_path: Path, config: dict[str, object]
@@ -163,9 +164,26 @@ def test_an_episode_fills_the_store_in_one_pass(encoder: EpisodeEncoder, tmp_pat
     np.testing.assert_allclose(store.lookup(thoughts), encoder.encode(thoughts), atol=1e-4)
 
 
-def test_an_empty_beginning_without_a_head_token_is_an_error(encoder: EpisodeEncoder) -> None:
+def test_an_empty_beginning_is_the_first_token_and_no_part_of_what_follows(
+    encoder: EpisodeEncoder,
+) -> None:
+    empty = encoder.stats.empty
+    nothing, after, mark, bare = encoder.encode(["", join(["", "ab"]), "<s>", "ab"])
+    np.testing.assert_allclose(nothing, mark, atol=1e-5)
+    np.testing.assert_allclose(after, bare, atol=1e-5)
+    assert encoder.stats.empty == empty + 1
+    session = encoder.session()
+    np.testing.assert_allclose(session.append(""), nothing, atol=1e-4)
+    np.testing.assert_allclose(session.append("ab"), after, atol=1e-4)
+
+
+def test_without_any_named_token_an_empty_beginning_is_an_error(tmp_path: Path) -> None:
+    folder = folders.write_folder(tmp_path, folders.QWEN3)
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}'
+    )
     with pytest.raises(PgvError, match="begins with an empty text"):
-        encoder.encode([""])
+        open_episodic(folder).encode([""])
 
 
 def test_bert_has_no_episode_mode(bert: Path) -> None:

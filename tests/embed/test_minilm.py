@@ -12,7 +12,7 @@ import pytest
 from pgv_jax.embed.local import minilm_folder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.text_mode import TextEncoder
-from pgv_jax.embed.tokens import TextTokenizer
+from pgv_jax.embed.tokens import TextTokenizer, folder_vocabulary
 from tests.conftest import RunPython
 
 pytestmark = pytest.mark.skipif(
@@ -43,7 +43,7 @@ def test_facts(minilm: TextEncoder) -> None:
 
 
 def test_the_plain_tokenizer_is_the_one_of_transformers(minilm: TextEncoder) -> None:
-    slow = TextTokenizer(minilm_folder(), minilm.rules)
+    slow = TextTokenizer(folder_vocabulary(minilm_folder()), minilm.rules)
     for ours, theirs in zip(minilm.tokenizer(texts(100)), slow(texts(100)), strict=True):
         np.testing.assert_array_equal(ours.ids, theirs.ids)
     assert slow.sha256 == minilm.tokenizer.sha256

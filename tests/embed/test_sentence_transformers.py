@@ -17,6 +17,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     library = pytest.importorskip("sentence_transformers", reason="parity with the library itself")
 
+pytestmark = pytest.mark.usefixtures("as_shipped")
+
 TEXTS = ["open the door", "a", "x" * 90, "take the lamp from the desk. " * 2, "é\x00"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,25 @@ def test_pooling_is_its_definition_for_either_padding_side(side: str) -> None:
         rules = TextRules(pooling=name, normalize=False)
         found = pool(jnp.asarray(hidden), jnp.asarray(mask), rules)
         np.testing.assert_allclose(found, np.stack(vectors), atol=1e-6)
+        if name == "mean":  # the first two are left out; the last one never is
+            expected_rest = np.stack(
+                [tokens[2:].mean(0) if len(tokens) > 2 else tokens[-1] for tokens in real]
+            )
+            rules = TextRules(pooling=name, normalize=False, skip=2)
+            found = pool(jnp.asarray(hidden), jnp.asarray(mask), rules)
+            np.testing.assert_allclose(found, expected_rest, atol=1e-6)
         sliced = np.stack(vectors)[:, :3]
         rules = TextRules(pooling=name, truncate_to=3)
         found = pool(jnp.asarray(hidden), jnp.asarray(mask), rules)
         np.testing.assert_allclose(
             found, sliced / np.linalg.norm(sliced, axis=1, keepdims=True), atol=1e-6
         )
+
+
+def test_first_tokens_are_left_out_of_a_mean_alone() -> None:
+    for options in ({"pooling": "last", "skip": 1}, {"pooling": "mean", "skip": -1}):
+        with pytest.raises(PgvError, match="leaves first tokens out of a mean"):
+            TextRules(**options)
 
 
 def test_a_vector_does_not_depend_on_its_company(bert: Path) -> None:
@@ -136,9 +150,29 @@ def test_odd_texts_have_vectors(bert: Path) -> None:
     np.testing.assert_allclose(vectors[2], vectors[3], atol=1e-6)  # a lone surrogate is U+FFFD
 
 
-def test_an_empty_text_without_special_tokens_is_an_error(qwen3: Path) -> None:
-    with pytest.raises(PgvError, match=r"Text '' has no tokens"):
-        open_text(qwen3).encode(["a", ""])
+def test_an_empty_text_has_the_vector_of_the_first_token_that_the_tokenizer_names(
+    tmp_path: Path, qwen3: Path
+) -> None:
+    """<s> is 256, </s> 257, <pad> 258; neither is put before other texts here."""
+    encoder = open_text(qwen3, "max_tokens=16")
+    empty, first, other = encoder.encode(["", "<s>", "a"])
+    np.testing.assert_allclose(empty, first, atol=1e-6)
+    assert np.abs(empty - other).max() > 1e-2
+    assert encoder.tokenizer(["", "a"])[0].ids.tolist() == [256] and encoder.stats.empty == 1
+    assert encoder.describe()["empty_text"] == [256]
+    folder = folders.write_folder(tmp_path, folders.QWEN3)
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    for left_out, expected in (("bos_token", 257), ("eos_token", 258), ("pad_token", None)):
+        del said[left_out]
+        (folder / "tokenizer_config.json").write_text(json.dumps(said))
+        if expected is not None:
+            found = open_text(folder, "max_tokens=16").tokenizer([""])[0]
+            assert found.ids.tolist() == [expected] and found.empty
+    with pytest.raises(PgvError, match=r"Text '' has no tokens and .* neither adds one nor names"):
+        open_text(folder, "max_tokens=16").encode(["a", ""])
+    prefixed = open_text(folder, "max_tokens=16&prefix=Q")
+    prefixed.encode(["", "a"])  # the prefix is its vector
+    assert prefixed.stats.empty == 1
 
 
 @pytest.mark.parametrize("head,tail", [(False, True), (True, False), (True, True)])

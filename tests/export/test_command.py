@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from pgv_jax.cli.main import _run
 from pgv_jax.critic import artifact
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.types import Episode, Step
 
 needs_torch = pytest.mark.skipif(
@@ -38,35 +36,25 @@ def dataset(tmp_path: Path) -> Path:
     return tmp_path / "dataset"
 
 
-@pytest.fixture
-def hashed(make_artifact: Callable[..., Path]) -> Path:
-    """An artifact that says it was trained on the hash encoder."""
-    folder = make_artifact()
-    encoder = HashEncoder(12)
-    facts = {"name": encoder.name, "fingerprint": encoder.fingerprint}
-    artifact.annotate(folder, "encoder", {**facts, "describe": encoder.describe()})
-    return folder
-
-
 @needs_torch
-def test_torch_and_back(hashed, dataset, tmp_path, capsys):
+def test_torch_and_back(toy_critic, dataset, tmp_path, capsys):
     exported, back = tmp_path / "exported", tmp_path / "back"
-    arguments = ["export", "torch", str(hashed), str(exported), "--dataset", str(dataset)]
+    arguments = ["export", "torch", str(toy_critic), str(exported), "--dataset", str(dataset)]
     assert _run([*arguments, "--torch-export"]) == 0
     said = capsys.readouterr().out
     assert "on random inputs" in said and "on logged inputs" in said
     assert {"q.pt2", "v.pt2", "README.md"} <= {path.name for path in exported.iterdir()}
     assert _run(["import-critic", str(exported), str(back)]) == 0
     assert f"Wrote {back}" in capsys.readouterr().out
-    before, after = artifact.load(hashed), artifact.load(back)
+    before, after = artifact.load(toy_critic), artifact.load(back)
     assert after.manifest == before.manifest
     for name, value in artifact.flatten(before.params).items():
         np.testing.assert_array_equal(artifact.flatten(after.params)[name], value)
 
 
-def test_jax(hashed, dataset, tmp_path, capsys):
+def test_jax(toy_critic, dataset, tmp_path, capsys):
     out = tmp_path / "exported"
-    assert _run(["export", "jax", str(hashed), str(out), "--dataset", str(dataset)]) == 0
+    assert _run(["export", "jax", str(toy_critic), str(out), "--dataset", str(dataset)]) == 0
     assert "on logged inputs" in capsys.readouterr().out
     assert not (dataset / "embeddings").exists(), "the dataset was written to"
 

@@ -200,6 +200,7 @@ def test_tpu_steps_come_in_order_and_only_when_asked():
         assert kind in line
 
 
+@pytest.mark.slow
 def test_a_tpu_run_outlives_its_connection_and_ends_when_it_is_asked_to(tmp_path: Path):
     """The worker's side for real: started once, shown twice, stopped with its own status."""
     worker = tmp_path / "home" / "pgv_jax"

@@ -60,6 +60,7 @@ def said(folder, run_python) -> str:
     return run_python(EIGHT, devices=8, args=(str(folder), *MESH)).stdout
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_draw_the_same_learning_curve(folder, said):
     train(chain.config(*OPTIONS), Table.open(folder / "table"), None, folder / "one")
     one = losses(folder / "one")
@@ -67,6 +68,7 @@ def test_one_device_and_eight_draw_the_same_learning_curve(folder, said):
     np.testing.assert_allclose(losses(folder / "eight"), one, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_shards_that_do_not_divide_over_the_devices_name_what_would(said):
     assert said.count("\n") == 1
     assert "8 logical shards" in said and "3 devices" in said

@@ -39,6 +39,7 @@ def train(folder: Path, limit: int, steps: int) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_is_a_sentence_and_the_last_one_is_kept(tmp_path):
     chain.dataset(tmp_path / "data")
     (tmp_path / "my.yaml").write_text("data: {dataset: data}\n")
@@ -58,6 +59,7 @@ def test_a_checkpoint_that_does_not_fit_is_a_sentence_and_the_last_one_is_kept(t
     ]
 
 
+@pytest.mark.slow
 def test_vectors_that_do_not_fit_are_a_sentence(tmp_path):
     chain.dataset(tmp_path / "data")
     (tmp_path / "my.yaml").write_text("data: {dataset: data}\n")

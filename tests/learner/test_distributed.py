@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.line import open_door
-from pgv_jax.learner.place import Options
+from pgv_jax.learner.place import PORTS, Options
+from tests.compiled import flags_for
 
 WORKER = """
 import signal, sys
@@ -82,8 +84,7 @@ def two(mode: str) -> Iterator[list[subprocess.Popen[str]]]:
     both = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, mode, str(index), str(port)],
-            env=os.environ
-            | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": search},
+            env=os.environ | {"XLA_FLAGS": flags_for(2), "PYTHONPATH": search},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -115,6 +116,7 @@ def errors(process: subprocess.Popen[str]) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("Error:")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_is_killed_the_other_says_so_and_ends(victim: int):
     with two("run") as both:
@@ -125,6 +127,7 @@ def test_when_one_is_killed_the_other_says_so_and_ends(victim: int):
         assert f"So process {1 - victim} stops too." in sentence
 
 
+@pytest.mark.slow
 def test_when_one_fails_the_other_says_why():
     with two("fail") as both:
         (sentence,) = errors(both[0])
@@ -133,6 +136,7 @@ def test_when_one_fails_the_other_says_why():
         assert [process.returncode for process in both] == [distributed.LOST, 2]
 
 
+@pytest.mark.slow
 def test_one_that_is_asked_to_stop_stops_all_at_the_same_step():
     with two("run") as both:
         both[1].send_signal(signal.SIGTERM)
@@ -155,6 +159,38 @@ def test_alone_everything_is_plain():
         pass
     with pytest.raises(ValueError, match="x"), distributed.guarded():
         raise ValueError("x")
+
+
+MEETING = """
+import sys
+import jax
+from pgv_jax.learner import distributed
+
+jax.distributed.initialize(f"127.0.0.1:{sys.argv[2]}", 2, int(sys.argv[1]))
+print("meets at", distributed._meeting_point(), flush=True)
+jax.distributed.shutdown()
+"""
+
+
+def test_process_0_of_a_pod_tells_the_others_where_to_meet():
+    with open_door(0) as door:
+        port = str(door.getsockname()[1])
+    search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": search}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING, str(index), port],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for index in range(2)
+    ]
+    said = [process.communicate()[0].splitlines() for process in both]
+    (zero,), (one,) = ([line for line in lines if line.startswith("meets")] for lines in said)
+    host, _, port = zero.removeprefix("meets at ").rpartition(":")
+    assert zero == one and int(port) in PORTS
+    socket.create_server((host, 0)).close()  # it is an address of this machine
 
 
 def test_a_tpu_host_that_shall_run_alone_is_not_asked_about_its_pod():

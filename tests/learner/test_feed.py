@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -45,6 +47,27 @@ def test_how_many_updates_are_drawn_at_once_changes_nothing(
     monkeypatch.setattr(feeds, "DRAWN", drawn)
     train(chain.config(STEPS, "train.feed=resident"), table, None, tmp_path)
     np.testing.assert_array_equal(curve(tmp_path), resident)
+
+
+@pytest.mark.parametrize("feed", ["resident", "stream"])
+def test_another_seed_and_more_updates_at_once_need_no_other_programs(table, tmp_path, feed):
+    compiled: list[str] = []
+
+    def note(event: str, **_: str) -> None:
+        if event == "/jax/compilation_cache/cache_misses":
+            compiled.append(event)
+
+    feed = f"train.feed={feed}"
+    train(chain.config(STEPS, feed), table, None, tmp_path / "first")
+    jax.monitoring.register_event_listener(note)
+    try:
+        seed = secrets.randbelow(2**32)  # one of which no earlier run kept programs
+        other = (f"train.seed={seed}", "train.scan=10", "train.steps=40")
+        train(chain.config(feed, *other), table, None, tmp_path / "other")
+        assert not compiled
+    finally:
+        jax.monitoring.unregister_event_listener(note)
+    assert (curve(tmp_path / "other")[:4] != curve(tmp_path / "first")).all()
 
 
 @pytest.mark.parametrize(("dtype", "feed"), [("float16", "resident"), ("bfloat16", "stream")])

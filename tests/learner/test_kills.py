@@ -23,6 +23,8 @@ import pytest
 from . import chain
 from .test_processes import begin, end
 
+pytestmark = pytest.mark.slow
+
 UPDATES = int(os.environ.get("PGV_KILL_UPDATES", "200"))
 LONG = UPDATES > 200
 SEED = int(os.environ.get("PGV_KILL_SEED", "0"))

@@ -13,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.compiled import flags_for
+
 from . import chain
 from .test_distributed import free_ports
+
+pytestmark = pytest.mark.slow
 
 STEPS = 200
 OPTIONS = (
@@ -30,12 +34,11 @@ PGV = [sys.executable, "-m", "pgv_jax.cli.main", "train"]
 
 def begin(folder: Path, workdir: str, devices: int, *extra: str) -> subprocess.Popen[str]:
     """Start ``pgv train`` on forced host devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
     search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [*PGV, "empty.yaml", *OPTIONS, *extra, "--workdir", workdir],
         cwd=folder,
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": search},
+        env=os.environ | {"XLA_FLAGS": flags_for(devices), "PYTHONPATH": search},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pgv_jax.errors import PgvError
-from pgv_jax.learner.loop import Trained, train
+from pgv_jax.learner.loop import Interrupts, Trained, train
 
 from . import chain
 
@@ -94,6 +94,7 @@ def test_metrics_have_a_line_a_log_point_and_one_an_evaluation(straight):
     assert trained.metrics == {name: best[name] for name in best if name != "step"}
 
 
+@pytest.mark.usefixtures("own_signals")
 def test_a_run_asked_to_end_is_saved_and_continues_as_if_nothing_had_been(run, straight, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
@@ -108,6 +109,18 @@ def test_a_run_asked_to_end_is_saved_and_continues_as_if_nothing_had_been(run, s
     assert lines(tmp_path) == straight[1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("theirs", [signal.SIG_IGN, lambda number, frame: None])
+def test_a_signal_that_the_program_around_handles_stays_with_it(own_signals, number, theirs):
+    signal.signal(number, theirs)
+    with Interrupts() as interrupts:
+        assert signal.getsignal(number) is theirs
+        signal.raise_signal(number)
+    assert not interrupts.asked
+    assert signal.getsignal(number) is theirs
+
+
+@pytest.mark.usefixtures("own_signals")
 def test_a_second_signal_ends_at_once(run, tmp_path):
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)

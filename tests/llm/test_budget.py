@@ -105,6 +105,24 @@ def test_the_ledger_remembers_and_counts_what_a_kill_left_open_in_full(tmp_path:
     again.close()
 
 
+@pytest.mark.parametrize(
+    "spend",
+    [
+        {"requests": 1, "prompt_tokens": -1_000_000, "completion_tokens": 0, "dollars": 0.0},
+        {"requests": 1, "prompt_tokens": 0, "completion_tokens": 0, "dollars": float("nan")},
+        {"requests": 1, "prompt_tokens": "many", "completion_tokens": 0, "dollars": 0.0},
+        {"requests": 1},
+        None,
+    ],
+)
+def test_a_ledger_that_would_loosen_the_limits_is_refused(tmp_path: Path, spend: Any) -> None:
+    budget = Budget(tokens=100, ledger=tmp_path)
+    budget._write({"settle": "x", "spend": spend})
+    budget.close()
+    with pytest.raises(PgvError, match=r"holds a spend that is none, .*take that line out"):
+        Budget(tokens=100, ledger=tmp_path)
+
+
 def test_dollars_come_from_the_users_table_alone(tmp_path: Path) -> None:
     assert PRICES.dollars("m", 1_000_000, 100_000) == pytest.approx(3.0)
     assert PRICES.dollars("other", 10, 10) == 0.0

@@ -24,7 +24,7 @@ from pgv_jax.report import wording
         (wording.p_value(0.0004), "p < 0.001"),
         (wording.p_value(0.031), "p = 0.031"),
         (wording.p_value(1.0), "p = 1.00"),
-        (wording.label("goal_free"), "Goal-free critic"),
+        (wording.label("goal_free"), "Success-only critic"),
         (wording.label("my_new_arm"), "My new arm"),
         (wording.explanation("my_new_arm"), ""),
         (wording.setting(True), "yes"),

@@ -7,11 +7,15 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.llm.budget import Budget
 from pgv_jax.llm.cache import ResponseCache, cache_key
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.scripted.server import ScriptedServer
+
+pytestmark = pytest.mark.slow
 
 EPISODES = int(os.environ.get("PGV_KILL_EPISODES", "40"))  # 500: the long form, by hand
 FAULTS = {"429": 0.08, "500": 0.07, "reset": 0.05, "truncate": 0.05, "garbage": 0.04, "stall": 0.01}

@@ -15,7 +15,6 @@ from pgv_jax.agents.value_words import SCORES
 from pgv_jax.config import load_config
 from pgv_jax.critic import artifact
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.launch import Rollout
@@ -23,10 +22,8 @@ from pgv_jax.rollout.record import Shard, alone
 from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.texts.templates import SUCCESS
-from pgv_jax.types import FIELDS
 from tests.agents.toy import Corridor
-
-DIM = 8
+from tests.critic.toy import ENCODER
 
 
 @dataclass(frozen=True)
@@ -49,39 +46,13 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, "wishes", f"{__name__}:Wishes")
 
 
-@pytest.fixture(scope="module")
-def critic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact with random parameters over 8-dimensional hash embeddings."""
-    generator = np.random.default_rng(0)
-
-    def head(fields: list[str]) -> dict[str, np.ndarray]:
-        shapes = {f"{field}/kernel": (1, DIM, 4) for field in fields}
-        shapes |= {"bias_0": (1, 4), "out/kernel": (1, 4, 1), "out/bias": (1, 1)}
-        return {k: generator.standard_normal(v).astype(np.float32) for k, v in shapes.items()}
-
-    params = {
-        "q": artifact.unflatten(head(list(FIELDS))),
-        "v": artifact.unflatten(head([field for field in FIELDS if field != "thought"])),
-    }
-    encoder = open_encoder(f"hash:{DIM}")
-    shape = {"dim": DIM, "hidden": [4], "ensemble": 1, "layer_norm": False}
-    manifest = {
-        "critic": {**shape, "activation": "gelu", "head": "sigmoid"},
-        "encoder": {"name": encoder.name, "fingerprint": encoder.fingerprint},
-        "texts": {"history": 1, "fingerprint": "t"},
-        "objective": {"name": "gc_iql"},
-        "heads": ["q", "v"],
-    }
-    return artifact.save(tmp_path_factory.mktemp("critic") / "artifact", params, manifest)
-
-
 def rollout(out: Path, *words: str, shard: Shard | None = None) -> Rollout:
     base = ["task.name=corridor", "task.args={last: 2, max_steps: 4}"]
     return Rollout(load_config(None, [*base, *words], RolloutConfig), out, shard)
 
 
-def test_the_critic_picks_and_its_scores_and_embeddings_are_kept(tmp_path, critic):
-    run = rollout(tmp_path / "a", "strategy=best-of-n", f"artifact={critic}", "candidates=3")
+def test_the_critic_picks_and_its_scores_and_embeddings_are_kept(tmp_path, toy_critic):
+    run = rollout(tmp_path / "a", "strategy=best-of-n", f"artifact={toy_critic}", "candidates=3")
     episodes = run.run()
     scores = [[c.scores[SUCCESS] for c in s.candidates] for e in episodes for s in e.steps]
     assert all(0 < score < 1 for step in scores for score in step)
@@ -89,14 +60,14 @@ def test_the_critic_picks_and_its_scores_and_embeddings_are_kept(tmp_path, criti
     first = episodes[0].steps[0]
     best = max(first.candidates, key=lambda c: c.scores[SUCCESS])
     assert first.action == best.action
-    store = EmbeddingStore(tmp_path / "a" / "embeddings", open_encoder(f"hash:{DIM}"))
+    store = EmbeddingStore(tmp_path / "a" / "embeddings", ENCODER)
     assert not store.missing([first.thought, SUCCESS])  # flushed at the end
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     assert len(record["critic"]["sha256"]) == 64
 
 
-def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path, critic):
-    run = rollout(tmp_path / "a", "strategy=best-of-n", f"artifact={critic}", "candidates=2")
+def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path, toy_critic):
+    run = rollout(tmp_path / "a", "strategy=best-of-n", f"artifact={toy_critic}", "candidates=2")
 
     class Broken:
         history = 0
@@ -117,10 +88,10 @@ def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path
 
 
 @pytest.mark.parametrize("scores", SCORES)
-def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, critic, scores):
+def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, toy_critic, scores):
     run = rollout(
         tmp_path / "a",
-        *("strategy=propose-and-refine", f"artifact={critic}", "client=scripted:listener:2"),
+        *("strategy=propose-and-refine", f"artifact={toy_critic}", "client=scripted:listener:2"),
         *(f"scores={scores}", "refine.goals=1", "candidates=2", "task.repeats=1"),
     )
     episodes = run.run()
@@ -130,14 +101,14 @@ def test_refinement_and_each_control_run_from_the_config_alone(tmp_path, critic,
     assert (run.value is not None) == (scores in ("critic", "shuffled", "permuted", "scalar"))
 
 
-def test_calibrated_numbers_need_a_calibration_and_show_it(tmp_path, critic):
+def test_calibrated_numbers_need_a_calibration_and_show_it(tmp_path, toy_critic):
     words = ["strategy=refine", "client=scripted:listener:2", "refine.goals=1"]
     words += ["refine.numbers=calibrated", "task.repeats=1"]
     with pytest.raises(PgvError, match="no calibration for the goals that are shown"):
-        rollout(tmp_path / "a", *words, f"artifact={critic}")
+        rollout(tmp_path / "a", *words, f"artifact={toy_critic}")
     assert not (tmp_path / "a" / "episodes.jsonl").exists()
     calibrated = tmp_path / "artifact"
-    shutil.copytree(critic, calibrated)
+    shutil.copytree(toy_critic, calibrated)
     known = {"kind": "constant", "rate": 0.25}
     artifact.annotate(calibrated, "calibration", {"outcomes": {SUCCESS: known}})
     with pytest.raises(PgvError, match=r"refine\.numbers=raw or rank"):  # no other goal has one
@@ -154,12 +125,12 @@ def test_calibrated_numbers_need_a_calibration_and_show_it(tmp_path, critic):
     assert all(said.count(" %") == 2 for said in shown)  # its own percentages, as they are
 
 
-def test_goals_are_grounded_in_the_sentences_of_a_dataset(tmp_path, critic):
+def test_goals_are_grounded_in_the_sentences_of_a_dataset(tmp_path, toy_critic):
     played = rollout(tmp_path / "a").run()
     write_dataset(tmp_path / "data", played)
     run = rollout(
         tmp_path / "b",
-        *("strategy=refine", f"artifact={critic}", "client=scripted:listener:2"),
+        *("strategy=refine", f"artifact={toy_critic}", "client=scripted:listener:2"),
         *("refine.grounding=report", f"refine.dataset={tmp_path / 'data'}", "refine.goals=1"),
     )
     rounds = [r for e in run.run() for s in e.steps for r in s.metadata["refinement"]["rounds"]]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pgv_jax.errors import PgvError
 from pgv_jax.texts import templates as texts
 from pgv_jax.texts.segments import split, turns, window
-from pgv_jax.types import Episode, Step
+from pgv_jax.types import Candidate, Episode, Step
 
 
 def episode() -> Episode:
@@ -98,6 +98,33 @@ def test_an_episode_is_a_chain_of_segments() -> None:
 def test_out_of_range_is_a_sentence(t: int, history: int) -> None:
     with pytest.raises(PgvError):
         texts.observation_text(episode(), t, history)
+
+
+@pytest.mark.parametrize(
+    ("thought", "action", "form", "said"),
+    [
+        ("I look.", "look", "thought", "I look."),
+        ("I look.", "look", "action", "look"),
+        ("I look.", "look", "both", "I look.\nAction: look"),
+        ("", "look", "thought", ""),
+        ("", "look", "both", "look"),
+        ("I look.", "", "action", "I look."),
+        ("look", "look", "both", "look"),
+        ("", "", "both", ""),
+    ],
+)
+def test_what_of_a_step_the_critic_reads(thought, action, form, said) -> None:
+    assert texts.step_text(thought, action, form) == said
+    step = Step("o", thought, action, candidates=(Candidate(thought, action), Candidate("x", "y")))
+    worded = texts.worded(Episode("e", "t", "task", (step,), "end"), form).steps[0]
+    assert worded.thought == worded.candidates[0].thought == said
+    assert worded.action == action
+    assert worded.candidates[1].thought == texts.step_text("x", "y", form)
+
+
+def test_the_wording_of_a_step_is_in_the_fingerprint() -> None:
+    forms = {texts.template_fingerprint(1, form) for form in ("thought", "action", "both")}
+    assert len(forms) == 3 and texts.template_fingerprint(1) in forms
 
 
 def test_fingerprint_depends_on_history_and_on_the_wording(monkeypatch: pytest.MonkeyPatch) -> None:

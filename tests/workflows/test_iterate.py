@@ -20,6 +20,8 @@ from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.workflows.iterate import IterateConfig, iterate
 from tests.agents import toy
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "iterations=2",
     "rollout.task.name=corridor",

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tests.compiled  # noqa: F401
 from pgv_jax.config import Config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.value import ValueFunction
@@ -167,6 +166,8 @@ def test_a_finished_run_is_published_again_as_it_is(dataset, published):
     assert {path.name: path.read_bytes() for path in published.iterdir()} == before
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_signals")
 def test_an_interrupted_fit_publishes_nothing_and_continues(dataset, published, tmp_path):
     ready = prepare(config(dataset), tmp_path / "tables")
     with pytest.raises(KeyboardInterrupt):
@@ -197,3 +198,14 @@ def test_monte_carlo_is_an_objective_too(dataset, tmp_path):
         config(dataset, *options), prepare(config(dataset, *options), tmp_path / "tables"), tmp_path
     )
     assert artifacts.load(told).manifest["objective"]["name"] == "monte_carlo"
+
+
+@pytest.mark.parametrize("form", ["action", "both"])
+def test_a_critic_of_actions_reads_what_was_done(dataset, tmp_path, form):
+    own = config(dataset, f"texts.step={form}", "train.steps=10")
+    prepared = prepare(own, tmp_path / "tables")
+    said = {"action": "left", "both": "I go left.\nAction: left"}[form]
+    wanted = HashEncoder(16).encode([said])[0]
+    assert (np.abs(prepared.train.shards[0].vectors - wanted).max(1) < 1e-6).any()
+    value = ValueFunction.load(fit(own, prepared, tmp_path / "run"))
+    assert value.step == value.manifest["texts"]["step"] == form

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgv_jax.embed.weights import Block, Path, Reader, WeightFiles
+from pgv_jax.embed.weights import Block, Path, Reader, Weights
 from pgv_jax.errors import PgvError
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -163,7 +163,7 @@ def _norm(config: BertConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm
     )
 
 
-def blocks(config: BertConfig, layers: int, files: WeightFiles) -> dict[Path, Reader]:
+def blocks(config: BertConfig, layers: int, files: Weights) -> dict[Path, Reader]:
     """For every parameter of ``Bert``'s state: what reads a block of it from ``files``."""
     found: dict[Path, Reader] = {}
 

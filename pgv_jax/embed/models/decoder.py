@@ -19,7 +19,7 @@ from flax import nnx
 from pgv_jax.embed.models import fused
 from pgv_jax.embed.models.attention import attend
 from pgv_jax.embed.models.rope import Rope, rotate, rotation
-from pgv_jax.embed.weights import Block, Path, Reader, WeightFiles
+from pgv_jax.embed.weights import Block, Path, Reader, Weights
 from pgv_jax.errors import PgvError
 
 
@@ -169,6 +169,16 @@ class Decoder(nnx.Module):
         positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
         return self._run(ids_BL, positions_BL, None, None, 0)[0]
 
+    def states(self, ids_BL: jax.Array) -> jax.Array:
+        """What ``read`` gives after no layer, one, ... and all: [1 + layers, B, L, D].
+
+        As transformers' ``hidden_states``: the last norm is applied to the last of them alone.
+        """
+        positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
+        last_BLD, found_NBLD = self._run(ids_BL, positions_BL, None, None, 0, keep=True)
+        first_BLD = self.embedding[...][ids_BL]
+        return jnp.concatenate([first_BLD[None], found_NBLD[:-1], last_BLD[None]])
+
     def extend(self, cache: Cache, ids_BL: jax.Array, start: jax.Array) -> tuple[jax.Array, Cache]:
         """Read ``ids_BL`` as positions ``start``..., after the ``start`` tokens in the cache.
 
@@ -178,9 +188,7 @@ class Decoder(nnx.Module):
         batch, length = ids_BL.shape
         positions_BL = jnp.broadcast_to(start + jnp.arange(length), (batch, length))
         real = jnp.ones((batch, cache.key.shape[2]), bool)
-        hidden, grown = self._run(ids_BL, positions_BL, real, cache, start)
-        assert grown is not None
-        return hidden, grown
+        return self._run(ids_BL, positions_BL, real, cache, start)
 
     def empty_cache(self, batch: int, capacity: int) -> Cache:
         """Room for ``capacity`` tokens of ``batch`` sequences."""
@@ -194,7 +202,9 @@ class Decoder(nnx.Module):
         real_BS: jax.Array | None,
         cache: Cache | None,
         start: jax.Array | int,
-    ) -> tuple[jax.Array, Cache | None]:
+        keep: bool = False,
+    ) -> tuple[jax.Array, Any]:
+        """Hidden states, and the grown cache; with ``keep`` the state after each layer instead."""
         config = self.config
         x_BLD = self.embedding[...][ids_BL]
         turn = rotation(positions_BL, config.rope.frequencies(config.head_dim))
@@ -231,13 +241,15 @@ class Decoder(nnx.Module):
             normed = rms_norm(x_BLD, p["norm_2"], config.norm_eps)
             hidden = jax.nn.silu(_dot(normed, p["gate"])) * _dot(normed, p["up"])
             x_BLD = x_BLD + _dot(hidden, p["down"])
+            if keep:
+                return x_BLD, x_BLD
             return x_BLD, (None if kept is None else Cache(key, value))
 
         stacked = {name: param[...] for name, param in self.blocks.items()}
-        x_BLD, cache = jax.lax.scan(layer, x_BLD, (stacked, widths, cache))
+        x_BLD, beside = jax.lax.scan(layer, x_BLD, (stacked, widths, cache))
         if self.count == config.layers:
             x_BLD = rms_norm(x_BLD, self.norm[...], config.norm_eps)
-        return x_BLD, cache
+        return x_BLD, beside
 
 
 def _project(
@@ -299,7 +311,7 @@ LAYER_TENSORS = {
 }
 
 
-def blocks(config: DecoderConfig, layers: int, files: WeightFiles) -> dict[Path, Reader]:
+def blocks(config: DecoderConfig, layers: int, files: Weights) -> dict[Path, Reader]:
     """For every parameter of ``Decoder``'s state: what reads a block of it from ``files``."""
     del config
 

@@ -1,4 +1,4 @@
-"""A Hugging Face folder -> a model on its devices, read block by block."""
+"""A Hugging Face folder or a GGUF file -> a model on its devices, read block by block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pgv_jax.embed.models import bert, decoder
 from pgv_jax.embed.models.memory import check_room
 from pgv_jax.embed.models.sharding import weight_sharding
 from pgv_jax.embed.rules import read_json
-from pgv_jax.embed.weights import Reader, WeightFiles
+from pgv_jax.embed.weights import Reader, WeightFiles, Weights
 from pgv_jax.errors import PgvError
 
 SUPPORTED = ("bert", *decoder.FAMILIES)
@@ -66,18 +66,24 @@ def read_sizes(folder: Path) -> Sizes:
         raise PgvError(f"{path} has model_type {family!r}; supported are {_EXAMPLES}.")
     if config.get("quantization_config"):
         raise PgvError(f"{path} describes quantised weights; use the unquantised model.")
+    return parse_sizes(config, str(path))
+
+
+def parse_sizes(config: Mapping[str, Any], source: str) -> Sizes:
+    """The sizes that a config of a supported family gives; ``source`` names it in errors."""
+    family = config["model_type"]
     parse = bert.BertConfig if family == "bert" else decoder.DecoderConfig
     try:
-        sizes = Sizes(family, parse.from_json(config, str(path)))
+        sizes = Sizes(family, parse.from_json(config, source))
     except (KeyError, TypeError, ValueError) as error:
         raise PgvError(
-            f"{path} has no usable numbers for model_type {family!r} ({type(error).__name__}: "
+            f"{source} has no usable numbers for model_type {family!r} ({type(error).__name__}: "
             f"{error}); download the model again."
         ) from error
     numbers = {k: v for k, v in vars(sizes.config).items() if k in _POSITIVE}
     bad = {name: value for name, value in numbers.items() if not _positive(value)}
     if bad:
-        raise PgvError(f"{path} gives {bad}, where positive integers are needed.")
+        raise PgvError(f"{source} gives {bad}, where positive integers are needed.")
     return sizes
 
 
@@ -85,18 +91,23 @@ def _positive(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def folder_weights(folder: Path) -> Weights:
+    """The weights of a model folder, named as those of the bare model."""
+    files = WeightFiles(folder)
+    files.strip(*_PREFIXES)
+    return files
+
+
 def load_model(
-    folder: Path, sizes: Sizes, dtype: jnp.dtype, layer: int = -1, mesh: Mesh | None = None
+    files: Weights, sizes: Sizes, dtype: jnp.dtype, layer: int = -1, mesh: Mesh | None = None
 ) -> Loaded:
     """Read the weights up to ``layer`` into ``dtype``, each block straight to its device."""
     config = sizes.config
-    files = WeightFiles(folder)
-    files.strip(*_PREFIXES)
     count = layer if layer >= 0 else config.layers + 1 + layer
     if not 0 <= count <= config.layers:
         raise PgvError(
-            f"layer={layer} is outside of the {config.layers} layers of {folder}; use -1 for the "
-            f"last, or 0 to {config.layers}."
+            f"layer={layer} is outside of the {config.layers} layers of {files.source}; use -1 "
+            f"for the last, or 0 to {config.layers}."
         )
 
     def build() -> nnx.Module:
@@ -106,7 +117,7 @@ def load_model(
 
     graph, state = nnx.split(nnx.eval_shape(build))
     flat = dict(nnx.to_flat_state(state))
-    check_room(folder, sum(p.size for p in flat.values()) * dtype.itemsize, dtype, mesh)
+    check_room(files.source, sum(p.size for p in flat.values()) * dtype.itemsize, dtype, mesh)
     if isinstance(config, bert.BertConfig):
         blocks = bert.blocks(config, count, files)
     else:

@@ -18,7 +18,10 @@ ROPE_TYPES = ("default", "linear", "llama3")
 
 @dataclass(frozen=True)
 class Rope:
-    """Base frequency and scaling. ``low``, ``high`` and ``original`` are llama3's only."""
+    """Base frequency and scaling. ``low``, ``high`` and ``original`` are llama3's only.
+
+    ``stretch`` divides each frequency, where a file states it number by number (GGUF's Llama 3).
+    """
 
     theta: float
     kind: str = "default"
@@ -26,6 +29,7 @@ class Rope:
     low: float = 1.0
     high: float = 4.0
     original: int = 8192
+    stretch: tuple[float, ...] = ()
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any], source: str) -> Rope:
@@ -51,6 +55,8 @@ class Rope:
         """float32 [head_dim / 2]: radians a token for each pair of numbers."""
         exponent = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
         frequency = np.float32(1.0) / np.float32(self.theta) ** exponent
+        if self.stretch:
+            frequency /= np.asarray(self.stretch, np.float32)
         if self.kind == "linear":
             return frequency / np.float32(self.factor)
         if self.kind == "llama3":

@@ -45,9 +45,11 @@ class AddReport:
     embedded: int
     truncated: int
     tokens: int
-    seconds: float
-    unknown: int = 0
+    empty: int
+    lossy: int
+    unknown: int
     """Tokens that the encoder's vocabulary lacks."""
+    seconds: float
 
 
 class EmbeddingStore:
@@ -137,10 +139,8 @@ class EmbeddingStore:
             texts=len(texts),
             distinct=len(distinct),
             embedded=done,
-            truncated=after[1] - before[1],
-            tokens=after[0] - before[0],
+            **{name: count - before[name] for name, count in after.items()},
             seconds=time.perf_counter() - began,
-            unknown=after[2] - before[2],
         )
 
     def _planned(self, distinct: list[str], todo: list[str]) -> list[str]:
@@ -377,9 +377,12 @@ def _counter(tell: Callable[[int, int], None], done: int, count: int) -> Callabl
     return add
 
 
-def _counters(encoder: Encoder) -> tuple[int, int, int]:
+COUNTED = ("truncated", "tokens", "empty", "lossy", "unknown")
+
+
+def _counters(encoder: Encoder) -> dict[str, int]:
     stats = getattr(encoder, "stats", None)
-    return (stats.tokens, stats.truncated, stats.unknown) if stats is not None else (0, 0, 0)
+    return {name: getattr(stats, name, 0) for name in COUNTED}
 
 
 def _shorten(text: str, width: int = 60) -> str:

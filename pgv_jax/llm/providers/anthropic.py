@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pgv_jax.llm.api_client import ApiClient, Reply, Sample
 from pgv_jax.llm.client import Request
+from pgv_jax.llm.providers.connections import http_client
 from pgv_jax.llm.providers.formats import (
     body_of,
     json_object,
     length_sentence,
+    objects_of,
     split_system,
     tool_sentence,
     usage_of,
     vendor_library,
+    word_of,
 )
 
 
@@ -32,6 +34,7 @@ class AnthropicClient(ApiClient):
             base_url=self.endpoint.url,
             timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),
             max_retries=0,
+            http_client=http_client(library.DefaultAsyncHttpxClient, self.endpoint.url),
         )
 
     async def _close(self) -> None:
@@ -51,9 +54,9 @@ class AnthropicClient(ApiClient):
             extra_body=body_of(body, self.options),
         )
         reply = json_object(raw.http_response)
-        blocks = [block for block in reply.get("content") or () if isinstance(block, Mapping)]
+        blocks = objects_of(reply, "content")
         text = "".join(str(b.get("text", "")) for b in blocks if b.get("type") == "text")
-        finish = reply.get("stop_reason")
+        finish = word_of(reply.get("stop_reason"))
         usage = usage_of(reply.get("usage"), "input_tokens", "output_tokens")
         if finish == "refusal":
             sample = Sample(kind="refusal", sentence=f"'{self.model}' refused to answer.")

@@ -33,11 +33,24 @@ def json_object(response: Any) -> Mapping[str, Any]:
     """The JSON object of a response of an httpx-like client."""
     try:
         reply = json.loads(response.content)  # UTF-8; .text would look for the character set
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: nested a thousand deep and more
         raise GarbledReply(response.text or "an empty body") from None
     if not isinstance(reply, dict):
         raise GarbledReply(response.text)
     return reply
+
+
+def objects_of(reply: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list in a reply, where it is there; raises where it is no list."""
+    values = reply.get(name) or []
+    if not isinstance(values, list):
+        raise GarbledReply(f"{name}: {str(values)[:80]}")
+    return [value for value in values if isinstance(value, Mapping)]
+
+
+def word_of(value: Any) -> str | None:
+    """A word of a reply, such as why a text ends; None where a server sends something else."""
+    return value if isinstance(value, str) else None
 
 
 def usage_of(usage: Any, prompt: str, completion: str) -> tuple[int, int] | None:
@@ -45,7 +58,7 @@ def usage_of(usage: Any, prompt: str, completion: str) -> tuple[int, int] | None
     if not isinstance(usage, Mapping):
         return None
     counts = usage.get(prompt), usage.get(completion)
-    if not all(isinstance(count, int) for count in counts):
+    if not all(type(count) is int for count in counts):  # True is an int, too
         return None
     return counts  # type: ignore[return-value]
 

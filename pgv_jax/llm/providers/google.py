@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ApiClient, Reply, Sample
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.failures import GarbledReply
+from pgv_jax.llm.providers.connections import http_client, unreadable_certificates
 from pgv_jax.llm.providers.formats import (
     body_of,
     length_sentence,
@@ -30,14 +32,18 @@ class GoogleClient(ApiClient):
     def _open(self, key: str) -> None:
         library = vendor_library("google.genai", "google")
         # By itself the library sends over aiohttp wherever that happens to be installed.
-        self._http = vendor_library("httpx2", "google").AsyncClient(follow_redirects=True)
+        self._http = http_client(vendor_library("httpx2", "google").AsyncClient, self.endpoint.url)
         options = {
             "base_url": self.endpoint.url,
             "timeout": int(self.options.timeout * 1000),
             "retry_options": {"attempts": 1},
             "httpx_async_client": self._http,
         }
-        self._client = library.Client(api_key=key, http_options=options)
+        try:
+            self._client = library.Client(api_key=key, http_options=options)
+        except OSError as error:  # it reads them again, for any address
+            raise unreadable_certificates(error) from None
+        self._config_of = library.types.GenerateContentConfig
 
     async def _close(self) -> None:
         await self._client.aio.aclose()
@@ -60,7 +66,7 @@ class GoogleClient(ApiClient):
             config["system_instruction"] = system
         if request.response_format is not None:
             config["response_mime_type"] = "application/json"
-        config = body_of(config, self.options)
+        config = self._config(body_of(config, self.options))
         roles = {"assistant": "model"}
         contents = [
             {"role": roles.get(m["role"], "user"), "parts": [{"text": text_of(m["content"])}]}
@@ -70,9 +76,19 @@ class GoogleClient(ApiClient):
             reply = await self._client.aio.models.generate_content(
                 model=self.model, contents=contents, config=config
             )
-        except ValueError as error:  # its JSON reader, and pydantic behind it
+        # its JSON reader, pydantic behind it, and what is in between where fields have other types
+        except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
             raise GarbledReply(str(error)) from None
         return self._read(reply.model_dump(mode="json"))
+
+    def _config(self, fields: dict[str, Any]) -> Any:
+        try:
+            return self._config_of(**fields)
+        except ValueError as error:
+            raise PgvError(
+                "The google library refuses the settings of a request; look at the client's extra "
+                f"fields: {self.endpoint.clean(error)}"
+            ) from None
 
     def _read(self, reply: Mapping[str, Any]) -> Reply:
         feedback = reply.get("prompt_feedback") or {}
@@ -97,4 +113,7 @@ class GoogleClient(ApiClient):
             return Sample(kind="tool_calls", sentence=tool_sentence(self.model))
         if not text and finish == "MAX_TOKENS":
             return Sample(kind="empty", sentence=length_sentence(self.model))
+        if not text and not finish:
+            sentence = f"{self.endpoint.host} answered without any text."
+            return Sample(kind="empty", sentence=sentence)
         return Sample(text, metadata={"finish": finish.lower()})

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from pgv_jax.llm.api_client import ApiClient, FailedReply, Reply, Sample
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.failures import of_reply_error
+from pgv_jax.llm.providers.connections import http_client, names_socks
 from pgv_jax.llm.providers.formats import (
     body_of,
     json_object,
     length_sentence,
+    objects_of,
     text_of,
     tool_sentence,
     usage_of,
     vendor_library,
+    word_of,
 )
 
 CHAT = "/chat/completions"
-
-POOLED = 16
-"""Calls at once over one pool of httpx's connections."""
 
 
 class OpenAIClient(ApiClient):
@@ -32,42 +31,21 @@ class OpenAIClient(ApiClient):
     default_url = "https://api.openai.com/v1"
     default_key_env = "OPENAI_API_KEY"
     has_n = True
-    _turn = 0
 
     def _open(self, key: str) -> None:
         library = vendor_library("openai", "openai")
-        # here, as its httpx2 comes with the library
-        from pgv_jax.llm.providers import openai_transport as transport
-
-        self._response = transport.httpx2.Response
-        self._asked = _settled_options()
-        self._one_pool = self.options.http == "aiohttp"
-        http_client = transport.client_maker(library, self.endpoint.url, self._one_pool)
-        client = transport.settled(library)
-
-        def pool() -> Any:
-            return client(
-                api_key=key,
-                base_url=self.endpoint.url,
-                timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),
-                max_retries=0,  # retries, Retry-After and the budget are ours
-                http_client=http_client(),
-            )
-
-        self._pool, self._pools = pool, [pool()]
+        over = library.DefaultAsyncHttpxClient if names_socks() else library.DefaultAioHttpClient
+        self._response = vendor_library("httpx2", "openai").Response
+        self._client = library.AsyncOpenAI(
+            api_key=key,
+            base_url=self.endpoint.url,
+            timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),
+            max_retries=0,  # retries, Retry-After and the budget are ours
+            http_client=http_client(over, self.endpoint.url),
+        )
 
     async def _close(self) -> None:
-        for pool in self._pools:
-            await pool.close()
-
-    def _next(self) -> Any:
-        """A client whose pool is short: before a call, httpx's looks at each of its connections."""
-        if self._one_pool:
-            return self._pools[0]
-        if len(self._pools) * POOLED < min(self.limit.in_flight, self.options.concurrency):
-            self._pools.append(self._pool())
-        self._turn += 1
-        return self._pools[self._turn % len(self._pools)]
+        await self._client.close()
 
     async def _send(self, request: Request) -> Reply:
         # OpenAI's own newer models know only the longer name, other servers only the shorter
@@ -86,29 +64,22 @@ class OpenAIClient(ApiClient):
             body["stop"] = list(request.stop)
         if request.response_format is not None:
             body["response_format"] = dict(request.response_format)
-        return self._read(json_object(await self._post(body_of(body, self.options))))
-
-    async def _post(self, body: dict[str, Any]) -> Any:
-        """Past the library's walk over the body and its reply classes, a fifth of its CPU time."""
-        client = self._next()
-        if self._asked is None:
-            return await client.post(CHAT, cast_to=self._response, body=body)
-        return await client.request(
-            self._response, self._asked.model_copy(update={"json_data": body})
+        response = await self._client.post(
+            CHAT, cast_to=self._response, body=body_of(body, self.options)
         )
+        return self._read(json_object(response))
 
     def _read(self, reply: Mapping[str, Any]) -> Reply:
-        choices = reply.get("choices")
-        if not choices and isinstance(reply.get("error"), Mapping):
+        if not reply.get("choices") and isinstance(reply.get("error"), Mapping):
             raise FailedReply(of_reply_error(reply["error"], self.endpoint))
-        samples = [self._sample(choice) for choice in choices or () if isinstance(choice, Mapping)]
+        samples = [self._sample(choice) for choice in objects_of(reply, "choices")]
         usage = reply.get("usage")
         return Reply(samples, usage_of(usage, "prompt_tokens", "completion_tokens"))
 
     def _sample(self, choice: Mapping[str, Any]) -> Sample:
         message = choice.get("message")
         message = message if isinstance(message, Mapping) else {}
-        finish = choice.get("finish_reason")
+        finish = word_of(choice.get("finish_reason"))
         text = text_of(message.get("content"))
         if finish == "content_filter":
             sentence = f"The content filter of {self.endpoint.host} cut in."
@@ -121,15 +92,3 @@ class OpenAIClient(ApiClient):
         if not text and finish == "length":
             return Sample(kind="empty", sentence=length_sentence(self.model))
         return Sample(text, metadata={"finish": finish})
-
-
-def _settled_options() -> Any:
-    """The openai library's options of a call, made once: another twentieth of its CPU time.
-
-    None where its class is elsewhere in a coming version: then ``post`` makes them for each call.
-    """
-    try:
-        options = importlib.import_module("openai._models").FinalRequestOptions
-        return options.construct(method="post", url=CHAT)
-    except (ImportError, AttributeError):
-        return None

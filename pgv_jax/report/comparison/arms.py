@@ -22,7 +22,7 @@ from pgv_jax.report.stats import (
 )
 from pgv_jax.types import Episode
 
-REFERENCES = ("first", "goal_free", "success_only", "monte_carlo", "shuffled")
+REFERENCES = ("first", "direct", "goal_free", "success_only", "monte_carlo", "shuffled")
 """Arms that every other arm is compared with, where they were played."""
 
 Key = tuple[Hashable, ...]

@@ -63,6 +63,7 @@ class Proposal:
     chosen: bool
     correct: bool | None
     rewritten: bool
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ def _scene(episode: Episode, t: int, values: Values, scale: float, limit: int) -
             i == chosen or not step.candidates,
             c.correct,
             outcome == "rewritten" and i == len(candidates) - 1,
+            cut(values.expected[t][i], limit) if values.expected else "",
         )
         for i, c in enumerate(candidates)
     )

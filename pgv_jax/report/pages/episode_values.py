@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pgv_jax.critic.imagined import Expectation
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.report.pages.transcript import chosen_place
 from pgv_jax.report.rows import Scorer
 from pgv_jax.texts.templates import SUCCESS, History, observation_text
@@ -12,6 +14,8 @@ from pgv_jax.types import Episode
 
 CURVES = 4
 """So many goals at most have a curve."""
+MOST_CHANGES, LIKELY, LIKELY_END = 3, 0.3, 0.05
+"""Changes of a note that are told at most, and from which chance on; and for ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Values:
     drawn: str
     q: Sequence[Sequence[Mapping[str, float]]]
     curves: Mapping[str, Sequence[tuple[int, float]]]
+    expected: Sequence[Sequence[str]] = ()
+    """What a critic that imagines expects of candidate i of step t, in words."""
 
 
 def default_goals(episode: Episode) -> tuple[str, ...]:
@@ -47,6 +53,37 @@ def recorded(episode: Episode) -> Values:
     often = sorted(points, key=lambda goal: -len(points[goal]))[:CURVES]
     curves = {goal: points[goal] for goal in often if len(points[goal]) > 1}
     return Values("as the run recorded them", "Q", "Q of the thought that was acted on", q, curves)
+
+
+def expected(episode: Episode, critic: ValueFunction, sentences: Sequence[str]) -> list[list[str]]:
+    """What a critic that imagines expects of each candidate of each step, in words.
+
+    ``sentences`` are those that may appear: the log's.
+    """
+    found = []
+    for t, step in enumerate(episode.steps):
+        thoughts = [c.thought for c in step.candidates] or [step.thought]
+        seen = observation_text(episode, t, critic.history)
+        told = critic.expects(episode.task, seen, thoughts, sentences)
+        found.append([in_words(each) for each in told])
+    return found
+
+
+def in_words(told: Expectation) -> str:
+    """One expectation: the likely changes of the note, and the ends that are likely enough."""
+
+    def listed(pairs: Sequence[tuple[str, float]]) -> str:
+        likely = [(text, p) for text, p in pairs[:MOST_CHANGES] if p >= LIKELY]
+        return ", ".join(f"\u201c{text}\u201d ({p:.2f})" for text, p in likely)
+
+    gone, appears = listed(told.gone), listed(told.appears)
+    ends = [(name, p) for name, p in told.ends.items() if name != "goes on" and p >= LIKELY_END]
+    said = [
+        f"goes: {gone}" if gone else "",
+        f"appears: {appears}" if appears else "",
+        *(f"{name} ({p:.2f})" for name, p in ends),
+    ]
+    return "; ".join(part for part in said if part) or "nothing changes"
 
 
 def scored(

@@ -29,6 +29,7 @@ FAINT = "#010204"
 COLORS = {
     "critic": "#2f7de1",
     "critic_v": "#6aa5ee",
+    "direct": "#0f8a8a",
     "goal_free": "#c2660c",
     "monte_carlo": "#a65fd6",
     "success_only": "#c2660c",

@@ -135,8 +135,8 @@ def caveats(report: Mapping[str, Any]) -> list[str]:
         below = goal_free["ci95"][1] is not None and goal_free["ci95"][1] < 0
         how = "is better than the critic" if below else "does about as well"
         said.append(
-            f"On the one task that it was trained for, a critic without goals {how} (paired "
-            f"difference {_points(goal_free)}); goals pay where the question changes."
+            f"On that one task, a critic trained on success alone {how} (paired difference "
+            f"{_points(goal_free)}); goals pay where the question changes."
         )
     if settings.get("quick"):
         said.append("This was a quick run with little training: expect less than the full one.")

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv
-from pgv_jax.tasks.textworld.games import GameSpec, game_specs, load_game
+from pgv_jax.tasks.textworld.games import ONE_AT_A_TIME, GameSpec, game_specs, load_game
 from pgv_jax.tasks.textworld.goals import Goal, errand_for, game_goals
 from pgv_jax.tasks.textworld.planner import (
     Errand,
@@ -258,14 +258,8 @@ class TextWorldEnv(TextEnv):
 
     def _load(self, game_id: str) -> _Game:
         if game_id not in self._games:
-            spec = GameSpec.of(game_id)
-            game = load_game(self.folder, spec)
-            start = GameProgression(game)
-            names = {key: info.name for key, info in game.infos.items() if info.name}
-            house = read_house(start.state.facts, names, game.metadata["ingredients"])
-            self._games[game_id] = _Game(
-                spec, start, Inform7Game(game), names, house, max(1, game.max_score)
-            )
+            with ONE_AT_A_TIME:
+                self._games[game_id] = _open(GameSpec.of(game_id), self.folder)
         return self._games[game_id]
 
     def _note(self) -> str:
@@ -282,6 +276,14 @@ class TextWorldEnv(TextEnv):
             "success": bool(moment.progress.completed),
             "score": moment.progress.score / game.max_score,
         }
+
+
+def _open(spec: GameSpec, folder: Path) -> _Game:
+    game = load_game(folder, spec)
+    start = GameProgression(game)
+    names = {key: info.name for key, info in game.infos.items() if info.name}
+    house = read_house(start.state.facts, names, game.metadata["ingredients"])
+    return _Game(spec, start, Inform7Game(game), names, house, max(1, game.max_score))
 
 
 def _commands(game: _Game, progress: GameProgression, now: Situation) -> dict[str, Any]:

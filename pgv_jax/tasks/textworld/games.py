@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ SHAPES = ((1, 1), (2, 1), (2, 2))
 
 FIRST_SEED = {"train": 1000, "test": 5000}
 """Seeds of the splits do not meet: at most 4,000 training games."""
+
+ONE_AT_A_TIME = threading.RLock()
+"""Held while TextWorld generates or reads a game: all threads share its one parser, which loses
+its place when two use it. Steps do not parse."""
 
 _ID = re.compile(r"cooking-r(\d)t(\d)g(\d+)-(\d+)")
 
@@ -93,10 +98,11 @@ def make_game(spec: GameSpec, path: Path) -> None:
         "split": None,
         "recipe_seed": 0,
     }
-    with _no_walkthrough():
-        game = cooking.make(settings, options)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.json")
-    game.save(str(part))
+    part = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}.json")
+    with ONE_AT_A_TIME:
+        with _no_walkthrough():
+            game = cooking.make(settings, options)
+        game.save(str(part))
     part.replace(path)
 
 
@@ -121,7 +127,8 @@ def load_game(folder: Path | str, spec: GameSpec) -> Game:
     path = Path(folder) / f"{spec.game_id}.json"
     ensure_games(folder, [spec])
     try:
-        return Game.load(str(path))
+        with ONE_AT_A_TIME:
+            return Game.load(str(path))
     except (ValueError, KeyError) as error:
         raise PgvError(
             f"Game file {path} cannot be read ({error}); delete it and it is generated again."

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pgv_jax.embed.models.load import load_model, read_sizes
+from pgv_jax.embed.models.load import folder_weights, load_model, read_sizes
 from tests.embed import folders
 
 torch = pytest.importorskip("torch", reason="parity with transformers needs torch")
@@ -24,6 +24,8 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+pytestmark = pytest.mark.usefixtures("as_shipped")
+
 LENGTH = 64
 CASES: dict[str, dict[str, Any]] = {
     "minilm": {**folders.BERT},
@@ -80,7 +82,7 @@ def run(model: Any, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def test_hidden_states_equal_torch(name: str, tmp_path: Path) -> None:
     folder = folders.write_folder(tmp_path, CASES[name], seed=len(name))
     theirs, sizes = reference(folder), read_sizes(folder)
-    ours = load_model(folder, sizes, jnp.dtype(jnp.float32)).model
+    ours = load_model(folder_weights(folder), sizes, jnp.dtype(jnp.float32)).model
     # transformers numbers BERT's positions from the array's start, so it pads on the right only.
     for seed, side in enumerate(["right", "left"] if sizes.causal else ["right", "right"]):
         ids, mask = batch(seed, side)
@@ -97,7 +99,9 @@ def test_hidden_states_equal_torch(name: str, tmp_path: Path) -> None:
 def test_layer_choice_counts_as_hidden_states_do(name: str, layer: int, tmp_path: Path) -> None:
     folder = folders.write_folder(tmp_path, CASES[name])
     ids, mask = batch(1, "right")
-    ours = load_model(folder, read_sizes(folder), jnp.dtype(jnp.float32), layer).model
+    ours = load_model(
+        folder_weights(folder), read_sizes(folder), jnp.dtype(jnp.float32), layer
+    ).model
     found = run(ours, ids, mask)
     with torch.no_grad():
         states = reference(folder)(
@@ -113,8 +117,10 @@ def test_bfloat16_stays_near_float32(name: str, least: float, tmp_path: Path) ->
     folder = folders.write_folder(tmp_path, CASES[name])
     ids, mask = batch(1, "right")
     sizes = read_sizes(folder)
-    exact = run(load_model(folder, sizes, jnp.dtype(jnp.float32)).model, ids, mask)[mask > 0]
-    model = load_model(folder, sizes, jnp.dtype(jnp.bfloat16)).model
+    exact = run(load_model(folder_weights(folder), sizes, jnp.dtype(jnp.float32)).model, ids, mask)[
+        mask > 0
+    ]
+    model = load_model(folder_weights(folder), sizes, jnp.dtype(jnp.bfloat16)).model
     assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(nnx.state(model)))
     rounded = run(model, ids, mask)[mask > 0]
     norms = np.linalg.norm(exact, axis=-1) * np.linalg.norm(rounded, axis=-1)

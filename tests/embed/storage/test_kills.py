@@ -70,6 +70,7 @@ def contents(folder: Path, encoder: TextEncoder, texts: list[str]) -> np.ndarray
     return store.lookup(texts).view(np.uint32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [0, 40])
 def test_interrupted_at_each_chunk_and_resumed_gives_the_same_bits(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int
@@ -99,6 +100,7 @@ def test_interrupted_at_each_chunk_and_resumed_gives_the_same_bits(
         np.testing.assert_array_equal(contents(folder, encoder, texts), whole)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bits(bert: Path, tmp_path: Path) -> None:
     real = os.environ.get("PGV_KILL_ENCODER")
     spec, chunk = (real, 32) if real else (f"hf:{bert}", CHUNK)

@@ -268,6 +268,7 @@ store.EmbeddingStore(sys.argv[1], HashEncoder(16)).add(
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     # The number of lines to read is fixed; where in the next chunk the signal lands is not.
     for lines in (1, 2, 3, 3, 5):

@@ -14,7 +14,7 @@ from pgv_jax.llm.budget import Budget, Prices
 from pgv_jax.llm.cache import CachedClient, ResponseCache
 from pgv_jax.llm.client import ClientError, Completion, Request
 from pgv_jax.llm.limits import Retry
-from pgv_jax.llm.providers import openai as providers
+from pgv_jax.llm.providers import formats
 from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.llm.scripted.server import ScriptedServer
 
@@ -26,7 +26,7 @@ ASK = Request(
     max_tokens=64,
 )
 FAST = Retry(base=1e-4, tries=4)
-VENDORS = ["openai", "openai over httpx", "anthropic", "google"]
+VENDORS = ["openai", "anthropic", "google"]
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,11 @@ def open_(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     monkeypatch.setenv("PGV_TEST_KEY", KEY)
 
     def opener(vendor: str = "openai", model: str = "scripted", **more: Any) -> ApiClient:
-        vendor, _, http = vendor.partition(" over ")
         if vendor != "openai":
             pytest.importorskip({"google": "google.genai"}.get(vendor, vendor))
         budget, prices = more.pop("budget", None), more.pop("prices", None)
         url = server.url + ("/v1" if vendor == "openai" else "")
         settings = {"base_url": url, "key_env": "PGV_TEST_KEY", "timeout": 20.0, "retry": FAST}
-        settings["http"] = http or "aiohttp"
         options = ClientOptions(**(settings | more))
         return open_client(f"{vendor}:{model}", options, budget=budget, prices=prices)
 
@@ -350,7 +348,7 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(providers.importlib, "import_module", missing)
+    monkeypatch.setattr(formats.importlib, "import_module", missing)
     with pytest.raises(PgvError, match=r"pip install 'pgv-jax\[anthropic\]'"):
         open_client("anthropic:m", ClientOptions(key_env=""))
 

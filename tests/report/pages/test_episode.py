@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgv_jax.critic.imagined import Expectation
 from pgv_jax.report.pages import episode as viewer
-from pgv_jax.report.pages.episode_values import recorded, scored
+from pgv_jax.report.pages.episode_values import in_words, recorded, scored
 from pgv_jax.texts.templates import FAILURE, SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
 from tests.report.demo import KnowingScorer, make_episode
@@ -233,3 +234,25 @@ def test_near_ids(wanted: str, first: str):
     ids += ["critic/game-1/0"]
     assert viewer.near_ids(wanted, ids)[0] == first
     assert viewer.near_ids("zzz", ids) == ids[:5]
+
+
+def test_what_a_critic_expects_is_told_in_words():
+    told = Expectation(
+        (("The door is closed.", 0.98), ("You are here.", 0.1)),
+        (("The door is open.", 0.7),),
+        {"goes on": 0.85, "success": 0.02, "failure": 0.12, "cut off": 0.01},
+    )
+    assert in_words(told) == (
+        "goes: “The door is closed.” (0.98); appears: “The door is open.” (0.70); failure (0.12)"
+    )
+    nothing = Expectation((("You are here.", 0.1),), (), {"goes on": 1.0, "success": 0.0})
+    assert in_words(nothing) == "nothing changes"
+
+
+def test_a_page_tells_what_is_expected_of_each_candidate():
+    episode = tell(Step("You see a <door>.", "I open it.", "open"))
+    values = replace(recorded(episode), expected=[["goes: “You see a <door>.” (0.90)"]])
+    page = viewer.episode_page(episode, values, "runs/mine")
+    check_page(page)
+    assert "Expected next: goes: “You see a &lt;door&gt;.” (0.90)" in page
+    assert "Expected next" not in page_of(episode)

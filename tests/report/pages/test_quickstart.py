@@ -138,7 +138,9 @@ def test_the_caveats_follow_the_figures():
         first=compared(0.1, -0.1, 0.3)
     )
     assert "beats 'shuffled scores'" in said(shuffled=compared(0.1, None, None))
-    assert "a critic without goals does about as well" in said(goal_free=compared(0.0, -0.1, 0.1))
+    assert "a critic trained on success alone does about as well" in said(
+        goal_free=compared(0.0, -0.1, 0.1)
+    )
     assert "better than the critic" in said(goal_free=compared(-0.2, -0.3, -0.1))
     assert said(goal_free=compared(0.3, 0.1, 0.4)) == ""
 
@@ -155,7 +157,7 @@ def test_the_terminal_shows_arms_goals_and_verdict(data, tmp_path):
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(terminal_table(report))
     text = console.export_text()
-    for words in ("Goal-free critic", "cook", "All goals", "Offline, on held-out tasks"):
+    for words in ("Success-only critic", "cook", "All goals", "Offline, on held-out tasks"):
         assert words in text
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.textworld import games as textworld_games
+from pgv_jax.tasks.textworld.env import TextWorldEnv
 from pgv_jax.tasks.textworld.games import GameSpec, ensure_games, game_specs, load_game
 
 
@@ -85,3 +86,33 @@ print(info["success"])
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True
     )
     assert done.stdout == "True\n", done.stderr
+
+
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from pgv_jax.tasks.textworld.env import TextWorldEnv
+
+sys.setswitchinterval(1e-6)
+names = sys.argv[2:]
+gate = Barrier(len(names))
+
+def first(name):
+    env = TextWorldEnv(sys.argv[1], train=6)
+    gate.wait()
+    return env.reset(options={"task": name})[0]
+
+with ThreadPoolExecutor(len(names)) as pool:
+    print(*pool.map(first, names), sep="\\n")
+"""
+
+
+def test_threads_load_their_first_games_at_the_same_time(games, run_python):
+    """Without the lock TextWorld's parser, one for all threads, fails here each time."""
+    specs = game_specs("train", 6)
+    ensure_games(games, specs)
+    names = [spec.game_id for spec in specs]
+    together = run_python(THREADS, args=(str(games), *names)).stdout.splitlines()
+    env = TextWorldEnv(games, train=6)
+    assert together == [env.reset(options={"task": name})[0] for name in names]

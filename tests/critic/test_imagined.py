@@ -1,0 +1,223 @@
+"""Imagined Q: what is read, what padding may not change, and the formula."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic import next_note
+from pgv_jax.critic.heads import Critic, CriticSpec, link
+from pgv_jax.critic.imagined import (
+    ABSENT,
+    FAILS,
+    STATE,
+    SUCCEEDS,
+    UNREAD,
+    ImaginedQ,
+    Reading,
+    Row,
+    kind_of,
+    question_of,
+)
+from pgv_jax.critic.value import ValueFunction
+from pgv_jax.data.known_parts import MOST_READ
+from pgv_jax.embed.opening import open_encoder
+from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import FAILURE, SUCCESS
+
+D, GAMMA = 16, 0.9
+ENCODER = open_encoder(f"sentences:hash:{D}")
+SPEC = CriticSpec(D, (8,), 2, False, "gelu", "sigmoid", note_width=8)
+KNOWN = ["The door is open.", "You hold the key.", "You are in the hall."]
+TASK = "Open the door. Do not break it."
+NOTE = "You are in the hall. A key is here."
+THOUGHTS = ["I take the key.", "I open the door.", "I wait."]
+GOALS = [SUCCESS, "A key is here.", "The door is open.", FAILURE]
+
+
+def lively(tree: Any) -> Any:
+    generator = np.random.default_rng(0)
+    return jax.tree.map(lambda x: generator.standard_normal(x.shape, np.float32) / 2, tree)
+
+
+def params() -> dict[str, Any]:
+    critic = nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))
+    made = lively(nnx.to_pure_dict(nnx.state(critic)))
+    trained, centres, known = next_note.separated(
+        next_note.shapes(SPEC.ensemble, D, SPEC.note_width, len(KNOWN))
+    )
+    one = np.ones(1, np.float32)
+    centres = lively(centres)._replace(part_scale=one, thought_scale=one)
+    known = ENCODER.encode(KNOWN)
+    return {**made, "m": next_note.joined(lively(trained), centres, known)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    manifest = {
+        "critic": SPEC.to_json(),
+        "encoder": {"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
+        "texts": {"history": 0},
+        "objective": {"name": "gc_iql", "gamma": GAMMA},
+        "heads": ["q", "v"],
+    }
+    return artifacts.save(tmp_path_factory.mktemp("critic") / "artifact", params(), manifest)
+
+
+@pytest.fixture(scope="module")
+def value(folder) -> ValueFunction:
+    return ValueFunction.load(folder)
+
+
+def model() -> ImaginedQ:
+    critic = nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))
+    made = params()
+    return ImaginedQ(made["m"], critic.v, made["v"], "sigmoid", GAMMA)
+
+
+def test_a_text_is_its_distinct_sentences_and_those_past_the_last_are_not_read():
+    many = " ".join(f"Thing {i} is here." for i in range(MOST_READ + 2))
+    reading = Reading.of(f"{many} Thing 0 is here.")
+    assert len(reading.read) == MOST_READ
+    assert reading.unread == (f"Thing {MOST_READ} is here.", f"Thing {MOST_READ + 1} is here.")
+    assert reading.place("Thing 1 is here.") == 1
+    assert reading.place(f"Thing {MOST_READ} is here.") == UNREAD
+    assert reading.place("No such thing.") == ABSENT
+    assert [kind_of(goal) for goal in (SUCCESS, FAILURE, "A key.")] == [SUCCEEDS, FAILS, STATE]
+
+
+def test_a_grid_is_its_pairs_and_padding_is_invisible(value):
+    grid_NG = value.q(TASK, NOTE, THOUGHTS, GOALS)
+    assert grid_NG.shape == (3, 4)
+    pairs = [(thought, goal) for thought in THOUGHTS for goal in GOALS]
+    thoughts, goals = zip(*pairs, strict=True)
+    count = len(pairs)
+    flat = value.q_pairs([TASK] * count, [NOTE] * count, thoughts, goals)
+    np.testing.assert_allclose(flat.reshape(3, 4), grid_NG, rtol=1e-5)
+    # Rows of other tasks and notes beside them change nothing.
+    mixed = value.q_pairs(
+        [TASK, "Another task."], [NOTE, "It is dark."], [THOUGHTS[0]] * 2, [GOALS[1]] * 2
+    )
+    np.testing.assert_allclose(mixed[0], grid_NG[0, 1], rtol=1e-5)
+    assert value.q_members([TASK], [NOTE], THOUGHTS[:1], GOALS[:1]).shape == (2, 1)
+
+
+def test_q_is_the_formula_of_its_parts(value):
+    rows = [Row(TASK, NOTE, thought) for thought in THOUGHTS]
+    question = question_of(rows, [GOALS], ENCODER.encode)
+    told, _ = model().chances(question)
+    gone, appears, ends = (np.asarray(x, np.float64)[:, :3] for x in told)
+    note, known = ENCODER.encode(["You are in the hall.", "A key is here."]), ENCODER.encode(KNOWN)
+    wanted = []
+    for e in range(2):
+        raw = (1 - gone[e, :, :2]) @ note + appears[e] @ known
+        following = raw / np.linalg.norm(raw, axis=-1, keepdims=True)
+        v = np.stack([v_of(following, goal) for goal in GOALS], axis=1)
+        succeeds, fails = ends[e, :, 1], ends[e, :, 2]
+        open_ = 1 - succeeds - fails
+        stays = 1 - gone[e, :, 1]
+        wanted.append(
+            GAMMA
+            * np.stack(
+                [
+                    succeeds + open_ * v[:, 0],
+                    stays + (1 - stays) * open_ * v[:, 1],
+                    appears[e, :, 0] + (1 - appears[e, :, 0]) * open_ * v[:, 2],
+                    fails + open_ * v[:, 3],
+                ],
+                axis=1,
+            )
+        )
+    np.testing.assert_allclose(value.q(TASK, NOTE, THOUGHTS, GOALS), np.mean(wanted, 0), rtol=1e-4)
+
+
+def v_of(observation: np.ndarray, goal: str) -> np.ndarray:
+    critic = nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))
+    graph = nnx.graphdef(critic.v)
+    head = nnx.merge(graph, nnx.State(jax.tree.map(np.asarray, params()["v"])))
+    count = len(observation)
+    inputs = {
+        "task": ENCODER.encode([TASK] * count),
+        "observation": observation.astype(np.float32),
+        "goal": ENCODER.encode([goal] * count),
+    }
+    return np.asarray(link(head(inputs), "sigmoid"))[0]
+
+
+def test_the_order_of_sentences_does_not_matter(value):
+    turned = " ".join(reversed([s + "." for s in NOTE.removesuffix(".").split(". ")]))
+    assert turned != NOTE
+    np.testing.assert_allclose(
+        value.q(TASK, turned, THOUGHTS, GOALS), value.q(TASK, NOTE, THOUGHTS, GOALS), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "note", "thought"),
+    [
+        ("", "", ""),
+        (TASK, "", "I wait."),
+        (TASK, "no sentence at all", ""),
+        (TASK, " ".join(f"Thing {i} is here." for i in range(500)), "I wait."),
+    ],
+    ids=["nothing", "no note", "no thought", "500 sentences"],
+)
+def test_what_there_is_little_or_much_of_has_a_value(value, task, note, thought):
+    said = value.q(task, note, [thought], GOALS)
+    assert np.isfinite(said).all() and (said >= 0).all() and (said <= GAMMA).all()
+
+
+def test_what_is_past_the_last_sentence_stays(value):
+    many = " ".join(f"Thing {i} is here." for i in range(MOST_READ + 2))
+    goal = f"Thing {MOST_READ} is here."
+    np.testing.assert_allclose(value.q(TASK, many, ["I wait."], [goal]), [[GAMMA]], rtol=1e-6)
+
+
+def test_a_critic_without_its_model_is_refused(folder, tmp_path):
+    opened = artifacts.load(folder)
+    without = {name: head for name, head in opened.params.items() if name != "m"}
+    manifest = {k: v for k, v in opened.manifest.items() if k not in ("format", "version")}
+    artifacts.save(tmp_path / "artifact", without, manifest)
+    with pytest.raises(PgvError, match=r"parameter m/.*damaged"):
+        ValueFunction.load(tmp_path / "artifact")
+
+
+def test_no_thoughts_and_no_goals_are_no_values(value):
+    assert value.q(TASK, NOTE, [], GOALS).shape == (0, 4)
+    assert value.q(TASK, NOTE, THOUGHTS, []).shape == (3, 0)
+    assert value.q_members([], [], [], []).shape == (2, 0)
+
+
+def test_what_a_thought_is_expected_to_lead_to(value):
+    known = value.expects(TASK, NOTE, THOUGHTS, [*KNOWN, "A key is here."])
+    assert len(known) == len(THOUGHTS)
+    rows = [Row(TASK, NOTE, thought) for thought in THOUGHTS]
+    told, _ = model().chances(question_of(rows, [GOALS], ENCODER.encode))
+    first = known[0]
+    assert {text for text, _ in first.gone} == {"You are in the hall.", "A key is here."}
+    assert dict(first.gone)["A key is here."] == pytest.approx(told.gone[:, 0, 1].mean(), rel=1e-5)
+    # What stands in the note does not appear; what is known appears as the model says.
+    assert {text for text, _ in first.appears} == {"The door is open.", "You hold the key."}
+    appears = told.appears[:, 0].mean(0)
+    assert dict(first.appears)["The door is open."] == pytest.approx(appears[0], rel=1e-4)
+    assert list(first.ends) == ["goes on", "success", "failure", "cut off"]
+    assert sum(first.ends.values()) == pytest.approx(1, rel=1e-5)
+    for pairs in (first.gone, first.appears):
+        assert [p for _, p in pairs] == sorted((p for _, p in pairs), reverse=True)
+
+
+def test_a_critic_may_be_asked_for_its_direct_q(folder):
+    direct = ValueFunction.load(folder, imagine=False)
+    assert not direct.imagines
+    with pytest.raises(PgvError, match=r"critic\.q=imagined"):
+        direct.expects(TASK, NOTE, THOUGHTS, KNOWN)
+    imagined = ValueFunction.load(folder)
+    assert imagined.imagines
+    said = [each.q(TASK, NOTE, THOUGHTS, GOALS) for each in (direct, imagined)]
+    assert np.abs(said[0] - said[1]).max() > 0.01

@@ -1,3 +1,0 @@
-"""Learners share the programs that they compile."""
-
-import tests.compiled  # noqa: F401
