@@ -223,10 +223,11 @@ def detect(path: Path) -> Found:
         saw = f"a {sample.kind} file" + (f" with records that have {keys}" if keys else "")
         broken = f" It is damaged: {'; '.join(sample.damage[:3])}." if sample.damage else ""
         refused = "; ".join(f"{name}: {why}" for _, name, why in judged if why)
-        told = f" Refused were {refused}." if refused else ""
+        silent = ", ".join(sorted(name for _, name, why in judged if not why))
+        told = f" Why not: {refused}; the others ({silent}) found no mark of theirs."
         raise PgvError(
-            f"No importer recognises {path} ({saw}).{broken}{told} Name one with --format: "
-            f"{', '.join(importers())}; name its column with --column messages=NAME; or write an "
+            f"No importer recognises {path} ({saw}).{broken}{told} Name one with --format, its "
+            "column with --column messages=NAME; a row a step is --format steps; or write an "
             "importer, see docs/importing.md."
         )
     certain = fits[0][0] == 1 and (len(fits) < 2 or fits[1][0] < 1)

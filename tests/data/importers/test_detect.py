@@ -125,6 +125,22 @@ def test_an_unknown_file_is_described(tmp_path: Path, record: Any, words: str) -
         detect(tmp_path / "absent")
 
 
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"foo": 1}, "openai: no column is a list of messages"),
+        ({"m": [{"who": "x"}]}, r"openai: 'm\[0\]' has no speaker \(its keys are who\)"),
+        ({"m": [{"role": "user", "content": "x"}, {"role": "elf"}]}, "the speaker 'elf'"),
+        ({"step": 1, "action": "go"}, "steps: no column is named like episode"),
+    ],
+)
+def test_the_error_says_why_not(tmp_path: Path, record: Any, words: str) -> None:
+    with pytest.raises(PgvError, match=words) as error:
+        detect(log(tmp_path, record))
+    for name in BUILT_IN:
+        assert name in str(error.value)
+
+
 def test_anthropic_and_openai_do_not_compete(tmp_path: Path) -> None:
     block = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": [block]}]

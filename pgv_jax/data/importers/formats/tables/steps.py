@@ -51,7 +51,8 @@ class StepTable(Importer):
         if "action" in found and told and {"episode", "step"} & set(found):
             rows = all(_is_row(record, found) for record in sample.objects)
             return Detection(0.8, f"a row a step with {_shown(found)}") if rows else NO
-        return NO
+        missing = [ours for ours in ("episode", "action") if ours not in found]
+        return Detection(0.0, f"no column is named like {' or '.join(missing)}" if missing else "")
 
     def reading(self, path: Path, options: Options) -> str:
         """Say which columns are read as what."""

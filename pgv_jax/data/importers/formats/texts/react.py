@@ -11,7 +11,6 @@ from typing import Any
 from pgv_jax.data.compression import open_bytes
 from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import (
-    NO,
     RAW_CHARACTERS,
     BadRecord,
     Detection,
@@ -72,7 +71,7 @@ class ReAct(RecordImporter):
             return Detection(0.8, "a notebook whose output has Action: and Observation: lines")
         if sample.kind == "text" and not sample.damage and is_react(sample.text, False):
             return Detection(0.9, "the text has Action: and Observation: or > lines")
-        return NO
+        return Detection(0.0, "no text in it has Action: lines, or commands behind > for a task")
 
     def prompt(self, record: Any, options: Options) -> Any:
         """Return the text, for the common prefix."""
