@@ -98,6 +98,7 @@ def few(dataset, tmp_path_factory):
     return folder, prepared, trained
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_draw_the_same_learning_curve(dataset, few, run_python, tmp_path):
     folder, prepared, _ = few
     options = (*BUDGET, *FEW, "train.early_stop=false", "mesh.data=4", "mesh.model=2")
@@ -106,6 +107,7 @@ def test_one_device_and_eight_draw_the_same_learning_curve(dataset, few, run_pyt
     np.testing.assert_allclose(curve(folder / "eight"), curve(tmp_path), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_streamed_table_gives_the_same_run(dataset, few, tmp_path):
     folder, prepared, _ = few
     own = config(dataset, *FEW, "train.feed=stream")
@@ -140,6 +142,7 @@ def test_what_is_judged_is_imagined_q_and_the_note_it_expects(few):
     assert "val_success" in trained.metrics or "val_goals" in trained.metrics
 
 
+@pytest.mark.slow
 def test_a_run_may_start_with_an_artifact_that_imagines(dataset, tmp_path):
     own = config(dataset, *FEW)
     first = fit(own, prepare(own, tmp_path / "tables"), tmp_path / "one")
