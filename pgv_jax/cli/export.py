@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    import numpy as np
+    from pgv_jax.export.inputs import Sample
 
 ARTIFACT = click.argument("artifact", type=click.Path(path_type=Path))
 OUT = click.argument("out", type=click.Path(path_type=Path))
@@ -33,7 +33,11 @@ def export() -> None:
 @ARTIFACT
 @OUT
 @DATASET
-@click.option("--torch-export", is_flag=True, help="Add q.pt2 and v.pt2, made by torch.export.")
+@click.option(
+    "--torch-export",
+    is_flag=True,
+    help="Add q.pt2 and v.pt2 (and imagined.pt2), made by torch.export.",
+)
 def torch_(artifact: Path, out: Path, dataset: Path | None, torch_export: bool) -> None:
     """Write ARTIFACT as a PyTorch model folder.
 
@@ -57,7 +61,10 @@ def torch_(artifact: Path, out: Path, dataset: Path | None, torch_export: bool) 
 @OUT
 @DATASET
 def onnx_(artifact: Path, out: Path, dataset: Path | None) -> None:
-    """Write ARTIFACT as ONNX models, q.onnx and v.onnx; needs the extras torch and onnx."""
+    """Write ARTIFACT as ONNX models, q.onnx and v.onnx; needs the extras torch and onnx.
+
+    A critic that imagines has imagined.onnx, too.
+    """
     _write("onnx", artifact, out, dataset)
 
 
@@ -66,7 +73,10 @@ def onnx_(artifact: Path, out: Path, dataset: Path | None) -> None:
 @OUT
 @DATASET
 def jax_(artifact: Path, out: Path, dataset: Path | None) -> None:
-    """Write ARTIFACT as StableHLO programs, q.jaxexport and v.jaxexport; jax alone runs them."""
+    """Write ARTIFACT as StableHLO programs, q.jaxexport and v.jaxexport; jax alone runs them.
+
+    A critic that imagines has imagined.jaxexport, too.
+    """
     _write("jax", artifact, out, dataset)
 
 
@@ -102,7 +112,7 @@ def _say(out: Path, parity: Mapping[str, float]) -> None:
     click.echo(f"Wrote {out}. Largest difference {in_words(parity)} (limit {PARITY_LIMIT:.0e}).")
 
 
-def _logged(artifact: Path, dataset: Path | None) -> dict[str, np.ndarray] | None:
+def _logged(artifact: Path, dataset: Path | None) -> Sample | None:
     """Embeddings of the dataset's texts, of held-out tasks where it has some."""
     if dataset is None:
         return None

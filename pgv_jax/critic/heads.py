@@ -50,9 +50,12 @@ class CriticSpec:
     note_width: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest's form."""
+        """Return the manifest's form; without a next-note model nothing is said of one."""
         lists = {"hidden": list(self.hidden), "outcome_hidden": list(self.outcome_hidden)}
-        return {**asdict(self), **lists}
+        tree = {**asdict(self), **lists}
+        if not self.note_width:
+            del tree["note_width"]
+        return tree
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> CriticSpec:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.export import is_symbolic_dim
 
 HEADS = 4
 """Heads of the attention from a thought to the parts."""
@@ -166,7 +167,7 @@ def imagine(
     def read(parts_D: jax.Array) -> jax.Array:
         return _normed(_standard(parts_D, centres.note, centres.part_scale) @ p["part_kernel"])
 
-    if scene.parts_UD.shape[0] <= ids_BT.size:  # each distinct part is projected once
+    if _few(scene.parts_UD, ids_BT.size):  # each distinct part is projected once
         x_UH = read(scene.parts_UD)
         x_BTH, from_part_BTH = x_UH[rows_BT], (x_UH @ p["token_kernel"])[rows_BT]
     else:
@@ -234,7 +235,7 @@ def cosines(centres: Centres, scene: Scene) -> jax.Array:
 
     def of(ids_BL: jax.Array, mean_D: jax.Array) -> jax.Array:
         parts_UD, rows_BL = unit(scene.parts_UD - mean_D[None]), jnp.maximum(ids_BL, 0)
-        if len(parts_UD) <= FEW_PARTS * ids_BL.shape[1]:  # a product, then numbers are gathered
+        if _few(parts_UD, FEW_PARTS * ids_BL.shape[1]):  # a product, then numbers are gathered
             return jnp.take_along_axis(thought_BD @ parts_UD.T, rows_BL, axis=1)
         return jnp.einsum("bd,bld->bl", thought_BD, parts_UD[rows_BL])
 
@@ -258,6 +259,12 @@ def composed(
 def unit(x: jax.Array) -> jax.Array:
     """Vectors [..., D] of length 1; a vector of zeros stays one."""
     return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+
+
+def _few(parts_UD: jax.Array, most: Any) -> bool:
+    """Are there at most so many parts? A program for any number of them is made for few."""
+    count = parts_UD.shape[0]
+    return any(is_symbolic_dim(size) for size in (count, most)) or bool(count <= most)
 
 
 def _standard(x: jax.Array, mean_D: jax.Array, scale: jax.Array) -> jax.Array:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from pgv_jax.critic.artifact import Artifact, flatten
-from pgv_jax.export.inputs import PROBES
+from pgv_jax.critic.next_note import separated
+from pgv_jax.export.inputs import IMAGINED, PROBES, programs_of
 from pgv_jax.export.parity import in_words
 from pgv_jax.texts.templates import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
 
@@ -32,6 +34,8 @@ def card(artifact: Artifact, form: str, parity: Mapping[str, float] | None) -> s
         form=form,
         critic=manifest["critic"],
         heads=manifest["heads"],
+        programs=programs_of(manifest["heads"]),
+        imagines=IMAGINED in programs_of(manifest["heads"]),
         encoder=manifest["encoder"],
         texts=manifest["texts"],
         objective=manifest["objective"],
@@ -43,7 +47,7 @@ def card(artifact: Artifact, form: str, parity: Mapping[str, float] | None) -> s
         parameters=sum(
             value.size
             for head in manifest["heads"]
-            for value in flatten(artifact.params[head]).values()
+            for value in flatten(_trained(artifact, head)).values()
         ),
         parity=None if parity is None else in_words(parity),
         probes=PROBES,
@@ -52,3 +56,9 @@ def card(artifact: Artifact, form: str, parity: Mapping[str, float] | None) -> s
         success=SUCCESS,
         failure=FAILURE,
     )
+
+
+def _trained(artifact: Artifact, head: str) -> dict[str, Any]:
+    """A head's parameters without the next-note model's constants."""
+    params: dict[str, Any] = artifact.params[head]
+    return separated(params)[0] if head == "m" else params

@@ -14,7 +14,7 @@ from pgv_jax.critic.artifact import Artifact, fingerprint, load
 from pgv_jax.critic.heads import CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.export.card import card
-from pgv_jax.export.inputs import Inputs, probes
+from pgv_jax.export.inputs import Sample, random_sample
 from pgv_jax.export.parity import PARITY_LIMIT, Values, in_words, parity, within_limit
 from pgv_jax.texts.templates import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
 from pgv_jax.types import FIELDS
@@ -53,7 +53,7 @@ def publish(
     artifact: str | os.PathLike[str],
     out: str | os.PathLike[str],
     form: Form,
-    logged: Inputs | None = None,
+    logged: Sample | None = None,
 ) -> dict[str, float] | None:
     """Write an artifact to OUT in one form: config.json, README.md and what the form adds.
 
@@ -63,6 +63,7 @@ def publish(
     """
     out = Path(out)
     opened = load(artifact)
+    _refuse_without_model(opened)
     _refuse_foreign(out, form.format)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
@@ -73,7 +74,7 @@ def publish(
         form.write(folder, opened)
         found = None
         if form.read is not None:
-            inputs: dict[str, Inputs] = {"random": probes(opened.manifest["critic"]["dim"])}
+            inputs = {"random": random_sample(opened.manifest)}
             if logged is not None:
                 inputs["logged"] = logged
             found = parity(form.read(folder), opened, inputs)
@@ -97,10 +98,12 @@ def config_of(artifact: Artifact, kind: str) -> dict[str, Any]:
     manifest = artifact.manifest
     rest = {key: value for key, value in manifest.items() if key not in OWN}
     trained = {head: artifact.params[head] for head in manifest["heads"]}
+    imagines = "m" in manifest["heads"]
     return {
         "format": kind,
         "version": VERSION,
         **CriticSpec.from_json(manifest["critic"]).to_json(),
+        **({"known": len(artifact.params["m"]["known"])} if imagines else {}),
         "fields": list(FIELDS),
         "heads": manifest["heads"],
         "encoder": manifest["encoder"],
@@ -108,6 +111,18 @@ def config_of(artifact: Artifact, kind: str) -> dict[str, Any]:
         "calibration": manifest.get("calibration") or {},
         "artifact": rest | {"parameters": fingerprint(trained)},
     }
+
+
+def _refuse_without_model(artifact: Artifact) -> None:
+    """Of a critic that imagines, the direct Q alone would be another critic."""
+    heads, width = artifact.manifest["heads"], artifact.manifest["critic"].get("note_width", 0)
+    if bool(width) != ("m" in heads) or (
+        "m" in heads and not {"v", "m"} <= {*heads} & {*artifact.params}
+    ):
+        raise PgvError(
+            f"{artifact.folder} says note_width {width} and the heads {', '.join(heads)}, but a "
+            "critic imagines by its heads v and m; the artifact is damaged, so train again."
+        )
 
 
 def _refuse_foreign(out: Path, kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -10,13 +11,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pgv_jax.critic.artifact import Artifact
 from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import Form, publish
-from pgv_jax.export.inputs import Inputs
+from pgv_jax.export.inputs import Inputs, Sample, fields_of, programs_of
 from pgv_jax.export.parity import Values
 
 NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -27,12 +29,14 @@ def export_onnx(
     artifact: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    logged: Inputs | None = None,
+    logged: Sample | None = None,
 ) -> dict[str, float]:
     """Write each trained head to OUT as ``q.onnx`` and ``v.onnx``, with config.json and a card.
 
     Inputs are float32 embeddings [batch, D] by field; outputs the value [batch] and the members'
-    [E, batch]. Returns the parity by set of inputs, see ``folder.publish``.
+    [E, batch]. A critic that imagines has ``imagined.onnx``, too, which reads what
+    ``scenes.SCENE`` names and gives [N, G] and [E, N, G].
+    Returns the parity by set of inputs, see ``folder.publish``.
     """
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
@@ -46,20 +50,20 @@ def export_onnx(
 def _write(folder: Path, artifact: Artifact) -> None:
     import torch
 
-    from pgv_jax.export.programs import fields_of, program
+    from pgv_jax.export.programs import program
     from pgv_jax.export.write import write_model
 
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch)
         (model / "config.json").write_bytes((folder / "config.json").read_bytes())
         write_model(model, artifact)
-        for head in artifact.manifest["heads"]:
+        for name in programs_of(artifact.manifest["heads"]):
             with _quiet():
                 torch.onnx.export(
-                    program(model, head),
-                    f=folder / f"{head}.onnx",
-                    input_names=fields_of(head),
-                    output_names=[head, f"{head}_members"],
+                    program(model, name),
+                    f=folder / f"{name}.onnx",
+                    input_names=fields_of(name),
+                    output_names=[name, f"{name}_members"],
                     opset_version=OPSET,
                     external_data=False,
                     verbose=False,
@@ -84,13 +88,14 @@ def _quiet() -> Iterator[None]:
 def _read(folder: Path) -> list[Values]:
     import onnxruntime
 
-    from pgv_jax.export.programs import fields_of
-
-    def values(head: str, inputs: Inputs) -> np.ndarray:
-        session = onnxruntime.InferenceSession(
-            folder / f"{head}.onnx", providers=["CPUExecutionProvider"]
+    @functools.cache
+    def opened(name: str) -> Any:
+        return onnxruntime.InferenceSession(
+            folder / f"{name}.onnx", providers=["CPUExecutionProvider"]
         )
-        feed = {field: inputs[field] for field in fields_of(head)}
-        return np.asarray(session.run([f"{head}_members"], feed)[0])
+
+    def values(name: str, inputs: Inputs) -> np.ndarray:
+        feed = {field: inputs[field] for field in fields_of(name)}
+        return np.asarray(opened(name).run([f"{name}_members"], feed)[0])
 
     return [values]

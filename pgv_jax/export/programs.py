@@ -1,7 +1,8 @@
-"""The critic's heads as ``torch.export`` programs on aligned pairs; the step before ONNX, too."""
+"""The critic's heads as ``torch.export`` programs, and imagined Q; the step before ONNX, too."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgv_jax.export.inputs import Inputs
+from pgv_jax.export.inputs import IMAGINED, Inputs, fields_of, programs_of
 from pgv_jax.export.parity import Values
+from pgv_jax.export.scenes import SCENE, dtype_of
 from pgv_jax.export.torch import PgvCritic
-from pgv_jax.types import FIELDS
 
 EXAMPLE_ROWS = 3
 """Rows of the example that is traced; 0 and 1 would be taken for fixed sizes."""
+EXAMPLE_SIZES = {"L": 5, "M": 3, "N": 2, "G": 4}
+"""The same of a scene; equal sizes would be taken for one."""
 
 
 class QPairs(nn.Module):
@@ -47,40 +50,83 @@ class VPairs(nn.Module):
         return members.mean(0), members
 
 
-PAIRS: dict[str, type[nn.Module]] = {"q": QPairs, "v": VPairs}
+class ImaginedGrid(nn.Module):
+    """One step's scene -> imagined Q [N, G], and by member of the ensemble [E, N, G]."""
+
+    def __init__(self, critic: PgvCritic):
+        super().__init__()
+        self.critic = critic
+
+    def forward(
+        self,
+        task: Tensor,
+        note_parts: Tensor,
+        note_there: Tensor,
+        task_parts: Tensor,
+        task_there: Tensor,
+        rest: Tensor,
+        thought: Tensor,
+        goal: Tensor,
+        at: Tensor,
+        kind: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Imagined Q of every thought for every goal."""
+        note, tasks = (note_parts, note_there), (task_parts, task_there)
+        given = (task, *note, *tasks, rest, thought, goal, at, kind)
+        members = self.critic.imagined_ensemble(**dict(zip(SCENE, given, strict=True)))
+        return members.mean(0), members
 
 
-def fields_of(head: str) -> list[str]:
-    """What a head reads, in the order of its program's inputs."""
-    return [field for field in FIELDS if head == "q" or field != "thought"]
+MODULES: dict[str, type[nn.Module]] = {"q": QPairs, "v": VPairs, IMAGINED: ImaginedGrid}
+HEADS_OF = {"q": {"q"}, "v": {"v"}, IMAGINED: {"v", "m"}}
 
 
-def program(folder: Path, head: str) -> Any:
-    """One head of a PyTorch folder as a ``torch.export.ExportedProgram``; B is any from 1 on."""
+def program(folder: Path, name: str) -> Any:
+    """One program of a PyTorch folder as a ``torch.export.ExportedProgram``.
+
+    Its rows, or the sizes of its scene, are any from 1 on.
+    """
     critic = PgvCritic.from_pretrained(folder)
-    for other in set(critic.heads) - {head}:
+    for other in set(critic.heads) - HEADS_OF[name]:
         delattr(critic, f"{other}_head")  # a program holds its own parameters only
-    example = {field: torch.zeros(EXAMPLE_ROWS, critic.dim) for field in fields_of(head)}
-    batch = torch.export.Dim("batch", min=1)
-    shapes = {field: {0: batch} for field in example}
-    pairs = PAIRS[head](critic).eval().requires_grad_(False)
-    return torch.export.export(pairs, args=(), kwargs=example, dynamic_shapes=shapes)
+    module = MODULES[name](critic).eval().requires_grad_(False)
+    example, shapes = _example(name, critic.dim)
+    return torch.export.export(module, args=(), kwargs=example, dynamic_shapes=shapes)
+
+
+def _example(name: str, dim: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Inputs to trace a program on, and which of their sizes stay open."""
+    if name != IMAGINED:
+        example = {field: torch.zeros(EXAMPLE_ROWS, dim) for field in fields_of(name)}
+        batch = torch.export.Dim("batch", min=1)
+        return example, {field: {0: batch} for field in example}
+    sizes = EXAMPLE_SIZES | {"D": dim}
+    open_ = {axis: torch.export.Dim(axis, min=1) for axis in EXAMPLE_SIZES}
+    example = {
+        field: torch.from_numpy(np.zeros([sizes[axis] for axis in axes], dtype_of(field)))
+        for field, axes in SCENE.items()
+    }
+    shapes = {
+        field: {i: open_[axis] for i, axis in enumerate(axes) if axis in open_}
+        for field, axes in SCENE.items()
+    }
+    return example, shapes
 
 
 def write_programs(folder: Path, heads: Iterable[str]) -> None:
-    """Add ``q.pt2`` and ``v.pt2`` to a PyTorch folder."""
-    for head in heads:
-        torch.export.save(program(folder, head), folder / f"{head}.pt2")
+    """Add ``q.pt2`` and ``v.pt2`` to a PyTorch folder, and ``imagined.pt2`` of an imagining one."""
+    for name in programs_of(heads):
+        torch.export.save(program(folder, name), folder / f"{name}.pt2")
 
 
 def module_values(folder: Path) -> Values:
     """The values of a PyTorch folder, by the module."""
     critic = PgvCritic.from_pretrained(folder)
 
-    def values(head: str, inputs: Inputs) -> np.ndarray:
-        tensors = {field: torch.from_numpy(inputs[field]) for field in fields_of(head)}
+    def values(name: str, inputs: Inputs) -> np.ndarray:
+        tensors = {field: torch.from_numpy(inputs[field]) for field in fields_of(name)}
         with torch.no_grad():
-            members = critic.q_ensemble if head == "q" else critic.v_ensemble
+            members = getattr(critic, f"{name}_ensemble")
             return np.asarray(members(**tensors).numpy())
 
     return values
@@ -88,10 +134,10 @@ def module_values(folder: Path) -> Values:
 
 def program_values(folder: Path) -> Values:
     """The values of a PyTorch folder, by its ``torch.export`` programs."""
+    opened = functools.cache(lambda name: torch.export.load(folder / f"{name}.pt2").module())
 
-    def values(head: str, inputs: Inputs) -> np.ndarray:
-        module = torch.export.load(folder / f"{head}.pt2").module()
-        tensors = {field: torch.from_numpy(inputs[field]) for field in fields_of(head)}
-        return np.asarray(module(**tensors)[1].detach().numpy())
+    def values(name: str, inputs: Inputs) -> np.ndarray:
+        tensors = {field: torch.from_numpy(inputs[field]) for field in fields_of(name)}
+        return np.asarray(opened(name)(**tensors)[1].detach().numpy())
 
     return values

@@ -17,15 +17,24 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from pgv_jax.critic import artifact as artifacts
+from pgv_jax.critic import next_note
 from pgv_jax.critic.artifact import Artifact, fingerprint, flatten, unflatten
 from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import WORDING
-from pgv_jax.export.inputs import probes
+from pgv_jax.export.inputs import random_sample
 from pgv_jax.export.parity import PARITY_LIMIT, in_words, parity, within_limit
 
 SPEC = tuple(field.name for field in fields(CriticSpec))
-NEEDED = (*SPEC, "heads", "encoder", "texts", "artifact")
+IMAGINING = ("note_width", "known")
+"""Keys that an export has where the critic imagines."""
+NEEDED = (
+    *(name for name in SPEC if name not in IMAGINING),
+    "heads",
+    "encoder",
+    "texts",
+    "artifact",
+)
 JUDGED = ("metrics", "calibration", "step")
 """What was found out of the parameters as they were; it goes when they change."""
 
@@ -48,7 +57,9 @@ def import_torch(
     if importlib.util.find_spec("torch") is not None:
         from pgv_jax.export.programs import module_values
 
-        found = parity([module_values(folder)], artifact, {"random": probes(config["dim"])})
+        found = parity(
+            [module_values(folder)], artifact, {"random": random_sample(artifact.manifest)}
+        )
         if not within_limit(found):
             raise PgvError(
                 f"The artifact of {folder} differs by {in_words(found)} where at most "
@@ -78,7 +89,10 @@ def _config(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise PgvError(f"{path} is damaged: {error}.") from None
-    missing = [key for key in NEEDED if not isinstance(config, dict) or key not in config]
+    needed = NEEDED
+    if isinstance(config, dict) and "m" in config.get("heads", ()):
+        needed += IMAGINING
+    missing = [key for key in needed if not isinstance(config, dict) or key not in config]
     if missing:
         raise PgvError(
             f"{path} lacks {', '.join(missing)}, so no artifact can be made of it; export the "
@@ -97,12 +111,16 @@ def _manifest(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     return {
         **config["artifact"],
-        "critic": {key: config[key] for key in SPEC},
+        "critic": _spec(config).to_json(),
         "encoder": config["encoder"],
         "texts": texts,
         "heads": list(config["heads"]),
         **({"calibration": config["calibration"]} if config.get("calibration") else {}),
     }
+
+
+def _spec(config: Mapping[str, Any]) -> CriticSpec:
+    return CriticSpec.from_json({key: config[key] for key in SPEC if key in config})
 
 
 def _params(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,10 +136,13 @@ def _params(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         name.replace("_head.", "/", 1).replace(".", "/"): np.asarray(value, np.float32)
         for name, value in state.items()
     }
-    spec = CriticSpec.from_json({key: config[key] for key in SPEC})
+    spec = _spec(config)
     critic = Critic(spec, jax.random.key(0))
     fresh = flatten(nnx.to_pure_dict(nnx.state(critic, nnx.Param)))
     wanted = {name: x.shape for name, x in fresh.items() if name.split("/")[0] in config["heads"]}
+    if "m" in config["heads"]:
+        model = next_note.shapes(spec.ensemble, spec.dim, spec.note_width, config["known"])
+        wanted |= {f"m/{name}": x.shape for name, x in model.items()}
     found = {name: x.shape for name, x in given.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):

@@ -1,7 +1,7 @@
 """The critic as a PyTorch module: needs torch, safetensors and huggingface_hub, never JAX.
 
 This file needs nothing of its own package: an export carries a copy of it beside the weights, and
-either copy loads them. Texts are embedded by ``torch_texts.py``, which an export carries as well.
+either copy loads them. ``torch_texts.py`` embeds texts, ``torch_imagined.py`` imagines.
 """
 
 from __future__ import annotations
@@ -157,6 +157,11 @@ class RoutedHead(Head):
         return torch.where(sign == 0, own, sign * outcome)
 
 
+def _beside(module: str) -> Any:
+    """A module beside this file, in the package as in an export."""
+    return importlib.import_module(f"{__package__}.{module}" if __package__ else module)
+
+
 def _member(parameter_EH: Tensor, rank: int) -> Tensor:
     """[E, H] -> [E, 1, ..., 1, H] with ``rank`` axes."""
     e, h = parameter_EH.shape
@@ -175,6 +180,9 @@ class PgvCritic(
     one step, from texts or embeddings. ``q`` and ``v`` read float32 embeddings [..., D] of the
     encoder that ``encoder`` names; their leading axes broadcast, so thoughts [N, 1, D] and goals
     [G, D] give values [N, G]. Bounded ("sigmoid") heads answer in [0, 1].
+
+    ``note_width`` H > 0: its Q is ``imagined``, by the next-note model (the head "m") with so many
+    ``known`` sentences; ``q`` is the direct head beside it.
 
     ``artifact`` is what the artifact's manifest says beside the other arguments (objective, data,
     metrics, ...): it travels along, so that the critic can become an artifact again.
@@ -196,6 +204,8 @@ class PgvCritic(
         outcome_hidden: Sequence[int] = (),
         calibration: Mapping[str, Any] | None = None,
         artifact: Mapping[str, Any] | None = None,
+        note_width: int = 0,
+        known: int = 0,
     ):
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -225,6 +235,11 @@ class PgvCritic(
             self.q_head = make(fields, ensemble)
         if "v" in heads:
             self.v_head = make([field for field in fields if field != "thought"], 1)
+        self.gamma = self.artifact.get("objective", {}).get("gamma")
+        if bool(note_width) != ("m" in heads) or (note_width and self.gamma is None):
+            raise ValueError("one that imagines has a note_width, a head 'm' and artifact's gamma")
+        if note_width:
+            self.m_head = _beside("torch_imagined").NextNote(dim, note_width, ensemble, known)
 
     def forward(self, task: Tensor, observation: Tensor, thought: Tensor, goal: Tensor) -> Tensor:
         """The same as ``q``."""
@@ -249,14 +264,28 @@ class PgvCritic(
         """V by each member, embeddings [..., D] -> [E, ...]; E is 1 without an outcome expert."""
         return self._values("v", {"task": task, "observation": observation, "goal": goal})
 
+    def imagined(self, **scene: Tensor) -> Tensor:
+        """Imagined Q of one step, its members' mean [N, G]; see ``torch_imagined.NextNote``."""
+        return self.imagined_ensemble(**scene).mean(0)
+
+    def imagined_ensemble(self, **scene: Tensor) -> Tensor:
+        """Imagined Q by each member: [E, N, G]."""
+        if "m" not in self.heads:
+            raise ValueError("this critic does not imagine: it has no next-note model")
+        self._check_width({"note_parts": scene["note_parts"], "thought": scene["thought"]})
+        return self.m_head(scene, self.v, self.gamma)
+
+    def _check_width(self, inputs: Mapping[str, Tensor]) -> None:
+        for name, x in inputs.items():
+            if x.shape[-1] != self.dim:
+                raise ValueError(f"{name} is {x.shape[-1]} wide; the critic reads {self.dim}")
+
     def _values(self, head: str, inputs: Mapping[str, Tensor]) -> Tensor:
         if head not in self.heads:
             raise ValueError(
                 f"the {head.upper()} head of this critic was not trained; it has {self.heads}"
             )
-        for name, x in inputs.items():
-            if x.shape[-1] != self.dim:
-                raise ValueError(f"{name} is {x.shape[-1]} wide; the critic reads {self.dim}")
+        self._check_width(inputs)
         logits = self.get_submodule(f"{head}_head")(inputs)
         return torch.sigmoid(logits) if self.bounded else logits
 
@@ -274,9 +303,16 @@ class PgvCritic(
 
         Each argument is text or embeddings: observation and task one text or [D], thoughts [N, D],
         goals [G, D]. A task that is left out is the empty text, where the observation is a text.
-        ``calibrated`` asks for ``likelihoods`` instead; the goals must be texts then.
+        ``calibrated`` asks for ``likelihoods`` instead; the goals must be texts then. A critic that
+        imagines needs all but the thoughts as texts.
         Raises ValueError where the task's embedding, the encoder or the calibration is lacking.
         """
+        if "m" in self.heads:
+            said = ("" if task is None else task, observation, thoughts, goals)
+            cut = _beside("torch_texts").sentences
+            scene = _beside("torch_imagined").scene_of(*said, self.texts, cut, self._vectors)
+            values_NG = self.imagined(**scene)
+            return self.likelihoods(values_NG, list(goals)) if calibrated else values_NG
         if task is None:
             if not isinstance(observation, str):
                 raise ValueError("the observation is an embedding, so task must be given as one")
@@ -312,9 +348,7 @@ class PgvCritic(
         parameter = next(self.parameters())
         if not isinstance(given, Tensor) and any(isinstance(text, str) for text in given):
             if self._embed is None:
-                # Beside this file, in the package as in an export.
-                beside = f"{__package__}.torch_texts" if __package__ else "torch_texts"
-                self._embed = importlib.import_module(beside).open_encoder(self.encoder)
+                self._embed = _beside("torch_texts").open_encoder(self.encoder)
             given = self._embed(list(given))
         return torch.as_tensor(given, dtype=parameter.dtype, device=parameter.device)
 

@@ -78,17 +78,24 @@ def _minilm() -> str:
     return folders[0] if folders else MINILM
 
 
+def sentences(text: str) -> list[str]:
+    """A text's sentences in order; newlines end sentences, empty ones are dropped."""
+    try:
+        from sentencex import segment
+    except ImportError as error:
+        raise ImportError(
+            "texts are cut into sentences by sentencex, which is not installed; install it"
+        ) from error
+    lines = filter(None, (line.strip() for line in text.splitlines()))
+    parts = (part.strip() for line in lines for part in segment("en", line))
+    return [part for part in parts if part]
+
+
 def _pooled_sentences(base: Embed) -> Embed:
     """A text's vector is the normalised mean of its sentences' vectors."""
-    from sentencex import segment
-
-    def sentences(text: str) -> list[str]:
-        lines = filter(None, (line.strip() for line in text.splitlines()))
-        parts = (part.strip() for line in lines for part in segment("en", line))
-        return [part for part in parts if part] or [text]
 
     def embed(texts: list[str]) -> Tensor:
-        split = [sentences(text) for text in texts]
+        split = [sentences(text) or [text] for text in texts]
         distinct = list(dict.fromkeys(part for parts in split for part in parts))
         vectors = dict(zip(distinct, torch.as_tensor(base(distinct)), strict=True))
         means = [torch.stack([vectors[part] for part in parts]).mean(0) for parts in split]

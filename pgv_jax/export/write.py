@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from pgv_jax.critic.artifact import Artifact, flatten
 from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import Form, publish
-from pgv_jax.export.inputs import Inputs
+from pgv_jax.export.inputs import Sample
 from pgv_jax.export.parity import Values
 
 
@@ -21,14 +21,15 @@ def export_torch(
     artifact: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    logged: Inputs | None = None,
+    logged: Sample | None = None,
     programs: bool = False,
 ) -> dict[str, float] | None:
     """Write the artifact to OUT as config.json, model.safetensors, a model card and its modules.
 
-    ``programs`` adds each trained head as a ``torch.export`` program, ``q.pt2`` and ``v.pt2``.
-    ``logged`` are embeddings of logged texts on which parity is checked as well. Returns the
-    parity by set of inputs, None where PyTorch is not installed; see ``folder.publish``.
+    ``programs`` adds each trained head as a ``torch.export`` program, ``q.pt2`` and ``v.pt2``, and
+    ``imagined.pt2`` of a critic that imagines. ``logged`` are embeddings of logged texts on which
+    parity is checked as well. Returns the parity by set of inputs, None where PyTorch is not
+    installed; see ``folder.publish``.
     """
     installed = importlib.util.find_spec("torch") is not None
     if programs and not installed:
@@ -60,6 +61,8 @@ def write_model(folder: Path, artifact: Artifact) -> None:
     here = Path(__file__).parent
     shutil.copyfile(here / "torch.py", folder / "pgv_critic.py")
     shutil.copyfile(here / "torch_texts.py", folder / "torch_texts.py")
+    if "m" in artifact.manifest["heads"]:
+        shutil.copyfile(here / "torch_imagined.py", folder / "torch_imagined.py")
 
 
 def _read(folder: Path) -> list[Values]:
