@@ -143,11 +143,17 @@ def train(
 
 
 def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
-    """The parameters of the artifact ``train.start``, which must fit the critic and its texts."""
+    """The parameters of the artifact ``train.start``, which must fit the critic and its texts.
+
+    A run without a next-note model takes Q and V alone of an artifact that has one.
+    """
     found = artifacts.load(folder)
     encoder = table.manifest["encoder"]
+    critic = dict(found.manifest["critic"])
+    if not spec.note_width:
+        critic.pop("note_width", None)
     for what, held, asked in (
-        ("critic", found.manifest["critic"], spec.to_json()),
+        ("critic", critic, spec.to_json()),
         ("encoder", found.manifest["encoder"]["fingerprint"], encoder["fingerprint"]),
     ):
         if held != asked:
@@ -155,9 +161,8 @@ def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
                 f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
                 "train with its settings, or start from new parameters (train.start='')."
             )
-    if "m" not in found.params:
-        return found.params
-    return {**found.params, "m": separated(found.params["m"])[0]}
+    heads = {name: head for name, head in found.params.items() if name != "m"}
+    return heads | ({"m": separated(found.params["m"])[0]} if spec.note_width else {})
 
 
 def _identity(config: Config, spec: CriticSpec, table: Table) -> dict[str, Any]:

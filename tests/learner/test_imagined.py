@@ -151,6 +151,15 @@ def test_a_run_may_start_with_an_artifact_that_imagines(dataset, tmp_path):
     assert curve(tmp_path / "two")[0, 0] < curve(tmp_path / "one")[0, 0]
     q = ValueFunction.load(second).q(chain.TASK, chain.note(1), ["I go left."], [SUCCESS])
     assert q.shape == (1, 1)
+    # Without the model, Q and V begin with what they had learned.
+    direct = config(dataset, *FEW, f"train.start={first}", "critic.q=direct", "train.steps=1")
+    prepared = prepare(direct, tmp_path / "direct")
+    value = ValueFunction.load(fit(direct, prepared, tmp_path / "three"))
+    begun = ValueFunction.load(first, imagine=False)
+    for each in (value, begun):
+        assert not each.imagines
+    asked = ([chain.TASK] * 2, [chain.note(1), chain.note(3)], [chain.note(2)] * 2)
+    np.testing.assert_allclose(value.v_pairs(*asked), begun.v_pairs(*asked), atol=0.05)
 
 
 @pytest.mark.parametrize(
