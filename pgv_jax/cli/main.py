@@ -36,6 +36,7 @@ COMMANDS = {
         "pgv_jax.cli.quickstart:quickstart",
         "Play, learn, judge, guide, report: the whole loop on games.",
     ),
+    "fit": Command("pgv_jax.cli.fit:fit", "From logs to a verdict: import, learn, judge."),
     "collect": Command("pgv_jax.cli.collect:collect", "Play a task often; keep the episodes."),
     "import": Command("pgv_jax.cli.importing:import_", "Turn agent logs into a dataset."),
     "describe": Command("pgv_jax.cli.describe:describe", "Say what is in a dataset or a log."),
@@ -100,7 +101,7 @@ class LazyGroup(click.Group):
 def pgv(debug: bool) -> None:
     """Learn a goal-conditioned critic from agent logs, and let it guide an API model.
 
-    Start with `pgv quickstart`. With logs of your own: import, embed, train, evaluate.
+    Start with `pgv quickstart`. With logs of your own: fit, or import, embed, train, evaluate.
     """
 
 
