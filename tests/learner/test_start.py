@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
@@ -49,9 +48,8 @@ def test_a_run_starts_where_the_artifact_ends(base, tmp_path):
 def _of_another_encoder(artifact, folder):
     """A copy of the artifact that says that it was trained on other embeddings."""
     copy = shutil.copytree(artifact, folder / "other")
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["encoder"]["fingerprint"] = "0" * 64
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    encoder = artifacts.load(copy).manifest["encoder"]
+    artifacts.annotate(copy, "encoder", {**encoder, "fingerprint": "0" * 64})
     return copy
 
 

@@ -71,6 +71,7 @@ def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path
 
     class Broken:
         history = 0
+        step = "thought"
 
         def q(self, *texts: Any) -> np.ndarray:
             raise RuntimeError("out of memory")
