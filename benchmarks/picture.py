@@ -1,9 +1,9 @@
 """The README's picture: one decision of a held-out game, as a critic that imagines sees it.
 
-    python benchmarks/picture.py runs/quickstart-plain --episode ID --step 8 --out docs/decision.svg
+    python benchmarks/picture.py runs/critic/plain-1 --episode ID --step 9 --out docs/decision.svg
 
-The folder is a quickstart's (`pgv quickstart --plain-thoughts --out runs/quickstart-plain`). Every
-number and sentence is the critic's; three of the candidates are shown, by --show.
+The folder is a cell of ``benchmarks/critic.py``, or a quickstart's. Every number and sentence is the
+critic's; three of the candidates are shown, by --show.
 """
 
 from __future__ import annotations
