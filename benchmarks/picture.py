@@ -2,8 +2,8 @@
 
     python benchmarks/picture.py runs/critic/plain-1 --episode ID --step 9 --out docs/decision.svg
 
-The folder is a cell of ``benchmarks/critic.py``, or a quickstart's. Every number and sentence is the
-critic's; three of the candidates are shown, by --show.
+The folder is a cell of ``benchmarks/critic.py``, or a quickstart's. Every number and sentence is
+the critic's; three of the candidates are shown, by --show.
 """
 
 from __future__ import annotations

@@ -110,11 +110,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def checked_connect(sock: socket.socket, address: object) -> None:
         check(sock, address)
-        connect(sock, address)  # type: ignore[arg-type]
+        connect(sock, address)
 
     def checked_connect_ex(sock: socket.socket, address: object) -> int:
         check(sock, address)
-        return connect_ex(sock, address)  # type: ignore[arg-type]
+        return connect_ex(sock, address)
 
     monkeypatch.setattr(socket.socket, "connect", checked_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", checked_connect_ex)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -35,10 +33,12 @@ def fit(logs: tuple[str, ...], out: Path, encoder: str, quick: bool) -> None:
     """
     from pgv_jax.cli.console import console
     from pgv_jax.data.episodes import is_dataset, read_episodes
+    from pgv_jax.workflows.claim import claim
 
     if not logs:
         raise PgvError("No log is named; give files or folders: pgv fit LOGS... --out DIR.")
-    _claim(out, {"logs": list(logs), "encoder": encoder, "quick": quick})
+    asked = {"logs": list(logs), "encoder": encoder, "quick": quick}
+    claim(out / "fit.json", "a fit", asked, fresh=True)
     dataset, run, health = out / "dataset", out / "critic", out / "health"
     if not is_dataset(dataset):
         _pgv("import", *logs, "--out", str(dataset))
@@ -50,24 +50,6 @@ def fit(logs: tuple[str, ...], out: Path, encoder: str, quick: bool) -> None:
     _judge(artifact, dataset, health, known, won)
     for line in _next(out, artifact, dataset):
         click.echo(line)
-
-
-def _claim(out: Path, asked: dict[str, Any]) -> None:
-    """Note in OUT what was asked, and refuse a folder that holds another fit."""
-    path = out / "fit.json"
-    if path.exists():
-        held = json.loads(path.read_text("utf-8"))
-        for key, value in asked.items():
-            if held.get(key) != value:
-                raise PgvError(
-                    f"{out} holds a fit with {key} = {held.get(key)}, and this one has {value}; "
-                    "choose another --out, or remove that folder."
-                )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise PgvError(f"{out} exists and is not a fit of ours; choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
 
 
 def _pgv(*arguments: str) -> None:

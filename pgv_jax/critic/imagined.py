@@ -200,11 +200,6 @@ class ImaginedQ:
 
         self._values, self._chances = jax.jit(values), jax.jit(chances)
 
-    @property
-    def known(self) -> np.ndarray:
-        """The vectors of the known sentences: float32 [K, D]."""
-        return np.asarray(self._model.known_KD)
-
     def values(self, question: Question) -> np.ndarray:
         """Q of steps and goals by each member: [E, B, G]."""
         return np.asarray(self._values(self._model, self._v, question))

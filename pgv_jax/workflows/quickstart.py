@@ -22,7 +22,6 @@ from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes, write_dataset
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.embed.storage.store import EmbeddingStore
-from pgv_jax.errors import PgvError
 from pgv_jax.export.inputs import logged
 from pgv_jax.export.write import export_torch
 from pgv_jax.report.health.baselines import fit_baselines
@@ -43,6 +42,7 @@ from pgv_jax.tasks.textworld.games import ensure_games
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
+from pgv_jax.workflows.claim import claim
 from pgv_jax.workflows.pipeline import Bar, Prepared, fit, prepare, silent
 
 CANDIDATES = 6
@@ -142,7 +142,8 @@ def quickstart(
     PgvError where ``out`` holds a run with other settings.
     """
     run = Run(out, seed, QUICK if quick else Size(), reasons, bar)
-    _claim(run)
+    settings = {"version": __version__, "seed": seed, "reasons": reasons, **asdict(run.size)}
+    claim(out / "settings.json", "a quickstart", settings)
     clock = Clock(out / "seconds.json")
     with clock("play"):
         play(run)
@@ -312,28 +313,6 @@ def _by_arm(episodes: Sequence[Episode]) -> dict[str, list[Episode]]:
     for episode in episodes:
         arms.setdefault(str(episode.metadata["arm"]), []).append(episode)
     return arms
-
-
-def _claim(run: Run) -> None:
-    """Note the run's settings in its folder, and refuse a folder that holds another run."""
-    settings = {
-        "version": __version__,
-        "seed": run.seed,
-        "reasons": run.reasons,
-        **json.loads(json.dumps(asdict(run.size))),
-    }
-    path = run.out / "settings.json"
-    if path.exists():
-        known = json.loads(path.read_text("utf-8"))
-        for key, value in settings.items():
-            if known.get(key) != value:
-                raise PgvError(
-                    f"{run.out} holds a quickstart with {key} = {known.get(key)}, and this one has "
-                    f"{value}; choose another --out, or remove that folder."
-                )
-        return
-    run.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
 
 
 class Clock:

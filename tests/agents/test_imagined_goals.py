@@ -84,7 +84,7 @@ def index() -> SentenceIndex:
     words = ["fridge", "open", "carrot", "burned", "closed"]
 
     def embed(texts: object) -> np.ndarray:
-        return np.array([[float(w in t.lower()) for w in words] for t in texts])  # type: ignore[attr-defined]
+        return np.array([[float(w in t.lower()) for w in words] for t in texts])
 
     return SentenceIndex(["The fridge is open.", "The carrot is burned."], embed)
 

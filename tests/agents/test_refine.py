@@ -76,7 +76,7 @@ def refine(
         ScriptedClient(policy),
         scorer,
         RefineOptions(goals=1, **options),
-        index=index,  # type: ignore[arg-type]
+        index=index,
     )
     return asyncio.run(refiner.refine(view(), candidate)), refiner.counts
 
@@ -89,7 +89,7 @@ def play(name: str, episode: int, **options: object) -> bool:
     )
     guided = GuidedAgent(
         agent,
-        Refiner(client, scorer, RefineOptions(goals=1, **options)),  # type: ignore[arg-type]
+        Refiner(client, scorer, RefineOptions(goals=1, **options)),
     )
     cell = 4
 
@@ -371,7 +371,7 @@ def test_a_rewritten_thought_joins_the_candidates() -> None:
 )
 def test_impossible_options_are_told(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(PgvError, match=sentence):
-        refine(**options)  # type: ignore[arg-type]
+        refine(**options)
 
 
 def test_a_critic_is_needed_where_its_numbers_are_shown() -> None:

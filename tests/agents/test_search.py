@@ -158,7 +158,7 @@ class Trap:
         raise AssertionError("The search read a reward.")
 
     __float__ = __bool__ = __add__ = __mul__ = __eq__ = __lt__ = __gt__ = __repr__ = _caught
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 class TrappedInfo(dict):

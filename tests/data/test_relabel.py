@@ -306,7 +306,7 @@ def test_targets_by_the_reward_convention(told) -> None:
     seen = SimpleNamespace(
         reached_B=got.reached, next_reached_B=got.next_reached, discount_B=got.discount
     )
-    targets = np.asarray(td_target(np.full(len(asked), next_v), seen))  # type: ignore[arg-type]
+    targets = np.asarray(td_target(np.full(len(asked), next_v), seen))
     for target, (walk, t, goal, kind) in zip(targets, asked, strict=True):
         fact, last = truth(walk, t, goal, kind), t + 2 == len(walk.notes)
         if fact["reached"]:

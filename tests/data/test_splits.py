@@ -23,7 +23,7 @@ def test_laws(tasks: list[tuple[str, str | None]], random: object) -> None:
         assert counts == [0, 0]
     else:
         assert counts == [max(1, round(len(undecided) / 10))] * 2
-    random.shuffle(tasks)  # type: ignore[attr-defined]
+    random.shuffle(tasks)
     assert assign_splits(tasks) == assigned
 
 
@@ -60,7 +60,7 @@ def test_groups_stay_together(
     for split in ("val", "test"):
         count = sum(assigned[name] == split for name in names)
         assert held <= count < held + size if held else count in range(held + size)
-    random.shuffle(tasks)  # type: ignore[attr-defined]
+    random.shuffle(tasks)
     assert assign_splits(tasks, groups) == assigned
 
 

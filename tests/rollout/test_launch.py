@@ -79,7 +79,7 @@ def test_where_the_critic_fails_the_first_proposal_is_taken_and_counted(tmp_path
         def flush(self) -> None:
             pass
 
-    run.value = Broken()  # type: ignore[assignment]
+    run.value = Broken()
     episodes = run.run()
     steps = [step for episode in episodes for step in episode.steps]
     assert all(s.metadata["scorer_failed"] == "RuntimeError: out of memory" for s in steps)

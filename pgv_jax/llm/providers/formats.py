@@ -57,10 +57,10 @@ def usage_of(usage: Any, prompt: str, completion: str) -> tuple[int, int] | None
     """(prompt, completion) tokens under the vendor's names of them, where both are told."""
     if not isinstance(usage, Mapping):
         return None
-    counts = usage.get(prompt), usage.get(completion)
-    if not all(type(count) is int for count in counts):  # True is an int, too
-        return None
-    return counts  # type: ignore[return-value]
+    read, written = usage.get(prompt), usage.get(completion)
+    if type(read) is int and type(written) is int:  # True is an int, too
+        return read, written
+    return None
 
 
 def text_of(content: Any) -> str:

@@ -18,7 +18,7 @@ def test_a_benchmarks_name_is_no_task(tmp_path: Path) -> None:
     assert {e.task for e in kept} == {"webshop"}
 
 
-def _named(field: str):  # type: ignore[no-untyped-def]
+def _named(field: str):
     from pgv_jax.data.importers.base import Options
 
     return Options(fields={"task": field})

@@ -20,7 +20,7 @@ LINE = (json.dumps(chat("T", "go", reward=1)) + "\n").encode()
 
 
 def zstandard(data: bytes) -> bytes:
-    return pyarrow.compress(data, "zstd", asbytes=True)  # type: ignore[no-any-return]
+    return pyarrow.compress(data, "zstd", asbytes=True)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_an_archive_is_a_folder(tmp_path: Path) -> None:
         archive.writestr("README.md", "# Logs")
     episodes, report = imported(path)
     assert [e.episode_id for e in episodes] == ["july/run:0", "july/run:1", "june/run:0"]
-    assert [str(p.relative_to(path)) for p, _ in report.sources.passed] == ["README.md"]  # type: ignore[attr-defined]
+    assert [str(p.relative_to(path)) for p, _ in report.sources.passed] == ["README.md"]
 
 
 def test_a_folder_with_other_files(tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ def test_a_folder_with_other_files(tmp_path: Path) -> None:
     (folder / "plot.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     episodes, report = imported(folder)
     assert len(episodes) == 1
-    passed = {path.name: why for path, why in report.sources.passed}  # type: ignore[attr-defined]
+    passed = {path.name: why for path, why in report.sources.passed}
     assert sorted(passed) == ["README.md", "config.json", "plot.png"]
     assert "no conversation in it" in passed["config.json"]
     jsonl(folder / "b.jsonl", {"rows": [{"a": 1}]})  # may be a log
     with pytest.raises(PgvError, match=r"No importer recognises .*b\.jsonl"):
         imported(folder)
     _, report = imported(folder, on_error="skip")
-    assert "b.jsonl" in {path.name for path, _ in report.sources.passed}  # type: ignore[attr-defined]
+    assert "b.jsonl" in {path.name for path, _ in report.sources.passed}
 
 
 def test_what_is_not_utf8_is_said(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def read(path: Path, name: str = "auto", **options: Any) -> list[Episode]:
     importer = detect(path).importer if name == "auto" else importer_of(name)
     found = list(importer.read(path, Options(**options)))
     assert not [str(bad) for bad in found if isinstance(bad, BadRecord)]
-    return found  # type: ignore[return-value]
+    return found
 
 
 def rows(episode: Episode) -> list[tuple[str, str, str]]:

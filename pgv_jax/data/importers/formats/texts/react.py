@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,10 @@ def _read_parts(text: str, path: Path, options: Options) -> Iterator[Episode | B
         for begin, piece in pieces:
             line = text.count("\n", 0, offset + begin) + 1
             where = Where(path, line, index)
-            made = lambda p=piece, r=record, w=where: [_from_part(p, r, w, options)]  # noqa: E731
-            yield from guarded(made, Record(piece, line, piece.encode()), where, options)
+            made = partial(_from_part, piece, record, where, options)
+            yield from guarded(
+                lambda made=made: [made()], Record(piece, line, piece.encode()), where, options
+            )
             index += 1
 
 
