@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic import next_note
 from pgv_jax.critic.calibration import calibrator_of, likelihoods
-from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec, Head, link, width_first
+from pgv_jax.critic.compiled import CompiledHead, reduced, sizes
+from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec
 from pgv_jax.critic.imagined import Expectation, ImaginedQ, Row, question_of
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
@@ -85,7 +85,7 @@ class ValueFunction:
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
         _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
         self._heads = {
-            name: _CompiledHead(
+            name: CompiledHead(
                 getattr(critic, name), artifact.params[name], self._spec.head, pessimism
             )
             for name in ("q", "v")
@@ -137,7 +137,7 @@ class ValueFunction:
         if self._imagined is not None:
             steps = [Row(task, observation, thought) for thought in thoughts]
             members_ENG = self._imagined.values(question_of(steps, [goals], self.vectors))
-            return _reduced(members_ENG, self._pessimism)[: len(thoughts), : len(goals)]
+            return reduced(members_ENG, self._pessimism)[: len(thoughts), : len(goals)]
         self.embed([task, observation, *thoughts, *goals], live=True)
         rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
         scores_NG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
@@ -162,7 +162,7 @@ class ValueFunction:
         goals: Sequence[str],
     ) -> np.ndarray:
         """Q of aligned lists: float32 [B]."""
-        return _reduced(self.q_members(tasks, observations, thoughts, goals), self._pessimism)
+        return reduced(self.q_members(tasks, observations, thoughts, goals), self._pessimism)
 
     def q_members(
         self,
@@ -221,16 +221,16 @@ class ValueFunction:
         self._trained("q")
         nothing_D = np.zeros(self._spec.dim, np.float32)
         if self._imagined is not None:
-            for size_N, size_G in itertools.product(_sizes(thoughts), _sizes(goals)):
+            for size_N, size_G in itertools.product(sizes(thoughts), sizes(goals)):
                 steps = [Row("", "", str(i)) for i in range(size_N)]
                 asked = [str(i) for i in range(size_G)]
                 self._imagined.values(
                     question_of(steps, [asked], lambda texts: np.tile(nothing_D, (len(texts), 1)))
                 )
             return
-        for size_G in _sizes(goals):
+        for size_G in sizes(goals):
             context_GEH = self._heads["q"].context(nothing_D, np.tile(nothing_D, (size_G, 1)))
-            for size_N in _sizes(thoughts):
+            for size_N in sizes(thoughts):
                 thought_ND = np.tile(nothing_D, (size_N, 1))
                 rows = {"observation": nothing_D[None], "thought": thought_ND}
                 self._heads["q"].grid(context_GEH, rows)
@@ -314,7 +314,7 @@ class ValueFunction:
 
     def _padded(self, texts: Sequence[str]) -> np.ndarray:
         """Stack the vectors of texts, with rows of zeros up to a power of two."""
-        out = np.zeros((_sizes(len(texts))[-1], self._spec.dim), np.float32)
+        out = np.zeros((sizes(len(texts))[-1], self._spec.dim), np.float32)
         for row, text in zip(out, texts, strict=False):
             row[:] = self._known[text]
         return out
@@ -348,59 +348,6 @@ def _live(encoder: Encoder) -> Callable[[Sequence[str]], np.ndarray]:
             f"'{encoder.name}' is none. Train again."
         )
     return encoder.reader().encode
-
-
-class _CompiledHead:
-    """One head and its compiled functions; arrays in and out, [E, H] as ``Head.project`` has it."""
-
-    def __init__(self, head: Head, params: dict[str, Any], linked: str, pessimism: float):
-        graph = nnx.graphdef(head)
-        self.compilations = 0
-        self._params = jax.tree.map(jnp.array, width_first(params))
-
-        def opened(params: Any) -> Head:
-            self.compilations += 1  # this line runs where a new shape is traced
-            opened: Head = nnx.merge(graph, nnx.State(width_first(params)))
-            return opened
-
-        def context(params: Any, task_1D: jax.Array, goal_GD: jax.Array) -> jax.Array:
-            return opened(params).project({"task": task_1D, "goal": goal_GD})
-
-        def grid(params: Any, context_GEH: jax.Array, rows: dict[str, jax.Array]) -> jax.Array:
-            head = opened(params)
-            h_RGEH = head.project(rows)[:, None] + context_GEH[None]
-            return _reduced(link(head.finish(h_RGEH), linked), pessimism)
-
-        def pairs(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
-            return link(opened(params)(inputs), linked)
-
-        self._context, self._grid, self._pairs = jax.jit(context), jax.jit(grid), jax.jit(pairs)
-
-    def context(self, task_D: np.ndarray, goal_GD: np.ndarray) -> jax.Array:
-        """The first layer's part on a task and goals: [G, E, H], on the device."""
-        return self._context(self._params, task_D[None], goal_GD)
-
-    def grid(self, context_GEH: jax.Array, rows: dict[str, np.ndarray]) -> np.ndarray:
-        """Values of every row for every goal of the context: [R, G].
-
-        ``rows`` holds [R, D] or [1, D] for each other field.
-        """
-        return np.asarray(self._grid(self._params, context_GEH, rows))
-
-    def pairs(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Values of aligned rows by each member, [B, D] a field: [E, B]."""
-        return np.asarray(self._pairs(self._params, inputs))
-
-
-def _sizes(count: int) -> list[int]:
-    """The powers of two that up to ``count`` rows are padded to."""
-    return [1 << power for power in range((count - 1).bit_length() + 1)]
-
-
-def _reduced(value: Any, pessimism: float) -> Any:
-    """[E, ...] -> [...]: the ensemble's mean, less ``pessimism`` standard deviations."""
-    mean = value.mean(0)
-    return mean - pessimism * value.std(0) if pessimism else mean
 
 
 def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:

@@ -6,7 +6,6 @@ What the files hold is told by ``table.ARRAYS``. A folder appears whole or not a
 from __future__ import annotations
 
 import heapq
-import io
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pgv_jax.data.array_files import Lookup, looked_up, save_array, write_looked_up
 from pgv_jax.data.examples import (
     Example,
     Examples,
@@ -36,7 +36,6 @@ from pgv_jax.data.table import (
     Shard,
     Table,
     map_array,
-    numpy_dtype,
     read_manifest,
     sha256_of,
     shard_name,
@@ -46,11 +45,6 @@ from pgv_jax.texts import templates as words
 from pgv_jax.types import Episode
 
 log = logging.getLogger(__name__)
-
-LOOKUP_TEXTS = 4096
-"""Texts looked up at a time, so that a shard's vectors are never in memory as a whole."""
-
-Lookup = Callable[[Sequence[str]], np.ndarray]
 
 
 def texts_of(
@@ -205,7 +199,7 @@ def build_table(
     least = min(groups.count(group) for group in set(groups))
     lengths = [len(row.obs) - 1 for row in rows]
     dealt = shard_of_episodes(lengths, min(shards, least), groups)
-    dim = int(_vectors(lookup, [words.SUCCESS], None).shape[1])
+    dim = int(looked_up(lookup, [words.SUCCESS], None).shape[1])
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -267,7 +261,7 @@ def _write_table(
 
         def write_vectors(path: Path, texts: Sequence[int]) -> None:
             said = [all_texts[text] for text in texts]
-            _write_vectors(path, said, lookup, manifest["dim"], manifest["dtype"])
+            write_looked_up(path, said, lookup, manifest["dim"], manifest["dtype"])
 
         for s, rows in enumerate(dealt):
             part = temporary / shard_name(s)
@@ -275,8 +269,8 @@ def _write_table(
             _write_shard(part, rows, task_number, write_vectors)
             if known is not None:
                 start, numbers = known.numbered([row.note_parts or [] for row in rows])
-                _save(part / "part_start.npy", start)
-                _save(part / "part_ids.npy", numbers)
+                save_array(part / "part_start.npy", start)
+                save_array(part / "part_ids.npy", numbers)
         write_vectors(temporary / "tasks.npy", list(task_number))
         _write_standards(temporary, manifest)
         if known is not None:
@@ -284,9 +278,11 @@ def _write_table(
             vectors = map_array(temporary / "parts.npy", manifest["dtype"])
             mean, scale = known.moments(vectors)
             by_task = {row.task: row.task_parts or [] for rows in dealt for row in rows}
-            _save(temporary / "task_parts.npy", known.padded([by_task[t] for t in task_number]))
-            _save(temporary / "part_mean.npy", mean)
-            _save(temporary / "part_scale.npy", scale)
+            save_array(
+                temporary / "task_parts.npy", known.padded([by_task[t] for t in task_number])
+            )
+            save_array(temporary / "part_mean.npy", mean)
+            save_array(temporary / "part_scale.npy", scale)
         checksums = {
             str(path.relative_to(temporary)): sha256_of(path)
             for path in sorted(temporary.rglob("*.npy"))
@@ -331,36 +327,6 @@ def _present(folder: Path, manifest: dict[str, Any]) -> Table | None:
         return None
 
 
-def _vectors(lookup: Lookup, texts: Sequence[str], dim: int | None) -> np.ndarray:
-    vectors = np.asarray(lookup(texts))
-    expected = (len(texts), dim if dim is not None else vectors.shape[-1])
-    if vectors.shape != expected:
-        raise PgvError(
-            f"The lookup of {len(texts)} texts returned an array of shape {vectors.shape}; "
-            f"{expected} was expected."
-        )
-    if not np.isfinite(vectors).all():
-        raise PgvError("The lookup returned a vector that is not finite; embed the texts again.")
-    return vectors
-
-
-def new_vectors(path: Path, dtype: str, shape: tuple[int, int]) -> np.ndarray:
-    """A new file of embeddings, mapped. numpy's format has no name for bfloat16: its bits go in."""
-    on_disk = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=on_disk, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and no crash at a page later
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array.view(numpy_dtype(dtype))
-
-
-def _write_vectors(path: Path, texts: Sequence[str], lookup: Lookup, dim: int, dtype: str) -> None:
-    vectors = new_vectors(path, dtype, (len(texts), dim))
-    for start in range(0, len(texts), LOOKUP_TEXTS):
-        piece = texts[start : start + LOOKUP_TEXTS]
-        vectors[start : start + len(piece)] = _vectors(lookup, piece, dim)
-
-
 def _write_standards(folder: Path, manifest: dict[str, Any]) -> None:
     """``mean.npy`` and ``scale.npy``, from the arrays that lie in ``folder`` already."""
     dtype = manifest["dtype"]
@@ -371,15 +337,8 @@ def _write_standards(folder: Path, manifest: dict[str, Any]) -> None:
     mean, scale = field_moments(
         [Shard(**shard) for shard in shards], map_array(folder / "tasks.npy", dtype)
     )
-    _save(folder / "mean.npy", mean)
-    _save(folder / "scale.npy", scale)
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    """As np.save, which does not say that a disk is full."""
-    content = io.BytesIO()
-    np.save(content, array)
-    path.write_bytes(content.getbuffer())
+    save_array(folder / "mean.npy", mean)
+    save_array(folder / "scale.npy", scale)
 
 
 def _write_shard(
@@ -422,9 +381,9 @@ def _write_shard(
         "episode_task": np.asarray([task_number[row.task] for row in rows]),
     }
     for name, array in arrays.items():
-        _save(part / f"{name}.npy", array.astype(np.int32))
+        save_array(part / f"{name}.npy", array.astype(np.int32))
     told = [row.examples for row in rows if row.examples is not None]
     if told:
         write_examples(part, joined(told, arrays["episode_start"][:-1], new_id))
-    _save(part / "episode_success.npy", np.asarray([row.success for row in rows], np.int8))
-    _save(part / "episode_terminal.npy", np.asarray([row.terminal for row in rows], np.int8))
+    save_array(part / "episode_success.npy", np.asarray([row.success for row in rows], np.int8))
+    save_array(part / "episode_terminal.npy", np.asarray([row.terminal for row in rows], np.int8))

@@ -29,6 +29,7 @@ from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import EPISODE
 from pgv_jax.types import Episode
+from pgv_jax.workflows.claim import claim
 from pgv_jax.workflows.pipeline import Bar, fit, prepare, silent, without_outcome
 
 METHODS = ("agent_prm", "inverse_prm", "lookahead")
@@ -68,7 +69,8 @@ def iterate(
 ) -> list[dict[str, Any]]:
     """Run or continue all iterations; returns one record an iteration, also written to ``out``."""
     _check(method, settings)
-    _claim(method, settings, out)
+    asked = {"method": method, **settings.model_dump(mode="json", exclude={"iterations"})}
+    claim(out / "iterate.json", "an iteration", asked)  # ``iterations`` alone may grow
     records = []
     artifact = Path(settings.base) if settings.base else None
     for number in range(settings.iterations):
@@ -102,22 +104,6 @@ def _check(method: str, settings: IterateConfig) -> None:
         raise PgvError("Self-taught lookahead starts from a value; give base=ARTIFACT.")
     if settings.steer and not settings.steering:
         raise PgvError(f"steer = {settings.steer} needs sentences to steer by; give steering.")
-
-
-def _claim(method: str, settings: IterateConfig, out: Path) -> None:
-    """Note what ``out`` is, and refuse another run there; only ``iterations`` may grow."""
-    asked = {"method": method, **settings.model_dump(mode="json", exclude={"iterations"})}
-    path = out / "iterate.json"
-    if path.exists():
-        known = json.loads(path.read_text("utf-8"))
-        for key, value in asked.items():
-            if known.get(key) != value:
-                raise PgvError(
-                    f"{out} holds an iteration with another '{key}'; choose another --out, or "
-                    "remove that folder."
-                )
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
 
 
 def _learn_config(method: str, settings: IterateConfig, out: Path, dataset: Path) -> Config:

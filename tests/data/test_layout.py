@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data import layout
+from pgv_jax.data import array_files
 from pgv_jax.data.layout import build_table, shard_of_episodes, texts_of
 from pgv_jax.data.table import ARRAYS, Table
 from pgv_jax.errors import PgvError
@@ -90,7 +90,7 @@ def test_types_and_dtype(tmp_path: Path) -> None:
 
 def test_vectors_are_looked_up_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build(tmp_path / "whole", Book())
-    monkeypatch.setattr(layout, "LOOKUP_TEXTS", 4)
+    monkeypatch.setattr(array_files, "LOOKUP_TEXTS", 4)
     book = Book()
     pieces = build(tmp_path / "pieces", book)
     assert book.largest == 4

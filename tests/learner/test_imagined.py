@@ -83,6 +83,12 @@ def test_imagined_q_is_gamma_to_the_number_of_steps(dataset, tmp_path):
         [chain.note(g) for _, _, g in asked],
     )
     assert np.abs(q - wanted).mean() <= 0.03
+    notes = [chain.note(room) for room in range(ROOMS)]
+    for move, next_room in (("left", 1), ("right", 3)):
+        (told,) = value.expects(chain.TASK, chain.note(2), [chain.thought(move)], notes)
+        assert dict(told.gone)[chain.note(2)] > 0.9
+        assert told.appears[0][0] == chain.note(next_room) and told.appears[0][1] > 0.9
+        assert told.appears[1][1] < 0.1
     ranked = dict(zip(asked, q, strict=True))
     pairs = [(s, g) for s in range(ROOMS) for g in range(ROOMS) if s != g]
     right = [ranked[s, "right", g] > ranked[s, "left", g] for s, g in pairs]

@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_said_before_anything_is_played(tmp_path, method, o
 
 
 def test_another_run_in_the_same_folder_is_refused(base):
-    with pytest.raises(PgvError, match="another 'reset'"):
+    with pytest.raises(PgvError, match="an iteration with reset ="):
         iterate("agent_prm", settings("learn.objective.name=agent_prm"), base)
 
 
