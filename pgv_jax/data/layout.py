@@ -37,10 +37,10 @@ from pgv_jax.data.table import (
     Table,
     map_array,
     read_manifest,
-    sha256_of,
     shard_name,
 )
 from pgv_jax.errors import PgvError
+from pgv_jax.files import replace_folder, sha256_of
 from pgv_jax.texts import templates as words
 from pgv_jax.types import Episode
 
@@ -247,10 +247,11 @@ def _write_table(
 ) -> None:
     """Write all shards beside the folder, then put them in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    built = work / "table"
     for path in folder.parent.glob(f".{folder.name}.*.tmp"):
         owner = path.name.split(".")[-2]
-        if path == temporary or (owner.isdecimal() and not _runs(int(owner))):  # it was killed
+        if path == work or (owner.isdecimal() and not _runs(int(owner))):  # it was killed
             shutil.rmtree(path, ignore_errors=True)
     try:
         all_texts = list(ids)
@@ -264,38 +265,33 @@ def _write_table(
             write_looked_up(path, said, lookup, manifest["dim"], manifest["dtype"])
 
         for s, rows in enumerate(dealt):
-            part = temporary / shard_name(s)
+            part = built / shard_name(s)
             part.mkdir(parents=True)
             _write_shard(part, rows, task_number, write_vectors)
             if known is not None:
                 start, numbers = known.numbered([row.note_parts or [] for row in rows])
                 save_array(part / "part_start.npy", start)
                 save_array(part / "part_ids.npy", numbers)
-        write_vectors(temporary / "tasks.npy", list(task_number))
-        _write_standards(temporary, manifest)
+        write_vectors(built / "tasks.npy", list(task_number))
+        _write_standards(built, manifest)
         if known is not None:
-            write_vectors(temporary / "parts.npy", known.texts)
-            vectors = map_array(temporary / "parts.npy", manifest["dtype"])
+            write_vectors(built / "parts.npy", known.texts)
+            vectors = map_array(built / "parts.npy", manifest["dtype"])
             mean, scale = known.moments(vectors)
             by_task = {row.task: row.task_parts or [] for rows in dealt for row in rows}
-            save_array(
-                temporary / "task_parts.npy", known.padded([by_task[t] for t in task_number])
-            )
-            save_array(temporary / "part_mean.npy", mean)
-            save_array(temporary / "part_scale.npy", scale)
+            save_array(built / "task_parts.npy", known.padded([by_task[t] for t in task_number]))
+            save_array(built / "part_mean.npy", mean)
+            save_array(built / "part_scale.npy", scale)
         checksums = {
-            str(path.relative_to(temporary)): sha256_of(path)
-            for path in sorted(temporary.rglob("*.npy"))
+            str(path.relative_to(built)): sha256_of(path) for path in sorted(built.rglob("*.npy"))
         }
-        (temporary / "manifest.json").write_text(
+        (built / "manifest.json").write_text(
             json.dumps({**manifest, "checksums": checksums}, indent=2, sort_keys=True) + "\n",
             "utf-8",
         )
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
+        replace_folder(built, folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _runs(process: int) -> bool:

@@ -24,6 +24,7 @@ from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.export.inputs import logged
 from pgv_jax.export.write import export_torch
+from pgv_jax.files import write_json
 from pgv_jax.report.health.baselines import fit_baselines
 from pgv_jax.report.health.evaluation import judge
 from pgv_jax.report.pages.quickstart import arms_summary, build_report, goals_summary, pick_story
@@ -333,7 +334,7 @@ class Clock:
         finally:
             spent = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
             self.seconds[stage] = round(spent, 1)
-            self._path.write_text(json.dumps(self.seconds) + "\n", "utf-8")
+            write_json(self._path, self.seconds, None)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
