@@ -199,16 +199,15 @@ def build_table(
     least = min(groups.count(group) for group in set(groups))
     lengths = [len(row.obs) - 1 for row in rows]
     dealt = shard_of_episodes(lengths, min(shards, least), groups)
-    dim = int(looked_up(lookup, [words.SUCCESS], None).shape[1])
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "split": split,
         "shards": len(dealt),
-        "dim": dim,
+        "dim": int(looked_up(lookup, [words.SUCCESS], None).shape[1]),
         "dtype": dtype,
         "episodes": len(rows),
-        "steps": sum(len(row.obs) - 1 for row in rows),
+        "steps": sum(lengths),
         "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
         "texts": {
             "history": history,
@@ -219,22 +218,27 @@ def build_table(
     }
     if examples is not None:
         manifest["examples"] = describe_examples(examples)
-    known = None
-    if parts:
-        known = known_parts([(row.note_parts or [], row.task_parts or []) for row in rows])
+    known = _known_parts(rows, split) if parts else None
+    if known is not None:
         manifest["parts"] = known.describe()
-        if known.unknown or known.unread:
-            log.warning(
-                "%s: of the notes' sentences %d are too rare to be known and %d stand past the "
-                "%d-th of their note; the next-note model does not read them",
-                *(split, known.unknown, known.unread, MOST_READ),
-            )
     present = _present(folder, manifest)
     if present is not None:
         return present
     members_of = [[rows[k] for k in members] for members in dealt]
     _write_table(folder, manifest, members_of, ids, lookup, known)
     return Table.open(folder, verify=False)
+
+
+def _known_parts(rows: Sequence[_Rows], split: str) -> KnownParts:
+    """The sentences that the next-note model knows; a warning counts those it does not read."""
+    known = known_parts([(row.note_parts or [], row.task_parts or []) for row in rows])
+    if known.unknown or known.unread:
+        log.warning(
+            "%s: of the notes' sentences %d are too rare to be known and %d stand past the "
+            "%d-th of their note; the next-note model does not read them",
+            *(split, known.unknown, known.unread, MOST_READ),
+        )
+    return known
 
 
 def _write_table(
