@@ -105,7 +105,7 @@ def _next(out: Path, artifact: Path, dataset: Path) -> list[str]:
         *([f"Read {report}: what it knows, and on what evidence."] if report.exists() else []),
         "Next:",
         f"  pgv show {dataset} --episode ID --artifact {artifact} --out {out}/episode.html",
-        f"  pgv rollout configs/rollout.yaml artifact={artifact} client=openai:MODEL",
+        f"  pgv rollout rollout artifact={artifact} client=openai:MODEL",
         f'  python -c \'from pgv_jax import ValueFunction; c = ValueFunction.load("{artifact}"); '
         'print(c.q("task", "observation", ["thought"], ["The task is done."]))\'',
     ]
