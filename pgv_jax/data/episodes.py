@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from pgv_jax.data.rlds import RecordWriter, features, from_record
 from pgv_jax.data.splits import HELD_OUT, SPLITS, alike, assign_splits
-from pgv_jax.data.spool import Entry, Spool, file_sha256
+from pgv_jax.data.spool import Entry, Spool
 from pgv_jax.errors import PgvError
+from pgv_jax.files import replace_folder, restore_folder, sha256_of
 from pgv_jax.types import Episode
 
 FORMAT = "pgv_jax.episodes"
@@ -31,7 +31,6 @@ VERSION = 1
 NAME = "episodes"
 SHARD_BYTES = 64 << 20
 """A split's files hold about this many record bytes each."""
-REPLACED = "replaced"
 KEEP = "embeddings"
 """The one subfolder of a dataset that survives when the dataset is replaced."""
 
@@ -80,8 +79,7 @@ def write_dataset(
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.partial"
-    if (partial / REPLACED).exists() and not folder.exists():
-        os.rename(partial / REPLACED, folder)  # a swap was cut off between its two renames
+    restore_folder(partial, folder)
     spool = Spool(partial, resume_key)
     try:
         _fill(spool, episodes, source, progress)
@@ -173,7 +171,7 @@ def _finish(
                 "another --out, or overwrite it."
             )
     built = _write_files(spool, by_split, summary)
-    _swap(built, folder)
+    replace_folder(built, folder, keep=KEEP)
     return summary
 
 
@@ -212,7 +210,7 @@ def _write_files(spool: Spool, by_split: dict[str, list[Entry]], summary: Datase
         for number, group in enumerate(groups):
             path = Path(template.sharded_filepath(shard_index=number, num_shards=len(groups)))
             spool.copy(group, path)
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         infos.append(
             tfds.core.SplitInfo(
                 name=split,
@@ -258,18 +256,6 @@ def _groups(members: list[Entry]) -> list[list[Entry]]:
     return groups
 
 
-def _swap(built: Path, folder: Path) -> None:
-    old = None
-    if folder.exists():
-        old = built.parent / REPLACED
-        os.rename(folder, old)
-    os.rename(built, folder)
-    if old is not None:
-        if (old / KEEP).exists():
-            os.rename(old / KEEP, folder / KEEP)
-        shutil.rmtree(old)
-
-
 def is_dataset(folder: Path) -> bool:
     """True if ``write_dataset`` made this folder."""
     try:
@@ -312,7 +298,7 @@ def check_files(folder: str | os.PathLike[str], *, hashes: bool = False) -> None
                 f"{path} has {size} bytes, but {known['bytes']} were written: it is damaged. "
                 "Copy it again or import the logs again."
             )
-        if hashes and file_sha256(path) != known["sha256"]:
+        if hashes and sha256_of(path) != known["sha256"]:
             raise PgvError(
                 f"{path} differs from what was written (its SHA-256 does not match); copy it "
                 "again or import the logs again."

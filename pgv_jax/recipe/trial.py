@@ -19,6 +19,7 @@ from pgv_jax.critic.heads import link
 from pgv_jax.data.layout import build_table, shards_for
 from pgv_jax.data.relabel import SUCCESS_ID
 from pgv_jax.data.table import Table
+from pgv_jax.files import write_json
 from pgv_jax.learner.loop import Trained, train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.recipe.outcomes import FIELDS, Lookup, Outcomes
@@ -85,7 +86,7 @@ def td_logits(
     )
     logit = _logits(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
     np.save(scores, logit)
-    about.write_text(json.dumps(identity) + "\n", "utf-8")  # last: it vouches for the scores
+    write_json(about, identity, None)  # last: it vouches for the scores
     shutil.rmtree(folder)  # a copy of the data and checkpoints that nothing asks for again
     return logit
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.report.pages.html import write_text
+from pgv_jax.files import write_json
 
 
 class Clock:
@@ -31,7 +31,7 @@ class Clock:
         finally:
             spent = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
             self.seconds[stage] = round(spent, 1)
-            self._path.write_text(json.dumps(self.seconds) + "\n", "utf-8")
+            write_json(self._path, self.seconds, None)
 
 
 class Stages:
@@ -54,7 +54,7 @@ class Stages:
     def mark(self, stage: str, key: str, **notes: Any) -> None:
         """Say that the stage is done; ``notes`` are JSON values. On disk whole or not at all."""
         self._known[stage] = {"key": key, **notes}
-        write_text(self._path, json.dumps(self._known, indent=1) + "\n")
+        write_json(self._path, self._known)
 
     def notes(self, stage: str) -> dict[str, Any]:
         """What the stage was marked with; empty where it was not done."""

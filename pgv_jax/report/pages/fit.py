@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pgv_jax.files import write_whole
 from pgv_jax.report.alternatives import ATTEMPT, DONE, OFFERED, SAME, Comparison, Reconsidered
 from pgv_jax.report.answers import Answers, five_lines
 from pgv_jax.report.description import Description, shortened
 from pgv_jax.report.pages.dataset import fact_lines
-from pgv_jax.report.pages.html import render, write_text
+from pgv_jax.report.pages.html import render
 from pgv_jax.texts.templates import History
 
 TASK, SEEN, THOUGHT = 300, 700, 400
@@ -46,7 +47,7 @@ def write_fit(
     """
     shown = [_decision(decision) for decision in compared.shown] if compared else []
     top = max([option["value"] for each in shown for option in each["options"]] or [1.0])
-    write_text(
+    write_whole(
         path,
         render(
             "fit.html",
