@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pgv_jax.workflows.stages import Clock, Stages
 
 QUICK_STEPS = 600
+PATIENCE = 5
+"""Looks at held-out tasks without a gain that end the training, unless the configuration says."""
 HELD_OUT = 0.2
 """Share of the tasks that judge: twice a dataset's own, because here the verdict is the aim."""
 ENCODER = "sentences:minilm"
@@ -137,9 +139,11 @@ def _settings(config: str, out: Path, encoder: str | None, quick: bool) -> Confi
     from pgv_jax.config import load_config
 
     dataset = f"data.dataset={out / 'dataset'}"
-    named = "encoder" in load_config(config).data.model_fields_set
-    chosen = encoder or (None if named else ENCODER)
+    said = load_config(config)
+    chosen = encoder or (None if "encoder" in said.data.model_fields_set else ENCODER)
     changes = [dataset, *([f"data.encoder={chosen}"] if chosen else [])]
+    if "patience" not in said.train.model_fields_set:
+        changes.append(f"train.patience={PATIENCE}")
     if quick:
         changes.append(f"train.steps={QUICK_STEPS}")
     settings: Config = load_config(config, changes)

@@ -57,7 +57,7 @@ def td_logits(
     train_table, val_table = tables
     updates = trial_updates(config)
     settings = config.model_copy(
-        update={"train": config.train.model_copy(update={"steps": updates})}
+        update={"train": config.train.model_copy(update={"steps": updates, "patience": 0})}
     )
     identity = _identity(settings, train_table, sorted(left_out))
     scores, about = folder.with_suffix(".npy"), folder.with_suffix(".json")
