@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from pgv_jax.data.rlds import RecordWriter, features, from_record
-from pgv_jax.data.splits import SPLITS, alike, assign_splits
+from pgv_jax.data.splits import HELD_OUT, SPLITS, alike, assign_splits
 from pgv_jax.data.spool import Entry, Spool
 from pgv_jax.errors import PgvError
 from pgv_jax.files import replace_folder, restore_folder, sha256_of
@@ -61,6 +61,7 @@ def write_dataset(
     overwrite: bool = False,
     resume_key: str | None = None,
     progress: Callable[[int], None] | None = None,
+    held_out: float = HELD_OUT,
 ) -> DatasetSummary:
     """Write episodes as an RLDS dataset: deterministic bytes, atomic, flat in memory.
 
@@ -68,7 +69,8 @@ def write_dataset(
     data is an error unless ``overwrite`` (its embeddings are kept: they are keyed by content).
     ``resume_key`` names the work (inputs and options): an interrupted call with the same key
     continues behind its last committed part, so the iterable must be the same again.
-    ``progress(n)`` is told the number of steps of each episode as it is stored.
+    ``progress(n)`` is told the number of steps of each episode as it is stored. ``held_out`` is
+    the share of tasks without a split that choose, and as many judge (``assign_splits``).
     """
     folder = Path(folder)
     if folder.exists() and not is_dataset(folder) and any(folder.iterdir()):
@@ -81,7 +83,7 @@ def write_dataset(
     spool = Spool(partial, resume_key)
     try:
         _fill(spool, episodes, source, progress)
-        summary = _finish(spool, folder, source, licence, overwrite)
+        summary = _finish(spool, folder, source, licence, overwrite, held_out)
     except BaseException as error:
         # An interruption may be resumed; wrong input must change first, and with it the key.
         if resume_key is None or isinstance(error, PgvError):
@@ -129,10 +131,15 @@ def _fill(
 
 
 def _finish(
-    spool: Spool, folder: Path, source: str, licence: str, overwrite: bool
+    spool: Spool,
+    folder: Path,
+    source: str,
+    licence: str,
+    overwrite: bool,
+    held_out: float = HELD_OUT,
 ) -> DatasetSummary:
     entries = list(spool.entries())
-    assigned, near = splits_of(entries)
+    assigned, near = splits_of(entries, held_out)
     by_split = {
         split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
     }
@@ -168,7 +175,7 @@ def _finish(
     return summary
 
 
-def splits_of(entries: Iterable[Entry]) -> tuple[dict[str, str], int]:
+def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> tuple[dict[str, str], int]:
     """Return each task's split, and how many tasks follow another one that is nearly the same."""
     entries = list(entries)
     texts: dict[str, str] = {}
@@ -177,7 +184,8 @@ def splits_of(entries: Iterable[Entry]) -> tuple[dict[str, str], int]:
     groups = alike(texts)
     sizes = Counter(groups.values())
     near = sum(size for size in sizes.values() if size > 1)
-    return assign_splits(((entry.task_id, entry.split) for entry in entries), groups), near
+    pairs = ((entry.task_id, entry.split) for entry in entries)
+    return assign_splits(pairs, groups, held_out), near
 
 
 def _counts(entries: list[Entry]) -> dict[str, int]:

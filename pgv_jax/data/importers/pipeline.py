@@ -28,6 +28,7 @@ from pgv_jax.data.importers.source import Source, labels_of
 from pgv_jax.data.importers.survey import Findings, Survey, decided
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.splits import HELD_OUT
 from pgv_jax.data.thoughts import thought_origin
 from pgv_jax.errors import PgvError
 from pgv_jax.files import sha256_of
@@ -56,6 +57,7 @@ class Plan:
     source: str = ""
     licence: str = ""
     overwrite: bool = False
+    held_out: float = HELD_OUT
 
 
 class Sources(list[Source]):
@@ -195,6 +197,7 @@ def run_import(
                 overwrite=plan.overwrite,
                 resume_key=_key(plan, report.sources),
                 progress=progress,
+                held_out=plan.held_out,
             )
         if report.rejected:
             temporary.replace(aside)

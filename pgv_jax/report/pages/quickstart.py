@@ -28,11 +28,11 @@ commands); ``settings`` joins them where given."""
 NEXT_STEPS = (
     ("Bring your logs", "pgv import my_logs.jsonl --format auto --out data/mine"),
     ("Embed each distinct text once", "pgv embed data/mine --encoder minilm"),
-    ("Train", "pgv train configs/gc_iql.yaml data.dataset=data/mine --workdir runs/mine"),
+    ("Train", "pgv train gc_iql data.dataset=data/mine --workdir runs/mine"),
     ("Ask whether to trust it", "pgv evaluate runs/mine/artifact --dataset data/mine"),
     (
         "Guide an API model",
-        "export OPENAI_API_KEY=...\npgv rollout configs/rollout.yaml "
+        "export OPENAI_API_KEY=...\npgv rollout rollout "
         "artifact=runs/mine/artifact client=openai:MODEL",
     ),
 )
