@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_whole
 
 FILE = "support.safetensors"
 
@@ -41,9 +42,7 @@ def save_support(folder: str | os.PathLike[str], support: Support) -> None:
         "observation": support.vector_KD.astype(np.float16),
         "usual": np.array([support.usual], np.float32),
     }
-    partial = Path(folder) / f".{FILE}.partial"
-    partial.write_bytes(save(arrays))
-    os.replace(partial, Path(folder) / FILE)
+    write_whole(Path(folder) / FILE, save(arrays))
 
 
 def load_support(folder: str | os.PathLike[str]) -> Support | None:

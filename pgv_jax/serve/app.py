@@ -116,8 +116,8 @@ class Serving:
                     response = refusal(form, error)
                 except Exception:
                     log.exception("A request failed")
-                    error = RefusalError(500, "The server failed; its log says why.")
-                    response = refusal(form, error)
+                    why = "The server failed; its log says why."
+                    response = refusal(form, RefusalError(500, why))
             self.metrics.requests.labels(path, str(response.status_code)).inc()
             self.metrics.seconds.labels("request").observe(time.perf_counter() - started)
             return response

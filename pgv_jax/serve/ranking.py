@@ -36,7 +36,7 @@ async def rerank(guide: Guide, request: Request, most: int) -> Response:
     choice = await _chosen(guide, body, body.get("query"), texts)
     results: list[dict[str, Any]] = []
     for i in choice.order[:top]:
-        result = {"index": i, "relevance_score": float(choice.utility[i])}
+        result: dict[str, Any] = {"index": i, "relevance_score": float(choice.utility[i])}
         if body.get("return_documents"):
             result["document"] = {"text": texts[i]}
         results.append(result)
