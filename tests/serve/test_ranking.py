@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cohere
 import pytest
 
 ASKED = {"model": "m", "query": "You are in the hall.", "documents": ["a 0.2", "b 0.9", "c 0.4"]}
@@ -13,6 +14,26 @@ def test_documents_are_ranked_by_value(server, path):
     assert [(r["index"], r["relevance_score"]) for r in answer["results"]] == [(1, 0.9), (2, 0.4)]
     assert (answer["model"], "document" in answer["results"][0]) == ("m", False)
     assert server.critic.asked[-1][:3] == ("", ASKED["query"], ASKED["documents"])
+
+
+@pytest.mark.parametrize("version", [cohere.Client, cohere.ClientV2])
+def test_coheres_client_ranks(server, version):
+    with version(api_key="k", base_url=server.address) as client:
+        found = client.rerank(**ASKED, top_n=2)
+    assert [(r.index, r.relevance_score) for r in found.results] == [(1, 0.9), (2, 0.4)]
+
+
+def test_a_request_as_jina_documents_it(server):
+    """Jina has no client of its own; this is the body and the answer of its documentation."""
+    body = {"model": "jina-reranker-v2-base-multilingual", "return_documents": True, **ASKED}
+    answer = server.post("/v1/rerank", body, headers={"authorization": "Bearer jina_k"}).json()
+    assert {"model", "usage", "results"} <= set(answer)
+    assert answer["usage"]["total_tokens"] == 0
+    assert answer["results"][0] == {
+        "index": 1,
+        "relevance_score": 0.9,
+        "document": {"text": "b 0.9"},
+    }
 
 
 def test_documents_come_back_on_request_and_may_be_objects(server):
