@@ -86,14 +86,14 @@ def evaluate(
     from pgv_jax.critic import artifact as artifacts
     from pgv_jax.data.episodes import dataset_info, read_episodes
     from pgv_jax.report.health.trust import LEVELS, enough, limits_of
-    from pgv_jax.texts.templates import worded
+    from pgv_jax.texts.templates import SUCCESS, worded
 
     demanded = limits_of(limits)
     opened = artifacts.load(artifact)
     manifest, history = opened.manifest, opened.manifest["texts"]["history"]
     recipe = manifest.get("recipe", {})
     goal_gamma = manifest["objective"].get("gamma")
-    gamma = recipe.get("gamma", goal_gamma)  # an expert for outcomes does not discount
+    gamma = artifacts.discount(manifest, SUCCESS)
     kind_of = _grouping(group)
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():

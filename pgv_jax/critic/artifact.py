@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import FAILURE, SUCCESS
 
 FORMAT = "pgv_jax.artifact"
 VERSION = 2
@@ -45,6 +46,17 @@ class Artifact:
     folder: Path
     manifest: dict[str, Any]
     params: dict[str, Any]
+
+
+def discount(manifest: Mapping[str, Any], goal: str) -> float | None:
+    """What a value of ``goal`` shrinks by a step; 1 where the recipe answers by a chance.
+
+    None where the manifest does not say.
+    """
+    gamma = manifest["objective"].get("gamma")
+    if goal in (SUCCESS, FAILURE):
+        gamma = manifest.get("recipe", {}).get("gamma", gamma)
+    return None if gamma is None else float(gamma)
 
 
 def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) -> Path:
