@@ -126,7 +126,7 @@ def evaluate(
         name: ValueFunction(other, embedded.encoder, embedded) for name, other in others.items()
     }
     console = Console()
-    notes = [*left_out, *_notes(split, manifest["objective"])]
+    notes = [*left_out, *_notes(split, manifest)]
     fitted = manifest.get("calibration")
     with console.status("Fitting the calibration and the baselines, and judging"):
         if calibration != "none":
@@ -183,6 +183,8 @@ def evaluate(
     page = write_health(report, about, folder)
     for sentence in recipe.get("words", ()):
         console.print(sentence)
+    for note in notes:
+        console.print(f"{note[0].upper()}{note[1:]}.")
     console.print(health_table(report))
     console.print(f"Wrote {page}", soft_wrap=True)
     needed = {None: LEVELS[0], "ranking": LEVELS[1], "trust": LEVELS[2]}[require]
@@ -295,10 +297,16 @@ def _store(
     return store
 
 
-def _notes(split: str, objective: Mapping[str, Any]) -> list[str]:
+def _notes(split: str, manifest: Mapping[str, Any]) -> list[str]:
+    from pgv_jax.critic.artifact import still_improving
     from pgv_jax.data.targets import TARGETS
 
-    notes = []
+    notes, objective = [], manifest["objective"]
+    if still_improving(manifest):
+        notes.append(
+            "not converged: the critic was best at the last look of its training, so it may be "
+            f"judged too early; train it longer than {manifest['step']:,} updates (train.steps)"
+        )
     if split == "train":
         notes.append("these are the tasks that the critic and the baselines were fitted on")
     if split == "val":

@@ -59,6 +59,18 @@ def discount(manifest: Mapping[str, Any], goal: str) -> float | None:
     return None if gamma is None else float(gamma)
 
 
+def still_improving(manifest: Mapping[str, Any]) -> bool:
+    """Whether the last look at held-out tasks was the best one: the training had not converged.
+
+    False where no held-out tasks chose the parameters.
+    """
+    train = manifest.get("config", {}).get("train", {})
+    if not train.get("early_stop") or not manifest.get("metrics"):
+        return False
+    given = manifest.get("updates", train["steps"])
+    return bool(manifest["step"] + train["eval_every"] > given)
+
+
 def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) -> Path:
     """Write an artifact atomically; an older one at the same place is replaced.
 
