@@ -1,14 +1,11 @@
 """The shipped configurations of the iterations are read as they stand."""
 
-from pathlib import Path
-
 import pytest
 
-from pgv_jax.config import load_config
+from pgv_jax.config import SHIPPED, load_config
 from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.workflows.iterate import METHODS, IterateConfig
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = {"agent_prm": "agent_prm", "inverse_prm": "inverse_prm", "lookahead": "stl"}
 
 
@@ -25,14 +22,14 @@ ALL = ("textworld", "game24", "webshop", "alfworld")
     ],
 )
 def test_each_task_has_a_config_for_each_method(task, method):
-    path = CONFIGS / task / f"{FILES[method]}.yaml"
+    path = SHIPPED / task / f"{FILES[method]}.yaml"
     settings = load_config(path, [], IterateConfig)
     assert settings.learn.objective.name == method
     assert settings.rollout.task.name == task
 
 
 def test_the_papers_setting_is_read_as_it_stands():
-    settings = load_config(CONFIGS / "pnlc.yaml")
+    settings = load_config(SHIPPED / "pnlc.yaml")
     objective, goals = settings.objective, settings.goals
     assert (objective.name, objective.expectile, objective.head) == ("gc_iql", 0.8, "linear")
     assert (goals.form, goals.outcome, settings.critic.recipe) == ("note", 0.0, "td")

@@ -66,7 +66,7 @@ def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str)
     report = _add(opened, texts)
     click.echo(_closing(report, encoder, episodic))
     if report.unknown > UNKNOWN * report.tokens:
-        click.echo(_warning(report, encoder), err=True)
+        click.echo(unknown_warning(report, encoder), err=True)
 
 
 def _with_mode(spec: str, mode: str) -> str:
@@ -92,7 +92,8 @@ def _add(store: Any, texts: list[str]) -> AddReport:
         return store.add(texts, lambda done, of: bar.update(task, completed=done, total=of))
 
 
-def _warning(report: AddReport, encoder: Encoder) -> str:
+def unknown_warning(report: AddReport, encoder: Encoder) -> str:
+    """What it means that the encoder does not know so many tokens, and what does."""
     share = report.unknown / report.tokens
     return (
         f"Warning: {share:.0%} of the tokens are unknown to {encoder.name}, so different texts get "

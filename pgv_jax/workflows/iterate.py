@@ -25,6 +25,7 @@ from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_whole
 from pgv_jax.learner.loop import check_start
 from pgv_jax.learner.state import critic_spec
 from pgv_jax.rollout.launch import Rollout
@@ -92,7 +93,7 @@ def iterate(
         artifact = fit(config, prepare(config, folder / "tables", bar), folder / "critic", bar)
         records.append(_record(number, episodes, artifact))
         text = "".join(json.dumps(record) + "\n" for record in records)
-        (out / "iterations.jsonl").write_text(text, "utf-8")
+        write_whole(out / "iterations.jsonl", text)
     return records
 
 

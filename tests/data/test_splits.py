@@ -1,5 +1,7 @@
 """Splits by task: fractions, own splits, independence of order."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,10 @@ def test_a_judged_task_that_is_a_known_one_in_other_words_was_seen_before() -> N
     assert seen_before(known, known) == set()
     # Equal texts under other ids: the log says that texts do not tell its tasks apart.
     assert seen_before({"e": known["a"]}, known) == set()
+
+
+def test_a_larger_share_may_be_held_out() -> None:
+    tasks = [(f"task-{i}", None) for i in range(20)]
+    counts = Counter(assign_splits(tasks, held_out=0.2).values())
+    assert counts == {"train": 12, "val": 4, "test": 4}
+    assert set(assign_splits(tasks[:4], held_out=0.2).values()) == {"train"}  # too few

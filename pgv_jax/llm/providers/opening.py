@@ -7,12 +7,14 @@ from pgv_jax.llm.api_client import ApiClient, ClientOptions
 from pgv_jax.llm.budget import Budget, Prices
 from pgv_jax.llm.providers.anthropic import AnthropicClient
 from pgv_jax.llm.providers.google import GoogleClient
+from pgv_jax.llm.providers.local import LocalClient
 from pgv_jax.llm.providers.openai import OpenAIClient
 
 PROVIDERS: dict[str, type[ApiClient]] = {
     "openai": OpenAIClient,
     "anthropic": AnthropicClient,
     "google": GoogleClient,
+    "local": LocalClient,
 }
 
 
@@ -23,8 +25,13 @@ def open_client(
     budget: Budget | None = None,
     prices: Prices | None = None,
 ) -> ApiClient:
-    """``MODEL`` or ``openai:MODEL`` | ``anthropic:MODEL`` | ``google:MODEL`` -> client."""
+    """``MODEL`` or ``openai:MODEL`` | ``anthropic:MODEL`` | ``google:MODEL`` -> client.
+
+    ``local`` is a packaged small model on this machine, ``local:FILE.gguf`` another one.
+    """
     provider, colon, model = spec.partition(":")
+    if provider == "local":
+        return LocalClient(model, options, budget=budget, prices=prices)
     if not colon or provider not in PROVIDERS:
         provider, model = "openai", spec  # local models carry colons in their names
     if not model:
