@@ -102,12 +102,16 @@ def _interval(
 
 
 def _minus(
-    critic_R: np.ndarray, other_R: np.ndarray, name: str, units: int | None = None
+    critic_R: np.ndarray,
+    other_R: np.ndarray,
+    name: str,
+    units: int | None = None,
+    scale: Scale = "difference",
 ) -> dict[str, Any]:
     """The critic less another scorer; less itself, it is 0 for certain."""
     if name == CRITIC:
         return {"difference": 0.0, "ci95": [0.0, 0.0]}
-    return _interval(critic_R - other_R, "difference", "difference", units)
+    return _interval(critic_R - other_R, "difference", scale, units)
 
 
 def top1(
@@ -269,7 +273,7 @@ def spearman_at_steps(
         "scorers": {
             name: {
                 **_interval(mean_R, "rho", "correlation"),
-                "critic_minus": _minus(means[CRITIC], mean_R, name),
+                "critic_minus": _minus(means[CRITIC], mean_R, name, scale="mean"),
             }
             for name, mean_R in means.items()
         },
