@@ -62,6 +62,9 @@ class ObjectiveConfig(_Section):
     by_candidates: bool = Field(
         True, description="AgentPRM: two visits are of one state only under the same candidates"
     )
+    by_thought: bool = Field(
+        False, description="AgentPRM: two visits are of one action only under the same thought"
+    )
     margin: float = Field(0.03, ge=0, description="AgentPRM: least difference of a pair's targets")
     hindsight: int = Field(0, ge=0, description="AgentPRM, lookahead: goals beside success")
     next_thought: Literal["policy", "logged"] = Field(

@@ -13,11 +13,12 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pgv_jax.data.examples import Example
 from pgv_jax.errors import PgvError
 from pgv_jax.texts import templates as words
-from pgv_jax.types import Episode, Step
+from pgv_jax.types import Candidate, Episode, Step
 
 PerEpisode = list[list[Example]]
 
@@ -34,9 +35,19 @@ class Targets:
     reads_outcome: bool
 
 
-def state_key(task: str, observation: str, step: Step, by_candidates: bool) -> str:
+def action_key(step: Step | Candidate, by_thought: bool) -> tuple[str, str]:
+    """What tells two actions of a state apart: (action, ""), or (action, thought) if asked.
+
+    Where no action was logged the thought stands in for it.
+    """
+    return step.action, step.thought if by_thought or not step.action else ""
+
+
+def state_key(
+    task: str, observation: str, step: Step, by_candidates: bool, by_thought: bool
+) -> str:
     """A hash of what a decision depends on: task, observation field and, if asked, candidates."""
-    offered = sorted((c.thought, c.action) for c in step.candidates) if by_candidates else []
+    offered = sorted({action_key(c, by_thought) for c in step.candidates}) if by_candidates else []
     parts = json.dumps([task, observation, offered])
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -64,6 +75,15 @@ class _Mean:
         return self.total / self.count
 
 
+class _Visit(NamedTuple):
+    """A step of known outcome: where and in which words, and the keys of its two means."""
+
+    step: int
+    thought: str
+    state: str
+    action: tuple[str, str]
+
+
 def agent_prm(
     episodes: Sequence[Episode],
     history: int,
@@ -72,6 +92,7 @@ def agent_prm(
     form: str = "points",
     discount: str = "to_end",
     by_candidates: bool = True,
+    by_thought: bool = False,
     margin: float = 0.03,
     hindsight: int = 0,
 ) -> PerEpisode:
@@ -79,14 +100,16 @@ def agent_prm(
 
     y(s, a) is the mean over all visits of (s, a) of (1 + gamma^k R) / 2, k = T - 1 - t
     ("from_start": t, as in the released code), and V's target is the mean over the visits of s.
-    Visits are of one state by ``state_key``; an action is (thought, action). Steps of unknown
-    outcome are left out. "points": one example a visit. "pairs": one for each two actions of a
-    state whose means differ by more than ``margin``; its target is the difference.
+    Visits are of one state by ``state_key`` and of one action by ``action_key``: what was done, as
+    in the released code, or with ``by_thought`` only in the same words. Steps of unknown outcome
+    are left out. "points": one example a visit, with its own thought. "pairs": one for each two
+    actions of a state whose means differ by more than ``margin``, each in the words of its first
+    visit; its target is the difference.
 
     ``hindsight`` goals a step join in: in turn a sentence of a later note and one of any note, with
     the mean of gamma^(steps until it first holds, less 1), or 0 where it never does.
     """
-    visits: list[list[tuple[int, str, tuple[str, str], float]]] = []
+    visits: list[list[_Visit]] = []
     q: dict[tuple[str, tuple[str, str]], _Mean] = defaultdict(_Mean)
     v: dict[str, _Mean] = defaultdict(_Mean)
     for episode in episodes:
@@ -95,13 +118,13 @@ def agent_prm(
         for t, step in enumerate(episode.steps if final is not None else ()):
             assert final is not None
             seen = words.observation_text(episode, t, history)
-            state = state_key(episode.task, seen, step, by_candidates)
+            state = state_key(episode.task, seen, step, by_candidates, by_thought)
             power = t if discount == "from_start" else last - t
             value = (1.0 + gamma**power * final) / 2.0
-            action = (step.thought, step.action)
+            action = action_key(step, by_thought)
             q[state, action].add(value)
             v[state].add(value)
-            own.append((t, state, action, value))
+            own.append(_Visit(t, step.thought, state, action))
         visits.append(own)
     if form == "pairs":
         if hindsight:
@@ -109,40 +132,41 @@ def agent_prm(
         return _pairs(visits, q, v, margin)
     made: PerEpisode = [
         [
-            Example(t, action[0], words.SUCCESS, q[state, action].value, v[state].value)
-            for t, state, action, _ in own
+            Example(t, thought, words.SUCCESS, q[state, action].value, v[state].value)
+            for t, thought, state, action in own
         ]
         for own in visits
     ]
     if hindsight:
-        more = _hindsight(episodes, history, gamma, by_candidates, hindsight)
+        more = _hindsight(episodes, history, gamma, by_candidates, by_thought, hindsight)
         made = [a + b for a, b in zip(made, more, strict=True)]
     return made
 
 
 def _pairs(
-    visits: list[list[tuple[int, str, tuple[str, str], float]]],
+    visits: list[list[_Visit]],
     q: dict[tuple[str, tuple[str, str]], _Mean],
     v: dict[str, _Mean],
     margin: float,
 ) -> PerEpisode:
     """The pairs of a state, where its better action was taken first."""
-    taken: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for state, action in q:
-        taken[state].append(action)
+    taken: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for own in visits:
+        for _, thought, state, action in own:
+            taken[state].setdefault(action, thought)
     made: PerEpisode = []
     done = set()
     for own in visits:
         pairs = []
-        for t, state, action, _ in own:
+        for t, thought, state, action in own:
             if (state, action) in done:
                 continue
             done.add((state, action))
-            for worse in taken[state]:
+            for worse, other in taken[state].items():
                 gap = q[state, action].value - q[state, worse].value
                 if gap > margin:
                     pairs.append(
-                        Example(t, action[0], words.SUCCESS, gap, v[state].value, other=worse[0])
+                        Example(t, thought, words.SUCCESS, gap, v[state].value, other=other)
                     )
         made.append(pairs)
     if not any(made):
@@ -154,7 +178,12 @@ def _pairs(
 
 
 def _hindsight(
-    episodes: Sequence[Episode], history: int, gamma: float, by_candidates: bool, count: int
+    episodes: Sequence[Episode],
+    history: int,
+    gamma: float,
+    by_candidates: bool,
+    by_thought: bool,
+    count: int,
 ) -> PerEpisode:
     """Examples of goals in hindsight, their targets averaged over the visits that drew the goal."""
     notes = [
@@ -162,15 +191,15 @@ def _hindsight(
         for e in episodes
     ]
     everything = [sentence for episode in notes for note in episode for sentence in note]
-    drawn: list[list[tuple[int, tuple[str, str, str], str, str]]] = []
-    q: dict[tuple[str, str, str], _Mean] = defaultdict(_Mean)
+    drawn: list[list[tuple[int, tuple[str, tuple[str, str], str], str, str]]] = []
+    q: dict[tuple[str, tuple[str, str], str], _Mean] = defaultdict(_Mean)
     v: dict[tuple[str, str], _Mean] = defaultdict(_Mean)
     for episode, held in zip(episodes, notes, strict=True):
         own = []
         rng = random.Random(f"hindsight/{episode.episode_id}")
         for t, step in enumerate(episode.steps):
             seen = words.observation_text(episode, t, history)
-            state = state_key(episode.task, seen, step, by_candidates)
+            state = state_key(episode.task, seen, step, by_candidates, by_thought)
             for i in range(count):
                 source = held[rng.randrange(t + 1, len(held))] if i % 2 == 0 else everything
                 if not source:
@@ -180,7 +209,7 @@ def _hindsight(
                     continue
                 ahead = next((d for d, note in enumerate(held[t + 1 :]) if goal in note), None)
                 value = 0.0 if ahead is None else gamma**ahead
-                key = (state, f"{step.thought}\n{step.action}", goal)
+                key = (state, action_key(step, by_thought), goal)
                 q[key].add(value)
                 v[state, goal].add(value)
                 own.append((t, key, step.thought, goal))
@@ -276,7 +305,7 @@ def lookahead(episodes: Sequence[Episode], history: int, *, gamma: float) -> Per
 TARGETS = {
     "agent_prm": Targets(
         agent_prm,
-        ("gamma", "form", "discount", "by_candidates", "margin", "hindsight"),
+        ("gamma", "form", "discount", "by_candidates", "by_thought", "margin", "hindsight"),
         reads_outcome=True,
     ),
     "inverse_prm": Targets(inverse_prm, ("next_thought",), reads_outcome=False),

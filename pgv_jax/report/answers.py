@@ -116,8 +116,7 @@ def _without_report(log: Log, needs: Thresholds, why: str) -> Answers:
         f"That cannot be known: all {log.episodes:,} episodes are of {few}, and a critic is judged "
         "on tasks that it has not learned from.",
         [],
-        f"About {_about(more):,} more tasks, so that {needs.tasks} are among the "
-        f"{log.judging:.0%} that judge.",
+        f"{_more(_about(more))}, so that {needs.tasks} are among the {log.judging:.0%} that judge.",
         _about(more),
     )
 
@@ -159,17 +158,24 @@ def _knows_thoughts(report: Mapping[str, Any]) -> bool:
 def _to_be_testable(
     log: Log, report: Mapping[str, Any], needs: Thresholds
 ) -> tuple[str, int | None]:
-    """Tasks so that enough of them, of successes and of failures are among those that judge."""
-    rare = min(log.successes, log.failures) / log.known
-    each = log.known / log.tasks
-    judged = max(needs.tasks, math.ceil(needs.episodes_per_class / (rare * each)))
-    more = max(1, math.ceil(judged / log.judging) - log.tasks)
+    """Tasks so that enough of them, of successes and of failures are among those that judge.
+
+    By the log's share of the rarer outcome or that of the tasks that judge, whichever needs more.
+    """
+    held_out, each = report["data"], log.known / log.tasks
+    known = held_out["episodes"] - held_out["unknown_outcome"]
+    own = min(held_out["successes"], known - held_out["successes"])
+    shares = [min(log.successes, log.failures) / log.known, *([own / known] if own else [])]
+    rare = min(shares)
+    judged = max(needs.tasks, math.ceil(round(needs.episodes_per_class / (rare * each), 6)))
+    more = _about(max(1, math.ceil(round(judged / log.judging, 6)) - log.tasks))
     return (
-        f"About {_about(more):,} more tasks. Judging needs {needs.tasks} held-out tasks and "
-        f"{needs.episodes_per_class} episodes of each outcome among them; at {each:.1f} episodes a "
-        f"task, {rare:.0%} of them of the rarer outcome and {log.judging:.0%} of the tasks "
-        f"judging, that is {log.tasks + _about(more):,} tasks."
-    ), _about(more)
+        f"{_more(more)}. Judging needs {needs.tasks} held-out tasks and {needs.episodes_per_class} "
+        f"episodes of each outcome among them; at {each:.1f} episodes a task, {rare:.0%} of them "
+        f"of the rarer outcome and {log.judging:.0%} of the tasks judging, that is "
+        f"{log.tasks + more:,} tasks.",
+        more,
+    )
 
 
 def _to_be_better(log: Log, report: Mapping[str, Any]) -> tuple[str, int | None]:
@@ -213,7 +219,7 @@ def _to_be_better(log: Log, report: Mapping[str, Any]) -> tuple[str, int | None]
             None,
         )
     return (
-        f"About {_about(more):,} more tasks, if {what} stays at {number(found)}: its interval on "
+        f"{_more(_about(more))}, if {what} stays at {number(found)}: its interval on "
         f"{judged:,} held-out tasks begins at {number(low)}, has to begin above {bar:g}, and "
         "narrows with the square root of the number of tasks.",
         _about(more),
@@ -261,6 +267,10 @@ def _about(count: int) -> int:
         return count
     unit = 10 ** (len(str(count)) - 2)
     return -(-count // unit) * unit
+
+
+def _more(count: int) -> str:
+    return f"About {count:,} more task{'s' if count > 1 else ''}"
 
 
 def five_lines(artifact: str, history: History) -> str:

@@ -99,7 +99,7 @@ def test_each_kind_of_log_has_its_own_words(log, capfd):
     for name, episodes, words in (
         ("all", walks(12, 2, True), "every known outcome is a success (24 of 24)"),
         ("one", walks(1, 20, "end"), "all 20 episodes are of one task"),
-        ("few", walks(20, 1, "end"), "That cannot be known yet: 4 tasks with such data"),
+        ("few", walks(20, 1, "end"), "That cannot be known yet: no step has 10 later successes"),
     ):
         write_jsonl(Path(f"{name}.jsonl"), episodes)
         code, said = run(capfd, f"{name}.jsonl", "--config", "my.yaml", "--out", name)

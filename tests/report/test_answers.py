@@ -15,6 +15,7 @@ def report(
     thoughts: tuple[float, float, float] = (0.05, 0.01, 0.09),
     judged: int = 10,
     passed: bool = True,
+    wins: int = 4,
 ) -> dict[str, Any]:
     """A health report with what the answers read of it; figures are (value, low, high)."""
 
@@ -37,7 +38,7 @@ def report(
             "checks": [{"check": "auc", "passed": passed, "text": "the AUC"}],
             "limits": {"auc": 0.55},
         },
-        "data": {"tasks": judged},
+        "data": {"tasks": judged, "episodes": 8, "unknown_outcome": 0, "successes": wins},
         "auc": section,
         "leaks": {"flagged": False},
         "outcome_sum": absent,
@@ -80,6 +81,9 @@ def test_too_few_to_judge_says_how_many_tasks_would_do():
     )
     # A quarter succeed, one episode a task: 10 successes are in 40 tasks, a fifth of 200.
     assert told.tasks == 180 and "that is 200 tasks" in told.change
+    # Among those that judge an eighth succeed: 10 successes are in 80 tasks, a fifth of 400.
+    rarer = few | {"data": few["data"] | {"successes": 1}}
+    assert answer(Log(20, 5, 15, 20, 0.2), rarer).tasks == 380
 
 
 def test_an_auc_that_is_not_shown_needs_tasks_by_the_width_of_its_interval():

@@ -24,11 +24,10 @@ from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.report.comparison.arms import Key, game_of, pair_keys
 from pgv_jax.report.stats import (
-    cluster_mean,
-    mcnemar_exact,
+    cluster_share,
     paired_difference,
     rounded,
-    wilson,
+    sign_test,
 )
 from pgv_jax.report.wording import interval, number, p_value, percent, percent_interval
 from pgv_jax.types import Episode
@@ -85,15 +84,13 @@ def unfinished(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     return found
 
 
-def compare(
-    runs: Mapping[str, Sequence[Episode]], reference: str | None = None, *, seed: int = 0
-) -> dict[str, Any]:
+def compare(runs: Mapping[str, Sequence[Episode]], reference: str | None = None) -> dict[str, Any]:
     """The comparison as JSON values; every run is paired with ``reference`` (default: the first).
 
     A run: ``first_try``, ``self_selected`` and ``oracle`` (None where nothing was tried twice) =
-    {success, ci95 (bootstrap over tasks), wilson95, score, score_ci95}; ``costs`` =
+    {success, ci95 (over tasks), score, score_ci95}; ``costs`` =
     {per_decision, per_success} of tokens, dollars, seconds; ``minus`` = {pairs, success, ci95,
-    mcnemar, score, score_ci95}, first tries against the reference's on the same tasks and seeds.
+    sign_test, score, score_ci95}, first tries against the reference's on the same tasks and seeds.
     """
     runs = {name: list(episodes) for name, episodes in runs.items() if episodes}
     if not runs:
@@ -108,8 +105,8 @@ def compare(
             set.intersection(*({e.task_id for e in episodes} for episodes in runs.values()))
         ),
         "runs": {
-            name: _run(episodes, seed)
-            | {"minus": None if name == reference else _minus(first[name], first[reference], seed)}
+            name: _run(episodes)
+            | {"minus": None if name == reference else _minus(first[name], first[reference])}
             for name, episodes in runs.items()
         },
     }
@@ -123,14 +120,14 @@ def compare_table(comparison: Mapping[str, Any]) -> Group:
         title=f"{comparison['tasks_in_common']} tasks in common; pairs against {reference}",
         title_justify="left",
     )
-    columns = ["Run", "Episodes", "Success", "Wilson", "Score"]
+    columns = ["Run", "Episodes", "Success", "Score"]
     columns += ["Self-selected", "Oracle (bound)"] if tried else []
-    for column in [*columns, "Pairs", "Difference", "McNemar"]:
+    for column in [*columns, "Pairs", "Difference", "Sign test"]:
         results.add_column(column, justify="left" if column == "Run" else "right")
     for name, run in runs.items():
         result = run["first_try"]
         cells = [name, str(result["episodes"]), _success(result)]
-        cells += [percent_interval(result["wilson95"]), _score(result)]
+        cells.append(_score(result))
         if tried:
             cells += [_success(run["self_selected"]), _success(run["oracle"])]
         minus = run["minus"]
@@ -141,7 +138,7 @@ def compare_table(comparison: Mapping[str, Any]) -> Group:
             cells += [
                 str(minus["pairs"]),
                 f"{difference} {percent_interval(minus['ci95'], sign=True)}",
-                p_value(minus["mcnemar"]["p"]),
+                p_value(minus["sign_test"]["p"]),
             ]
         results.add_row(*cells)
     notes = [
@@ -238,10 +235,10 @@ def _tries(episodes: Sequence[Episode]) -> dict[str, list[Episode] | None]:
     return {"first_try": first, "self_selected": own or None, "oracle": best}
 
 
-def _run(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+def _run(episodes: Sequence[Episode]) -> dict[str, Any]:
     tries = _tries(episodes)
     return {
-        **{name: None if tried is None else _result(tried, seed) for name, tried in tries.items()},
+        **{name: None if tried is None else _result(tried) for name, tried in tries.items()},
         "tasks": len({episode.task_id for episode in episodes}),
         "episodes": len(episodes),
         "unknown": sum(episode.success is None for episode in episodes),
@@ -251,24 +248,20 @@ def _run(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
     }
 
 
-def _result(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+def _result(episodes: Sequence[Episode]) -> dict[str, Any]:
     clusters = [game_of(episode) for episode in episodes]
     won = [bool(episode.success) for episode in episodes]
-    single = wilson(sum(won), len(won))
     scored = [(e.score, c) for e, c in zip(episodes, clusters, strict=True) if e.score is not None]
-    score = (
-        cluster_mean([s for s, _ in scored], [c for _, c in scored], seed=seed) if scored else None
-    )
+    score = cluster_share([s for s, _ in scored], [c for _, c in scored]) if scored else None
     return {
-        **cluster_mean(won, clusters, seed=seed).as_json("success"),
-        "wilson95": [rounded(single.low), rounded(single.high)],
+        **cluster_share(won, clusters).as_json("success"),
         "score": None if score is None else rounded(score.value),
         "score_ci95": None if score is None else [rounded(score.low), rounded(score.high)],
         "episodes": len(episodes),
     }
 
 
-def _minus(episodes: Sequence[Episode], others: Sequence[Episode], seed: int) -> dict[str, Any]:
+def _minus(episodes: Sequence[Episode], others: Sequence[Episode]) -> dict[str, Any]:
     twins = dict(zip(pair_keys(others), others, strict=True))
     pairs = [
         (e, twins[key])
@@ -279,15 +272,10 @@ def _minus(episodes: Sequence[Episode], others: Sequence[Episode], seed: int) ->
         return {"pairs": 0}
     clusters = [game_of(episode) for episode, _ in pairs]
     a, b = [bool(e.success) for e, _ in pairs], [bool(twin.success) for _, twin in pairs]
-    test = mcnemar_exact(a, b)
     result = {
         "pairs": len(pairs),
-        **paired_difference(a, b, clusters, seed=seed).as_json("success"),
-        "mcnemar": {
-            "only_this": test.only_a,
-            "only_other": test.only_b,
-            "p": float(f"{test.p:.6g}"),
-        },
+        **paired_difference(a, b, clusters).as_json("success"),
+        "sign_test": sign_test(a, b, clusters).as_json(),
     }
     scored = [
         (e.score, twin.score, c)
@@ -296,7 +284,7 @@ def _minus(episodes: Sequence[Episode], others: Sequence[Episode], seed: int) ->
     ]
     if scored:
         ours, theirs, of = zip(*scored, strict=True)
-        score = paired_difference(ours, theirs, of, seed=seed)
+        score = paired_difference(ours, theirs, of)
         result["score"] = rounded(score.value)
         result["score_ci95"] = [rounded(score.low), rounded(score.high)]
     return result
