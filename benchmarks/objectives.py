@@ -53,7 +53,7 @@ EXPERT_SKILL = 0.9
 """Logged players of at least this skill are InversePRM's experts."""
 METHODS: dict[str, tuple[str, ...]] = {
     "gc_iql": (),
-    "goal_free_iql": SUCCESS_ONLY,
+    "success_only_iql": SUCCESS_ONLY,
     "monte_carlo": ("objective.name=monte_carlo", *SUCCESS_ONLY),
     "agent_prm": ("objective.name=agent_prm", "objective.by_candidates=false"),
     "inverse_prm": ("objective.name=inverse_prm", "objective.next_thought=policy"),
