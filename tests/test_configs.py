@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.config import load_config
-from pgv_jax.workflows.iterate import METHODS, IterateConfig
+from pgv_jax.workflows.iterate import IterateConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = {"agent_prm": "agent_prm", "inverse_prm": "inverse_prm", "lookahead": "stl"}
@@ -18,7 +18,7 @@ ALL = ("textworld", "game24", "webshop", "alfworld")
 @pytest.mark.parametrize(
     ("task", "method"),
     [
-        *((task, method) for task in ALL for method in METHODS),
+        *((task, method) for task in ALL for method in FILES),
         ("avalon", "agent_prm"),
         ("persuasion", "agent_prm"),
     ],

@@ -70,9 +70,9 @@ class Feed(Protocol):
 
 
 def goal_spec(config: Config) -> GoalSpec:
-    """The goal mixture that a configuration asks for."""
+    """The goal mixture that a configuration asks for, as its objective draws it."""
     g = config.goals
-    return GoalSpec(
+    asked = GoalSpec(
         shares=(g.current, g.future, g.random, g.outcome),
         gamma=config.objective.gamma,
         form=g.form,
@@ -80,6 +80,7 @@ def goal_spec(config: Config) -> GoalSpec:
         include_present=g.include_present,
         failure=g.failure,
     )
+    return config.objective.goal_spec(asked)
 
 
 def make_feed(table: Table, mesh: Mesh, config: Config, abstract: State, update: Update) -> Feed:

@@ -8,12 +8,13 @@ from pgv_jax.llm.budget import Budget, Prices
 from pgv_jax.llm.providers.anthropic import AnthropicClient
 from pgv_jax.llm.providers.google import GoogleClient
 from pgv_jax.llm.providers.openai import OpenAIClient
+from pgv_jax.registry import Registry
 
-PROVIDERS: dict[str, type[ApiClient]] = {
-    "openai": OpenAIClient,
-    "anthropic": AnthropicClient,
-    "google": GoogleClient,
-}
+PROVIDERS = {"openai": OpenAIClient, "anthropic": AnthropicClient, "google": GoogleClient}
+DEFAULT = "openai"
+REGISTRY: Registry[type[ApiClient]] = Registry(
+    "Provider", "pgv_jax.providers", lambda: PROVIDERS, ApiClient
+)
 
 
 def open_client(
@@ -23,10 +24,12 @@ def open_client(
     budget: Budget | None = None,
     prices: Prices | None = None,
 ) -> ApiClient:
-    """``MODEL`` or ``openai:MODEL`` | ``anthropic:MODEL`` | ``google:MODEL`` -> client."""
-    provider, colon, model = spec.partition(":")
-    if not colon or provider not in PROVIDERS:
-        provider, model = "openai", spec  # local models carry colons in their names
+    """``MODEL`` or ``openai:MODEL`` | ``anthropic:MODEL`` | ``google:MODEL`` -> client.
+
+    An entry point's name and ``FILE.py:Class`` stand in a provider's place, too.
+    """
+    # Local models carry colons in their names.
+    provider, model = REGISTRY.split(spec) or (DEFAULT, spec)
     if not model:
         raise PgvError(f"Model '{spec}' names no model; write for example openai:NAME.")
-    return PROVIDERS[provider](model, options, budget=budget, prices=prices)
+    return REGISTRY.get(provider)(model, options, budget=budget, prices=prices)
