@@ -155,6 +155,7 @@ class Bench:
             "texts.history=0",
             "objective.expectile=0.7",
             "critic.hidden=[64,64]",
+            "critic.recipe=td",
             f"train.steps={self.steps}",
             f"train.eval_every={min(200, self.steps)}",
             "train.scan=100",  # one length of call, compiled once

@@ -79,7 +79,7 @@ class CriticConfig(_Section):
     layer_norm: bool = False
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
     recipe: Literal["auto", "anchored", "td"] = Field(
-        "td", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
+        "auto", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
     )
     q: Literal["direct", "imagined"] = Field(
         "direct", description="Q by a head of its own, or by the imagined next note and V"

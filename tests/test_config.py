@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
+from yaml import safe_load
 
 from pgv_jax.config import Config, load_config
 from pgv_jax.errors import PgvError
@@ -244,6 +246,34 @@ def test_the_experiments_that_come_along_are_valid(name):
     config = load_config(ROOT / name, ["train.seed=1"])
     if "/" in name:
         assert config.data.dataset == f"data/{Path(name).parent}"
+
+
+def kind_of(name: str):
+    return RolloutConfig if name in ROLLOUTS else IterateConfig if name in ITERATIONS else Config
+
+
+def leaves(tree: dict, path: tuple[str, ...] = ()):
+    for key, value in tree.items():
+        if isinstance(value, dict) and key != "args":
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def value_at(tree: object, path: tuple[str, ...]) -> object:
+    return functools.reduce(getattr, path, tree)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_shipped_configuration_names_what_differs_from_the_defaults(name):
+    """But for the names of its objective and its task, which say what it is."""
+    keys = list(leaves(safe_load((ROOT / name).read_text("utf-8"))))
+    config = load_config(ROOT / name, (), kind_of(name))
+    named = [key for key in keys if key[-2:] == ("objective", "name")]
+    chosen = [f"{'.'.join(key)}={value_at(config, key)}" for key in named]
+    plain = load_config(None, chosen, kind_of(name))
+    told = [key for key in keys if key[-1] != "name"]
+    assert [k for k in told if value_at(config, k) == value_at(plain, k)] == []
 
 
 @pytest.mark.parametrize("name", ROLLOUTS)

@@ -69,7 +69,7 @@ class ClientOptions:
     key_env: str | None = None
     timeout: float = 120.0
     connect_timeout: float = 10.0
-    concurrency: int = 32
+    concurrency: int = 64
     retry: Retry = field(default_factory=Retry)
     samples: str = "auto"
     extra: Mapping[str, Any] = field(default_factory=dict)

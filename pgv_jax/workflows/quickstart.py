@@ -104,6 +104,7 @@ class Run:
             "texts.history=0",
             # Chosen on seed 0's held-out training games; docs/log.md has the comparison.
             "objective.expectile=0.7",
+            "critic.recipe=td",
             f"train.steps={self.size.steps}",
             f"train.seed={self.seed}",
         )
