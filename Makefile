@@ -1,4 +1,4 @@
-# Targets: install quickstart test test-all lint lock clean.  Needs Python >= 3.11; uses uv where it is present.
+# Targets: install quickstart test test-all lint docs lock clean.  Needs Python >= 3.11; uses uv where it is present.
 #
 #   make install PYTHON=python3.12 VENV=.venv-3.12    another interpreter, in a folder of its own
 #   make install UV=                                  without uv: python -m venv and pip
@@ -13,7 +13,7 @@ WORKERS ?= 2
 BIN = $(VENV)/bin
 BASE_PYTHON = $(or $(PYTHON),python3)
 
-.PHONY: install install-dev torch quickstart test test-all lint lock clean
+.PHONY: install install-dev torch quickstart test test-all lint docs lock clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -65,6 +65,10 @@ lint: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The documentation as a site, in build/docs; a warning is an error.
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # Keeps every pin that still fits the bounds. To renew: make lock RENEW='--upgrade-package jax', or --upgrade.
 RENEW ?=
 COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --group encoder --group build \
@@ -75,4 +79,4 @@ lock:
 	@! grep -n '://' requirements.lock requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cache
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cache

@@ -3,9 +3,9 @@
     python benchmarks/health_real.py --data ../shared/data --out runs/real [--logs webshop ...]
 
 Imports each log, splits its tasks anew (60 / 15 / 25 % by sha256 of "SEED:task", so that more of
-them judge than by default), embeds, trains ``configs/gc_iql.yaml`` and the Monte-Carlo objective
+them judge than by default), embeds, trains ``gc_iql`` and the Monte-Carlo objective
 for 1,500 updates, and runs ``pgv evaluate``. What exists is not made again, but for the report.
-With ``--imagined`` it is ``configs/imagined.yaml`` alone, which reads single observations as notes;
+With ``--imagined`` it is ``imagined`` alone, which reads single observations as notes;
 the line then has the next-note model's error over that of "nothing changes".
 """
 
@@ -83,7 +83,7 @@ def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
         if not (runs / objective / "artifact").exists():
             keys = [f"data.dataset={dataset}", f"data.store={store}", f"data.encoder={ENCODER}"]
             keys += [f"objective.name={objective}", f"train.seed={seed}", *TRAIN]
-            pgv("train", "configs/gc_iql.yaml", *keys, "--workdir", runs / objective)
+            pgv("train", "gc_iql", *keys, "--workdir", runs / objective)
     health = folder / f"health{seed}"
     more: list[str | Path] = ["--dataset", dataset, "--store", store, "--out", health]
     more += ["--group", "^[a-z_]+"] if name == "alfworld" else []
@@ -100,7 +100,7 @@ def imagine(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
     run, health = out / name / f"runs{seed}" / "imagined", out / name / f"imagined{seed}"
     if not (run / "artifact").exists():
         keys = [f"data.dataset={dataset}", f"data.store={store}", f"train.seed={seed}", *TRAIN]
-        pgv("train", "configs/imagined.yaml", *keys, "--workdir", run)
+        pgv("train", "imagined", *keys, "--workdir", run)
     artifact = run / "artifact"
     pgv("evaluate", artifact, "--dataset", dataset, "--store", store, "--out", health)
     found = json.loads((health / "report.json").read_text("utf-8"))

@@ -3,7 +3,7 @@
     python benchmarks/law.py [--seeds 5] [--steps 3000] [--world chain|graph] --out law.svg
 
 A chain of 8 rooms and a random graph of 12 places with 3 doors each, walked at random; hash
-embeddings, ``configs/gc_iql.yaml``. Trains with float32, with bfloat16 products and with 8 goals a
+embeddings, ``gc_iql``. Trains with float32, with bfloat16 products and with 8 goals a
 step, and prints one JSON line for each world, variant and seed: the mean and the largest error over
 all (place, move, goal), and the mean signed error. ``--out`` gets the learning curves of all seeds.
 """
@@ -60,7 +60,7 @@ VARIANTS = {
     "bfloat16": ("train.compute=bfloat16",),
     "8 goals a step": ("train.goals=8",),
 }
-CONFIG = Path(__file__).parents[1] / "configs" / "gc_iql.yaml"
+CONFIG = "gc_iql"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def curve(world: World, table: Table, encoder: HashEncoder, config: Config) -> l
     spec = critic_spec(config, table.manifest["dim"])
     optimizer, standards = make_optimizer(config.train), standards_of(table)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config, optimizer, len(table.shards), standards)
+    update = make_update(spec, config, optimizer, len(table.shards))
     feed = make_feed(table, mesh, config, abstract, update)
     state = init_state(spec, optimizer, mesh, config.train.seed)
     texts, truth = questions(world)

@@ -46,7 +46,6 @@ from pgv_jax.data.table import Table
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed
 from pgv_jax.learner.speed import flops_per_update, gemm_rate
-from pgv_jax.learner.standardize import standards_of
 from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
 from pgv_jax.learner.step import make_update
 from pgv_jax.types import Episode, Step
@@ -157,7 +156,7 @@ def ours(table: Table, config: Config, length: int) -> Callable[[], None]:
     spec = critic_spec(config, table.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config, optimizer, len(table.shards), standards_of(table))
+    update = make_update(spec, config, optimizer, len(table.shards))
     feed = make_feed(table, mesh, config, abstract, update)
     state = [init_state(spec, optimizer, mesh, 0)]
 

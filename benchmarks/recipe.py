@@ -5,7 +5,7 @@
 Each dataset is an imported log (``pgv import``) whose texts STORE holds (``pgv embed --encoder
 sentences:minilm --history 3``). For each split its tasks are dealt anew to training, validation and
 test (60/15/25 %), and for each split and seed the recipe is chosen and fitted as by ``pgv train
-configs/gc_iql.yaml``. The seed deals the tasks to folds and starts the network and TD. The probe
+gc_iql``. The seed deals the tasks to folds and starts the network and TD. The probe
 is logistic regression on the same embeddings of all steps that the recipe saw (training and
 validation), its penalty chosen by cross-validation over tasks; it is fitted once a split.
 
@@ -230,7 +230,7 @@ def fill(args: argparse.Namespace, name: str, dataset: str, store: EmbeddingStor
             continue
         tried = args.td == "every" or (args.td == "first" and (split, seed) == (0, 0))
         recipe = f"critic.recipe={'auto' if tried else 'anchored'}"
-        config = load_config("configs/gc_iql.yaml", [recipe, f"train.seed={seed}"])
+        config = load_config("gc_iql", [recipe, f"train.seed={seed}"])
         if not episodes:
             episodes = list(read_episodes(dataset))
             lookup = Vectors.read(episodes, config.texts.history, store)

@@ -120,7 +120,6 @@ def train(
     from pgv_jax.config import load_config
     from pgv_jax.learner import mesh as meshes
     from pgv_jax.learner.feed import make_feed
-    from pgv_jax.learner.standardize import standards_of
     from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
     from pgv_jax.learner.step import make_update
 
@@ -141,7 +140,7 @@ def train(
     spec = critic_spec(config, opened.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config, optimizer, len(opened.shards), standards_of(opened))
+    update = make_update(spec, config, optimizer, len(opened.shards))
     source = make_feed(opened, mesh, config, abstract, update)
     state, length = init_state(spec, optimizer, mesh, 0), 4
     for step in range(0, 2 * length, length):

@@ -14,7 +14,7 @@ Run `pgv PGV-ARGUMENTS` in one process, on all of this machine's GPUs.
   --dry-run      print what would run, and run nothing
   -h, --help     print this
 
-  launch/gpu.sh --gpus 0,1 -- train configs/gc_iql.yaml data.dataset=data/mine --workdir runs/mine
+  launch/gpu.sh --gpus 0,1 -- train gc_iql data.dataset=data/mine --workdir runs/mine
 
 Without a usable GPU the run ends at once, rather than being slow on the CPU. See docs/launch.md.
 END

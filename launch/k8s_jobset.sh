@@ -22,7 +22,7 @@ Apply a JobSet whose pods run `pgv PGV-ARGUMENTS`; together they are one run.
 
   launch/k8s_jobset.sh --image registry/pgv:1 --claim runs --processes 4 \
     --accelerator nvidia.com/gpu=8 -- \
-    train configs/gc_iql.yaml data.dataset=/shared/data --workdir /shared/runs/mine
+    train gc_iql data.dataset=/shared/data --workdir /shared/runs/mine
 
 To stop a run: kubectl delete jobset NAME; it saves a checkpoint first. See docs/launch.md.
 END

@@ -27,7 +27,7 @@ Submit a job that runs `pgv PGV-ARGUMENTS` as one run of several processes.
   -h, --help           print this
 
   launch/slurm.sh --nodes 4 --gpus-per-node 8 --time 4:00:00 -- \
-    train configs/gc_iql.yaml data.dataset=/shared/data --workdir /shared/runs/mine
+    train gc_iql data.dataset=/shared/data --workdir /shared/runs/mine
 
 The dataset and --workdir must lie on a file system that all nodes share. See docs/launch.md.
 END

@@ -29,7 +29,7 @@ The steps, done in this order; without any of them the TPU VM must be there and 
   -h, --help         print this
 
   launch/tpu_pod.sh --name mine --zone us-x1-a --copy --setup -- \
-    train configs/gc_iql.yaml data.dataset=/shared/data --workdir /shared/runs/mine
+    train gc_iql data.dataset=/shared/data --workdir /shared/runs/mine
 
 The dataset and --workdir must lie on a file system that all workers share. See docs/launch.md.
 END

@@ -25,6 +25,9 @@ from pydantic import (
 from pgv_jax.errors import PgvError
 from pgv_jax.objectives.base import Objective
 
+SHIPPED = Path(__file__).with_name("configs")
+"""The configurations that come with the package."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -184,10 +187,11 @@ def check_imagined(config: Config) -> None:
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: Any = Config) -> Any:
     """Read a YAML file into ``kind`` and apply ``key.path=value`` overrides in their order.
 
-    Values are parsed as YAML: ``critic.hidden=[64,64]``, ``train.lr=3e-4``. ``path=None`` starts
-    from the defaults. Unknown keys, wrong types and unreadable files raise PgvError.
+    ``path`` is a file or the name of a shipped one (``config_file``); None starts from the
+    defaults. Values are parsed as YAML: ``critic.hidden=[64,64]``, ``train.lr=3e-4``. Unknown
+    keys, wrong types and unreadable files raise PgvError.
     """
-    tree = {} if path is None else _read_yaml(Path(path))
+    tree = {} if path is None else _read_yaml(config_file(path))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -208,11 +212,34 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: An
         ) from None
 
 
+def config_file(path: str | Path) -> Path:
+    """The file of that path, else the shipped configuration of that name.
+
+    ``gc_iql``, ``alfworld/rollout`` and ``configs/alfworld/rollout.yaml`` name shipped ones, in
+    any folder. Raises PgvError, which names near ones, where there is neither.
+    """
+    if Path(path).is_file():
+        return Path(path)
+    name = Path(path).with_suffix("").as_posix().removeprefix("configs/")
+    shipped = {
+        file.relative_to(SHIPPED).with_suffix("").as_posix(): file
+        for file in sorted(SHIPPED.rglob("*.yaml"))
+    }
+    if name in shipped and Path(path).suffix in ("", ".yaml"):
+        return shipped[name]
+    near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.6) or [
+        each for each in shipped if "/" not in each
+    ]
+    what = "is a folder" if Path(path).is_dir() else "does not exist"
+    raise PgvError(
+        f"Configuration {path} {what}, and none of that name is shipped; near it are: "
+        f"{', '.join(near)}."
+    )
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise PgvError(f"Configuration {path} does not exist.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise PgvError(f"Configuration {path} cannot be read: {line}.") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from yaml import safe_load
 
-from pgv_jax.config import Config, load_config
+from pgv_jax.config import SHIPPED, Config, config_file, load_config
 from pgv_jax.errors import PgvError
 from pgv_jax.objectives.iql import GCIQL
 from pgv_jax.objectives.registry import REGISTRY, saved_objective
@@ -16,8 +16,7 @@ from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.workflows.iterate import IterateConfig
 
-ROOT = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
+CONFIGS = sorted(path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml"))
 ROLLOUTS = [name for name in CONFIGS if Path(name).stem.startswith("rollout")]
 ITERATIONS = [name for name in CONFIGS if Path(name).stem in ("agent_prm", "inverse_prm", "stl")]
 
@@ -226,7 +225,18 @@ def test_a_file_that_holds_no_configuration_is_named(yaml, text):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert "does not exist" in refusal(tmp_path / "absent.yaml")
-    assert str(tmp_path) in refusal(tmp_path)
+    assert f"{tmp_path} is a folder" in refusal(tmp_path)
+    assert "near it are: gc_iql" in refusal("gciql")
+    assert "near it are: gc_iql, imagined, rollout." in refusal("nothing-like-it")
+
+
+@pytest.mark.parametrize("name", ["alfworld/rollout", "configs/alfworld/rollout.yaml"])
+def test_a_shipped_file_goes_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_file(name) == SHIPPED / "alfworld" / "rollout.yaml"
+    (tmp_path / "alfworld").mkdir()
+    (tmp_path / "alfworld" / "rollout").write_text("task: {}")
+    assert config_file("alfworld/rollout") == Path("alfworld/rollout")  # a file goes first
 
 
 def test_keys_of_yaml_may_be_anything(yaml):
@@ -236,14 +246,14 @@ def test_keys_of_yaml_may_be_anything(yaml):
 
 @pytest.mark.parametrize("name", ITERATIONS)
 def test_the_iterations_that_come_along_are_valid(name):
-    settings = load_config(ROOT / name, ["learn.train.seed=1"], IterateConfig)
+    settings = load_config(SHIPPED / name, ["learn.train.seed=1"], IterateConfig)
     assert settings.rollout.task.name == Path(name).parent.name
     assert settings.learn.objective.name != "gc_iql"
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n not in {*ROLLOUTS, *ITERATIONS}])
 def test_the_experiments_that_come_along_are_valid(name):
-    config = load_config(ROOT / name, ["train.seed=1"])
+    config = load_config(SHIPPED / name, ["train.seed=1"])
     if "/" in name:
         assert config.data.dataset == f"data/{Path(name).parent}"
 
@@ -267,8 +277,8 @@ def value_at(tree: object, path: tuple[str, ...]) -> object:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_shipped_configuration_names_what_differs_from_the_defaults(name):
     """But for the names of its objective and its task, which say what it is."""
-    keys = list(leaves(safe_load((ROOT / name).read_text("utf-8"))))
-    config = load_config(ROOT / name, (), kind_of(name))
+    keys = list(leaves(safe_load((SHIPPED / name).read_text("utf-8"))))
+    config = load_config(SHIPPED / name, (), kind_of(name))
     named = [key for key in keys if key[-2:] == ("objective", "name")]
     chosen = [f"{'.'.join(key)}={value_at(config, key)}" for key in named]
     plain = load_config(None, chosen, kind_of(name))
@@ -278,7 +288,7 @@ def test_a_shipped_configuration_names_what_differs_from_the_defaults(name):
 
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_the_rollouts_that_come_along_are_valid(name):
-    config = load_config(ROOT / name, ["task.seed=1"], RolloutConfig)
+    config = load_config(SHIPPED / name, ["task.seed=1"], RolloutConfig)
     assert config.task.name in TASKS
     if "/" in name:
         assert config.task.name == Path(name).parent.name

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pgv_jax.agents.propose import Turn, propose
+from pgv_jax.agents.propose import Choice, Turn, propose
 from pgv_jax.agents.select import (
     NEEDS_SCORES,
     REPEAT_PENALTY,
@@ -90,7 +90,8 @@ class Agent:
     ``scorer`` is ``ValueFunction.q`` or anything of its form. ``goals[0]`` decides unless
     ``weights`` says otherwise; all goals are scored and recorded. ``oracle`` and ``correct`` come
     from a simulator: only the selector "oracle" selects by it. ``system`` replaces the shipped
-    system prompt. ``fall_back``: where the scorer fails, take the first proposal and record why;
+    system prompt; ``choice`` holds answers to the actions that are offered. ``fall_back``: where
+    the scorer fails, take the first proposal and record why;
     a study rather fails with it.
     """
 
@@ -106,6 +107,7 @@ class Agent:
     oracle: Oracle | None = None
     correct: Correct | None = None
     system: str = ""
+    choice: Choice | None = None
     fall_back: bool = False
     _chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -132,6 +134,7 @@ class Agent:
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             system=self.system,
+            choice=self.choice,
         )
         candidates, failure = self._annotated(proposal.candidates, view)
         score_N, selector = None, SELECTORS["first" if failure else self.selector]

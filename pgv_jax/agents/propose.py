@@ -9,12 +9,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request
+from pgv_jax.agents.prompt import Prompt
+from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request, json_schema
 from pgv_jax.types import Candidate
 
 Turn = tuple[str, str]
@@ -33,6 +34,40 @@ class Proposal:
     completions: tuple[Completion, ...]
     error: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+
+
+MOST_ACTIONS = 250
+"""As many as OpenAI's strict schemas take without a limit on the letters of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Answers are JSON whose action is one of those that are offered, where a task lists them.
+
+    ``system`` asks for it in words. ``rounds``: calls beyond the first, while the proposals have
+    fewer distinct actions than were asked for; each offers only what is not yet proposed.
+    ``thought_length``: most characters of a thought; 0 for servers that know no such limit.
+    """
+
+    system: str
+    rounds: int = 1
+    thought_length: int = 0
+
+    def form(self, actions: Sequence[str]) -> dict[str, Any]:
+        """The schema of an answer, as a ``response_format``."""
+        length = {"maxLength": self.thought_length} if self.thought_length else {}
+        return json_schema(
+            "step",
+            {
+                "type": "object",
+                "properties": {
+                    "thought": {"type": "string", **length},
+                    "action": {"type": "string", "enum": list(actions)},
+                },
+                "required": ["thought", "action"],
+                "additionalProperties": False,
+            },
+        )
 
 
 @cache
@@ -54,7 +89,18 @@ def build_messages(
     past: Sequence[Turn] = (),
     system: str = "",
 ) -> list[Message]:
-    """The system prompt and one user message: task, past turns, what is known, what is possible."""
+    """The system prompt and one user message: task, past turns, what is known, what is possible.
+
+    A ``system`` with a line ``---`` is a whole prompt: below the line stands the user's message,
+    with $task, $past, $observation and $actions.
+    """
+    if "\n---\n" in system:
+        return Prompt("act", system, "the prompt act.txt").messages(
+            task=task,
+            past="\n".join(f"Observation: {seen}\nAction: {done}" for seen, done in past),
+            observation=observation,
+            actions="\n".join(f"- {action}" for action in admissible),
+        )
     parts = [f"Task: {task}"]
     if past:
         turns = "\n".join(f"Observation: {seen}\nAction: {done}" for seen, done in past)
@@ -175,31 +221,55 @@ async def propose(
     temperature: float = 1.0,
     max_tokens: int = 256,
     system: str = "",
+    choice: Choice | None = None,
 ) -> Proposal:
     """Ask for ``n`` samples of the next step and read them; at least one candidate comes back.
 
-    A model that refuses, or whose prompt is too long, has answered with nothing: the candidate is
+    With ``choice``, and where ``admissible`` is a list of at most ``MOST_ACTIONS``, the answers are
+    held to it, and ``choice.system`` stands for ``system``. A model that refuses, or whose prompt
+    is too long, has answered with nothing: the candidate is
     empty, and the step is lost but not the run.
 
     Raises:
         ClientError: the failure may pass (retries are exhausted) or would hit every request.
     """
+    offered = list(dict.fromkeys(admissible))
+    if choice is not None and not 0 < len(offered) <= MOST_ACTIONS:
+        choice = None
     request = Request(
-        messages=build_messages(task, observation, admissible, past, system),
+        messages=build_messages(
+            task, observation, admissible, past, choice.system if choice else system
+        ),
         n=n,
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
+        response_format=choice.form(offered) if choice else None,
     )
-    error = ""
-    try:
-        completions = await client.complete(request)
-    except ClientError as failure:
-        if failure.stops_run or failure.kind == "exhausted":
-            raise
-        completions = [failure.completions[i] for i in sorted(failure.completions)]
-        error = str(failure)
+    completions, error = await _samples(client, request)
     answers = [parse_answer(done.text, admissible) for done in completions]
+    for _ in range(choice.rounds if choice else 0):
+        left = [a for a in offered if a not in {answer.action for answer in answers}]
+        missing = min(n - (len(offered) - len(left)), len(left))
+        if error or missing < 1:
+            break
+        assert choice is not None
+        more = replace(
+            request, n=missing, first=len(completions), response_format=choice.form(left)
+        )
+        found, error = await _samples(client, more)
+        completions += found
+        answers += [parse_answer(done.text, admissible) for done in found]
     candidates = distinct(answers) or (Candidate(thought=""),)
     counts = proposal_counts(answers, admissible)
     return Proposal(candidates, tuple(completions), error, counts)
+
+
+async def _samples(client: Client, request: Request) -> tuple[list[Completion], str]:
+    """The samples that came, and why others are missing, or ""."""
+    try:
+        return await client.complete(request), ""
+    except ClientError as failure:
+        if failure.stops_run or failure.kind == "exhausted":
+            raise
+        return [failure.completions[i] for i in sorted(failure.completions)], str(failure)

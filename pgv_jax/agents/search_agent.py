@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgv_jax.agents.agent import Correct, Decision, View
-from pgv_jax.agents.propose import Proposal, propose, request_seed
+from pgv_jax.agents.propose import Choice, Proposal, propose, request_seed
 from pgv_jax.agents.search import Limits, Node, Search, Values
 from pgv_jax.agents.search_world import World
 from pgv_jax.agents.select import REPEAT_PENALTY, penalise
@@ -82,6 +82,7 @@ class SearchAgent:
     repeat_penalty: float = REPEAT_PENALTY
     correct: Correct | None = None
     system: str = ""
+    choice: Choice | None = None
     _steps: list[Step] = field(default_factory=list)
     _chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -103,6 +104,7 @@ class SearchAgent:
                 temperature=self.temperature,
                 max_tokens=self.max_tokens,
                 system=self.system,
+                choice=self.choice,
             )
 
         actions = [step.action for step in self._steps]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pgv_jax.report.wording import seconds
+
 console = Console(stderr=True)
+SILENCE = 30.0
+"""Seconds between two lines of progress where there is no bar."""
 _ACTIVE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal may obey (escapes, C1 codes, changes of direction) or cannot print."""
 
@@ -56,15 +61,33 @@ def logged() -> Iterator[None]:
         logger.propagate = upward
 
 
+def _now_and_then(words: str, total: int) -> Callable[[int], None]:
+    """Print a line of progress at most every ``SILENCE`` seconds."""
+    begin = told = time.monotonic()
+
+    def report(done: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if done and now - told >= SILENCE:
+            told = now
+            left = (now - begin) / done * max(0, total - done)
+            console.print(
+                f"{words}: {done:,} of {total:,}, about {seconds(left)} left", highlight=False
+            )
+
+    return report
+
+
 @contextmanager
 def bar(words: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show progress: ``with bar("embedding", 1000) as report: report(done)``.
 
-    Where stderr is not a terminal, one line when the stage begins.
+    Where stderr is not a terminal, a line when the stage begins, and one now and then that says
+    how much is done and about how long the rest takes.
     """
     if not console.is_terminal:
         console.print(f"{words} ...", highlight=False)
-        yield lambda done: None
+        yield _now_and_then(words, total)
         return
     columns = (
         TextColumn("{task.description}"),

@@ -41,9 +41,9 @@ def describe(
     from pgv_jax.cli.console import say
     from pgv_jax.critic.artifact import is_artifact, load
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
+    from pgv_jax.files import write_whole
     from pgv_jax.report.description import describe as survey
     from pgv_jax.report.pages.dataset import to_html, to_text
-    from pgv_jax.report.pages.html import write_text
 
     if is_artifact(path):
         _describe_artifact(load(path).manifest)
@@ -60,11 +60,11 @@ def describe(
     say(to_text(description, title), newline=False)
     if html_path is not None:
         html_path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(html_path, to_html(description, title))
+        write_whole(html_path, to_html(description, title))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         facts = {**description.facts, "problems": description.problems}
-        write_text(json_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        write_whole(json_path, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 def _describe_artifact(manifest: Mapping[str, Any]) -> None:

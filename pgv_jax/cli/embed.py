@@ -32,9 +32,7 @@ MULTILINGUAL = "hf:intfloat/multilingual-e5-small"
 @click.option(
     "--history",
     type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Past turns that an observation's text tells.",
+    help="Past turns that an observation's text tells. [what pgv train reads: 3]",
 )
 @click.option(
     "--mode",
@@ -43,8 +41,9 @@ MULTILINGUAL = "hf:intfloat/multilingual-e5-small"
     show_default=True,
     help="episode: one pass over an episode by a causal model.",
 )
-def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str) -> None:
+def embed(dataset: Path, spec: str, store: Path | None, history: int | None, mode: str) -> None:
     """Embed each distinct text of DATASET once; an interrupted run goes on where it stopped."""
+    from pgv_jax.config import TextsConfig
     from pgv_jax.data.episodes import read_episodes
     from pgv_jax.data.layout import texts_of
     from pgv_jax.embed.opening import open_encoder
@@ -60,13 +59,14 @@ def embed(dataset: Path, spec: str, store: Path | None, history: int, mode: str)
             "all of its past. Leave --history out."
         )
     # Episode by episode, so that the closing line can say how much is repeated.
-    known = EPISODE if episodic else history
+    usual = TextsConfig().history if history is None else history
+    known = EPISODE if episodic else usual
     texts = [text for episode in episodes for text in texts_of([episode], known)]
     opened = EmbeddingStore(store or dataset / "embeddings", encoder)
     report = _add(opened, texts)
     click.echo(_closing(report, encoder, episodic))
     if report.unknown > UNKNOWN * report.tokens:
-        click.echo(_warning(report, encoder), err=True)
+        click.echo(unknown_warning(report, encoder), err=True)
 
 
 def _with_mode(spec: str, mode: str) -> str:
@@ -92,7 +92,8 @@ def _add(store: Any, texts: list[str]) -> AddReport:
         return store.add(texts, lambda done, of: bar.update(task, completed=done, total=of))
 
 
-def _warning(report: AddReport, encoder: Encoder) -> str:
+def unknown_warning(report: AddReport, encoder: Encoder) -> str:
+    """What it means that the encoder does not know so many tokens, and what does."""
     share = report.unknown / report.tokens
     return (
         f"Warning: {share:.0%} of the tokens are unknown to {encoder.name}, so different texts get "

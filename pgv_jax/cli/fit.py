@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pgv_jax.errors import PgvError
 
-STEPS, QUICK_STEPS = 3000, 600
+if TYPE_CHECKING:
+    from pgv_jax.config import Config
+    from pgv_jax.report.answers import Answers
+    from pgv_jax.report.description import Description
+    from pgv_jax.workflows.stages import Clock, Stages
+
+QUICK_STEPS = 600
+PATIENCE = 5
+"""Looks at held-out tasks without a gain that end the training, unless the configuration says."""
+HELD_OUT = 0.25
+"""Share of the tasks that judge: more than a dataset's own, because here the verdict is the aim."""
+ENCODER = "sentences:minilm"
+STAGES = ("importing", "embedding", "learning", "judging", "writing the page")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -18,38 +38,72 @@ STEPS, QUICK_STEPS = 3000, 600
     default=Path("runs/fit"),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the dataset, the critic and the report go; what it holds is continued.",
+    help="Where everything goes; what it holds is continued.",
 )
-@click.option("--encoder", default="sentences:minilm", show_default=True, help="As of pgv embed.")
-@click.option("--quick", is_flag=True, help=f"{QUICK_STEPS} updates instead of {STEPS:,}.")
-def fit(logs: tuple[str, ...], out: Path, encoder: str, quick: bool) -> None:
-    """Import LOGS, learn a critic from them, judge it on held-out tasks and say what to do next.
+@click.option(
+    "--config",
+    default="gc_iql",
+    show_default=True,
+    help="What is trained: a file, or a shipped one's name (imagined, for logs of notes).",
+)
+@click.option("--encoder", help=f"As of pgv embed. [the configuration's, else {ENCODER}]")
+@click.option("--quick", is_flag=True, help=f"{QUICK_STEPS} updates: a first look.")
+def fit(logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quick: bool) -> None:
+    """Import LOGS, learn a critic from them, judge it, and say in one page what it is good for.
 
     \b
     pgv fit logs/*.jsonl --out runs/mine
     pgv fit traces.jsonl --rewards results.csv --success "reward >= 1" --out runs/mine
 
-    Options of `pgv import` may follow. Interrupted, the same command continues.
+    OUT/report.html answers whether the critic would help, what it would have done differently,
+    what it does not know, and what to do next. Options of `pgv import` may follow. Interrupted, the
+    same command continues; where the logs have grown, it embeds what is new and learns again.
     """
-    from pgv_jax.cli.console import console
-    from pgv_jax.data.episodes import is_dataset, read_episodes
+    from pgv_jax.cli.console import console, logged
+    from pgv_jax.rollout.stopping import terminable
     from pgv_jax.workflows.claim import claim
+    from pgv_jax.workflows.stages import Clock, Stages
 
     if not logs:
         raise PgvError("No log is named; give files or folders: pgv fit LOGS... --out DIR.")
-    asked = {"logs": list(logs), "encoder": encoder, "quick": quick}
+    asked = {"logs": list(logs), "config": config, "encoder": encoder, "quick": quick}
     claim(out / "fit.json", "a fit", asked, fresh=True)
-    dataset, run, health = out / "dataset", out / "critic", out / "health"
-    if not is_dataset(dataset):
-        _pgv("import", *logs, "--out", str(dataset))
-    episodes = list(read_episodes(dataset))
-    known = sum(e.success is not None for e in episodes)
-    won = sum(e.success is True for e in episodes)
-    console.print(f"{len(episodes):,} episodes, {known:,} of known outcome, {won:,} successes.")
-    artifact = _learn(dataset, run, encoder, QUICK_STEPS if quick else STEPS)
-    _judge(artifact, dataset, health, known, won)
-    for line in _next(out, artifact, dataset):
-        click.echo(line)
+    stages, clock = Stages(out / "stages.json"), Clock(out / "seconds.json")
+    with terminable(), logged():
+        with _stage(clock, 0):
+            _import(logs, out, stages)
+        settings = _settings(config, out, encoder, quick)
+        with _stage(clock, 1):
+            said = _embed(settings, stages)
+        with _stage(clock, 2):
+            artifact = _learn(settings, out, stages)
+        with _stage(clock, 3):
+            report, why = _judge(artifact, out, stages)
+        with _stage(clock, 4):
+            command = shlex.join(["pgv", "fit", *_words(logs, out, config, encoder, quick)])
+            answers = _page(artifact, out, said, report, why, clock, stages, command)
+    console.print()
+    _closing(answers, out)
+
+
+def _words(
+    logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quick: bool
+) -> list[str]:
+    """What was asked, as words of a command line; defaults are left out."""
+    more = [] if config == "gc_iql" else ["--config", config]
+    more += ["--encoder", encoder] if encoder else []
+    return [*logs, *more, *(["--quick"] if quick else []), "--out", str(out)]
+
+
+@contextmanager
+def _stage(clock: Clock, number: int) -> Iterator[None]:
+    """One of ``STAGES``: its name above what it prints, and its seconds."""
+    from pgv_jax.cli.console import console
+
+    name = STAGES[number]
+    console.print(f"{number + 1} of {len(STAGES)}: {name}", style="bold", highlight=False)
+    with clock(name):
+        yield
 
 
 def _pgv(*arguments: str) -> None:
@@ -59,53 +113,178 @@ def _pgv(*arguments: str) -> None:
     pgv.main(list(arguments), prog_name="pgv", standalone_mode=False)
 
 
-def _learn(dataset: Path, run: Path, encoder: str, steps: int) -> Path:
-    """Embed what training reads and train; both continue where they were."""
-    from pgv_jax.cli.console import bar, console, logged
+def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
+    """The dataset, unless these files as they are now were imported before."""
+    from pgv_jax.cli.console import console
+    from pgv_jax.cli.importing import import_
+    from pgv_jax.data.episodes import is_dataset
+    from pgv_jax.workflows.stages import files_key
+
+    dataset = out / "dataset"
+    words = [*logs, "--out", str(dataset)]
+    if not any(word.split("=")[0] == "--held-out" for word in logs):
+        words += ["--held-out", str(HELD_OUT)]
+    with import_.make_context("import", list(words)) as context:
+        files, rewards = context.params["files"], context.params["rewards"]
+    key = files_key([*files, *([rewards] if rewards else [])], *words)
+    if stages.done("import", key) and is_dataset(dataset):
+        return
+    if stages.begun("import"):
+        console.print("The logs have changed: they are imported again.")
+    _pgv("import", *words, *(["--overwrite"] if is_dataset(dataset) else []))
+    stages.mark("import", key)
+
+
+def _settings(config: str, out: Path, encoder: str | None, quick: bool) -> Config:
     from pgv_jax.config import load_config
-    from pgv_jax.rollout.stopping import terminable
+
+    dataset = f"data.dataset={out / 'dataset'}"
+    said = load_config(config)
+    chosen = encoder or (None if "encoder" in said.data.model_fields_set else ENCODER)
+    changes = [dataset, *([f"data.encoder={chosen}"] if chosen else [])]
+    if "patience" not in said.train.model_fields_set:
+        changes.append(f"train.patience={PATIENCE}")
+    if quick:
+        changes.append(f"train.steps={QUICK_STEPS}")
+    settings: Config = load_config(config, changes)
+    return settings
+
+
+def _embed(settings: Config, stages: Stages) -> Description:
+    """Every text that any later stage reads, in one pass; returns what the log holds."""
+    from pgv_jax.cli.console import bar, console
+    from pgv_jax.cli.embed import UNKNOWN, unknown_warning
+    from pgv_jax.data.episodes import read_episodes
+    from pgv_jax.data.layout import texts_of
+    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.storage.store import EmbeddingStore
+    from pgv_jax.report.description import describe
+    from pgv_jax.texts.templates import worded
+    from pgv_jax.workflows.pipeline import store_of
+
+    episodes = [
+        worded(episode, settings.texts.step) for episode in read_episodes(settings.data.dataset)
+    ]
+    said = describe(episodes)
+    outcomes = said.facts["outcomes"]
+    console.print(
+        f"{len(episodes):,} episodes of {said.facts['tasks']:,} tasks: "
+        + ", ".join(f"{count:,} {name}" for name, count in outcomes.items() if count)
+        + "."
+    )
+    encoder = open_encoder(settings.data.encoder)
+    store = EmbeddingStore(store_of(settings), encoder)
+    imagined = settings.critic.q == "imagined"
+    texts = texts_of(episodes, settings.texts.history, candidates=True, parts=imagined)
+    missing = len(store.missing(texts))
+    if missing:
+        with bar(f"embedding {missing:,} texts", missing) as progress:
+            told = store.add(texts, lambda done, of: progress(done))
+        if told.unknown > UNKNOWN * told.tokens:
+            console.print(unknown_warning(told, encoder), markup=False)
+            stages.mark("embed", encoder.fingerprint, warning=unknown_warning(told, encoder))
+    return said
+
+
+def _learn(settings: Config, out: Path, stages: Stages) -> Path:
+    """The critic; a run on other data or with other settings is begun anew."""
+    from pgv_jax.cli.console import bar, console
+    from pgv_jax.data.episodes import dataset_info
     from pgv_jax.workflows.pipeline import fit as train
     from pgv_jax.workflows.pipeline import prepare
 
-    config = load_config(
-        None,
-        [
-            f"data.dataset={dataset}",
-            f"data.encoder={encoder}",
-            f"train.steps={steps}",
-            "critic.recipe=auto",
-        ],
-    )
-    with terminable(), logged():
-        prepared = prepare(config, run / "tables", bar)
-        if prepared.held_out is None:
-            console.print("Too few tasks to hold any out: training runs to the end.")
-        return train(config, prepared, run, bar)
+    run = out / "critic"
+    key = f"{dataset_info(settings.data.dataset)['fingerprint']} {settings.model_dump_json()}"
+    if stages.done("learn", key) and (run / "artifact" / "manifest.json").exists():
+        return run / "artifact"
+    if not stages.done("begin to learn", key):
+        shutil.rmtree(run, ignore_errors=True)
+        stages.mark("begin to learn", key)
+    prepared = prepare(settings, run / "tables", bar)
+    if prepared.held_out is None:
+        console.print("Too few tasks to hold any out: training runs to the end.")
+    artifact = train(settings, prepared, run, bar)
+    stages.mark("learn", key)
+    return artifact
 
 
-def _judge(artifact: Path, dataset: Path, health: Path, known: int, won: int) -> None:
-    """The health report where there is something to judge against, else why there is none."""
-    if known == 0:
-        said = "no episode has a known outcome; give --rewards, --success or --rewards-on"
-    elif won in (0, known):
-        said = f"all {known:,} known outcomes are the same, so success tells nothing apart"
-    else:
+def _judge(artifact: Path, out: Path, stages: Stages) -> tuple[dict[str, Any] | None, str]:
+    """The health report of the critic, or None and why there is nothing to judge against."""
+    from pgv_jax.critic import artifact as artifacts
+    from pgv_jax.data.episodes import dataset_info
+
+    dataset, folder = out / "dataset", out / "health"
+    key = artifacts.fingerprint(artifacts.load(artifact).params)
+    if "test" not in dataset_info(dataset)["splits"]:
+        return None, "there are too few tasks to hold any out."
+    if not stages.done("judge", key):
+        shutil.rmtree(folder, ignore_errors=True)
         try:
-            _pgv("evaluate", str(artifact), "--dataset", str(dataset), "--out", str(health))
-            return
+            with contextlib.redirect_stdout(io.StringIO()):  # the page says it all
+                _pgv("evaluate", str(artifact), "--dataset", str(dataset), "--out", str(folder))
         except PgvError as error:
-            said = str(error).rstrip(".")
-    click.echo(f"Not judged: {said}. State goals were learned; no verdict on success is possible.")
+            return None, str(error)
+        stages.mark("judge", key)
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text("utf-8"))
+    return report, ""
 
 
-def _next(out: Path, artifact: Path, dataset: Path) -> list[str]:
-    report = out / "health" / "report.html"
-    return [
-        f"The critic is in {artifact}.",
-        *([f"Read {report}: what it knows, and on what evidence."] if report.exists() else []),
-        "Next:",
-        f"  pgv show {dataset} --episode ID --artifact {artifact} --out {out}/episode.html",
-        f"  pgv rollout configs/rollout.yaml artifact={artifact} client=openai:MODEL",
-        f'  python -c \'from pgv_jax import ValueFunction; c = ValueFunction.load("{artifact}"); '
-        'print(c.q("task", "observation", ["thought"], ["The task is done."]))\'',
-    ]
+def _page(
+    artifact: Path,
+    out: Path,
+    said: Description,
+    report: Mapping[str, Any] | None,
+    why: str,
+    clock: Clock,
+    stages: Stages,
+    command: str,
+) -> Answers:
+    from pgv_jax.critic.value import ValueFunction
+    from pgv_jax.data.episodes import read_episodes
+    from pgv_jax.report.alternatives import compare
+    from pgv_jax.report.answers import Log, answer
+    from pgv_jax.report.pages.fit import write_fit
+    from pgv_jax.texts.templates import worded
+
+    facts, dataset = said.facts, out / "dataset"
+    outcomes, parts = facts["outcomes"], facts["splits"]
+    judging = parts.get("test", {}).get("tasks", 0) / facts["tasks"]
+    log = Log(
+        facts["episodes"],
+        outcomes["success"],
+        outcomes["failure"],
+        facts["tasks"],
+        judging or HELD_OUT,
+    )
+    answers = answer(log, None if log.one_sided else report, why)
+    compared = None
+    critic = ValueFunction.load(artifact, store=dataset / "embeddings")
+    if not log.one_sided:
+        held_out = "test" if "test" in parts else None
+        episodes = [worded(e, critic.step) for e in read_episodes(dataset, held_out)]
+        compared = compare(episodes, critic, critic.history, v_head="v" in critic.manifest["heads"])
+    warning = stages.notes("embed").get("warning")
+    write_fit(
+        out / "report.html",
+        answers=answers,
+        compared=compared,
+        said=said,
+        health=report,
+        artifact=artifact,
+        history=critic.history,
+        command=command,
+        warnings=[warning] if warning else [],
+        seconds=clock.seconds,
+    )
+    return answers
+
+
+def _closing(answers: Answers, out: Path) -> None:
+    """The verdict, what would change it and where the rest is: the end of what is printed."""
+    from pgv_jax.cli.console import say
+
+    say(f"Would it help? {answers.would}")
+    say(f"What would change that? {answers.change}")
+    say(
+        f"The rest is in {out / 'report.html'}: what it would have done differently, and what next."
+    )

@@ -57,6 +57,13 @@ if TYPE_CHECKING:
 @click.option("--source", default="", help="Where the logs are from; kept with the dataset.")
 @click.option("--licence", default="", help="Their licence; kept with the dataset.")
 @click.option("--overwrite", is_flag=True, help="Replace another dataset in the same folder.")
+@click.option(
+    "--held-out",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 0.45, min_open=True),
+    help="Share of the tasks without a split that choose a critic, and as many judge it.",
+)
 @click.option("--quiet", is_flag=True, help="No parsed episode, no progress.")
 def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     """Turn agent logs into a dataset of episodes (RLDS). FILES may be files or folders."""
@@ -140,6 +147,7 @@ def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
                 "source",
                 "licence",
                 "overwrite",
+                "held_out",
             )
         },
     )

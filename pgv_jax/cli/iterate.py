@@ -7,7 +7,7 @@ import click
 
 @click.command()
 @click.argument("method")
-@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--out",
@@ -17,12 +17,12 @@ import click
     help="Where the iterations go; a run that it holds is continued.",
 )
 def iterate(method: str, config: str, overrides: tuple[str, ...], out: str) -> None:
-    """Run METHOD as CONFIG says; keys are overridden by KEY=VALUE.
+    """Run METHOD as CONFIG says, a file or a shipped one's name; KEY=VALUE overrides a key.
 
     METHOD is an objective that says what it plays: agent_prm, inverse_prm, lookahead.
 
     \b
-    pgv iterate agent_prm configs/textworld/agent_prm.yaml --out runs/agent_prm
+    pgv iterate agent_prm textworld/agent_prm --out runs/agent_prm
     """
     from pathlib import Path
 

@@ -34,6 +34,6 @@ def quickstart(out: str, seed: int, quick: bool, plain_thoughts: bool) -> None:
     console.print(f"The report, {total:.0f} s of work: {out}/report.html")
     console.print(
         "With logs of your own: pgv import LOGS --out data/mine, then "
-        "pgv train configs/gc_iql.yaml data.dataset=data/mine, then pgv evaluate.",
+        "pgv train gc_iql data.dataset=data/mine, then pgv evaluate.",
         highlight=False,
     )

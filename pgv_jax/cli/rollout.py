@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--out",
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 def rollout(
     ctx: click.Context, config: str, overrides: tuple[str, ...], out: str, shard: str | None
 ) -> None:
-    """Play the tasks of CONFIG with a model; keys are overridden by KEY=VALUE.
+    """Play the tasks of CONFIG, a file or a shipped one's name; KEY=VALUE overrides a key.
 
     \b
-    pgv rollout configs/rollout.yaml artifact=runs/quickstart/critic/artifact
-    pgv rollout configs/rollout.yaml artifact=... client=openai:MODEL --out runs/guided
+    pgv rollout rollout artifact=runs/quickstart/critic/artifact
+    pgv rollout rollout artifact=... client=openai:MODEL --out runs/guided
     """
     from pathlib import Path
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import aside
 
 if TYPE_CHECKING:
     from pgv_jax.critic.value import ValueFunction
@@ -27,7 +28,6 @@ def score(artifact: str, source: str, target: str, store: str | None) -> None:
     "task" may be left out. The output appears whole or not at all.
     """
     import json
-    import os
     from pathlib import Path
 
     from pgv_jax.cli.console import console
@@ -39,19 +39,15 @@ def score(artifact: str, source: str, target: str, store: str | None) -> None:
         raise PgvError(f"{target} cannot be written: its folder does not exist; make it first.")
     value = ValueFunction.load(artifact, store=store)
     count = 0
-    temporary = f"{target}.partial"
-    try:
+    with aside(Path(target)) as unfinished:
         # Half a surrogate pair, which JSON can say, goes out as it came in.
-        with open(temporary, "w", encoding="utf-8", errors="surrogatepass") as out:
+        with unfinished.open("w", encoding="utf-8", errors="surrogatepass") as out:
             for part in _parts(source):
                 for pair in _scored(value, part):
                     out.write(json.dumps(pair, ensure_ascii=False) + "\n")
                 count += len(part)
         if not count:
             raise PgvError(f"{source} has no lines; nothing was scored.")
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     console.print(f"{count} pairs scored: {target}")
 
 

@@ -45,9 +45,9 @@ def show(
     """
     from pgv_jax.data.episodes import KEEP, is_dataset
     from pgv_jax.errors import PgvError
+    from pgv_jax.files import write_whole
     from pgv_jax.report.pages.episode import episode_page
     from pgv_jax.report.pages.episode_values import recorded
-    from pgv_jax.report.pages.html import write_text
 
     if artifact is None and (goals or store):
         raise PgvError("--goal and --store are for a critic; name it with --artifact.")
@@ -61,7 +61,7 @@ def show(
     page = episode_page(episode, values, str(source))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, page)
+        write_whole(out, page)
     except OSError as error:
         raise PgvError(f"Cannot write {out}: {error.strerror}.") from None
     click.echo(f"Wrote {out} ({len(page.encode()) / 1e3:,.0f} kB, {len(episode.steps)} steps).")

@@ -38,7 +38,7 @@ def summarize(
 
     \b
     pgv summarize data/mine --model openai:MODEL --out data/notes
-    pgv train configs/gc_iql.yaml data.dataset=data/notes texts.history=0
+    pgv train gc_iql data.dataset=data/notes texts.history=0
     """
     from dataclasses import replace
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", type=click.Path(dir_okay=False))
+@click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--workdir",
@@ -54,10 +54,10 @@ def train(
     worker_timeout: float,
     start_timeout: float,
 ) -> None:
-    """Train a critic as CONFIG says; keys are overridden by KEY=VALUE.
+    """Train a critic as CONFIG says, a file or a shipped one's name; KEY=VALUE overrides a key.
 
     \b
-    pgv train configs/gc_iql.yaml data.dataset=data/mine --workdir runs/mine
+    pgv train gc_iql data.dataset=data/mine --workdir runs/mine
 
     On several hosts with one file system, run the same command on each. SLURM, Kubernetes and TPU
     pods tell each process who it is; elsewhere --coordinator, --processes and --process-id do.

@@ -22,6 +22,7 @@ from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import replace_folder, restore_folder, write_whole
 
 FORMAT = "pgv_jax.artifact"
 VERSION = 2
@@ -58,16 +59,17 @@ def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) 
         raise PgvError(f"An artifact's manifest lacks {', '.join(missing)}.")
     if _is_there(folder, params, manifest):
         return folder
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     # Not save_file, which leaves a file that its owner alone can read.
     data = serialize(flatten(params))
-    (temporary / PARAMS).write_bytes(data)
-    (temporary / "manifest.json").write_text(_manifest_text(manifest, data), "utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.rename(temporary, folder)
+    work = folder.with_name(f".{folder.name}.tmp")
+    restore_folder(work, folder)
+    shutil.rmtree(work, ignore_errors=True)
+    built = work / "built"
+    built.mkdir(parents=True)
+    (built / PARAMS).write_bytes(data)
+    (built / "manifest.json").write_text(_manifest_text(manifest, data), "utf-8")
+    replace_folder(built, folder)
+    work.rmdir()
     return folder
 
 
@@ -100,9 +102,7 @@ def annotate(folder: str | os.PathLike[str], key: str, value: Any) -> None:
     manifest = {**load(folder).manifest, key: value}
     if value is None:
         del manifest[key]
-    partial = path.with_name(".manifest.json.partial")
-    partial.write_text(_manifest_text(manifest, (Path(folder) / PARAMS).read_bytes()), "utf-8")
-    os.replace(partial, path)
+    write_whole(path, _manifest_text(manifest, (Path(folder) / PARAMS).read_bytes()))
 
 
 def is_artifact(folder: str | os.PathLike[str]) -> bool:

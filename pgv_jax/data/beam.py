@@ -24,7 +24,6 @@ import tensorflow_datasets as tfds
 
 from pgv_jax.data.episodes import (
     NAME,
-    REPLACED,
     DatasetSummary,
     _fill,
     _finish,
@@ -38,6 +37,7 @@ from pgv_jax.data.importers.survey import Findings
 from pgv_jax.data.splits import SPLITS
 from pgv_jax.data.spool import Entry, Spool, _write_records
 from pgv_jax.errors import PgvError
+from pgv_jax.files import restore_folder
 from pgv_jax.types import Episode
 
 T = TypeVar("T")
@@ -71,8 +71,7 @@ def write_dataset_beam(
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.parent / f".{folder.name}.beam"
-    if (work / REPLACED).exists() and not folder.exists():
-        os.rename(work / REPLACED, folder)  # a swap was cut off between its two renames
+    restore_folder(work, folder)
     key = _open(work, resume_key)
     spools = [work / f"input-{number:05d}" for number in range(len(inputs))]
     job = functools.partial(_spool, read=read, source=source, key=key)

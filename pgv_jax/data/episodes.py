@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from pgv_jax.data.rlds import RecordWriter, features, from_record
-from pgv_jax.data.splits import SPLITS, alike, assign_splits
-from pgv_jax.data.spool import Entry, Spool, file_sha256
+from pgv_jax.data.splits import HELD_OUT, SPLITS, alike, assign_splits
+from pgv_jax.data.spool import Entry, Spool
 from pgv_jax.errors import PgvError
+from pgv_jax.files import replace_folder, restore_folder, sha256_of
 from pgv_jax.types import Episode
 
 FORMAT = "pgv_jax.episodes"
@@ -31,7 +31,6 @@ VERSION = 1
 NAME = "episodes"
 SHARD_BYTES = 64 << 20
 """A split's files hold about this many record bytes each."""
-REPLACED = "replaced"
 KEEP = "embeddings"
 """The one subfolder of a dataset that survives when the dataset is replaced."""
 
@@ -62,6 +61,7 @@ def write_dataset(
     overwrite: bool = False,
     resume_key: str | None = None,
     progress: Callable[[int], None] | None = None,
+    held_out: float = HELD_OUT,
 ) -> DatasetSummary:
     """Write episodes as an RLDS dataset: deterministic bytes, atomic, flat in memory.
 
@@ -69,7 +69,8 @@ def write_dataset(
     data is an error unless ``overwrite`` (its embeddings are kept: they are keyed by content).
     ``resume_key`` names the work (inputs and options): an interrupted call with the same key
     continues behind its last committed part, so the iterable must be the same again.
-    ``progress(n)`` is told the number of steps of each episode as it is stored.
+    ``progress(n)`` is told the number of steps of each episode as it is stored. ``held_out`` is
+    the share of tasks without a split that choose, and as many judge (``assign_splits``).
     """
     folder = Path(folder)
     if folder.exists() and not is_dataset(folder) and any(folder.iterdir()):
@@ -78,12 +79,11 @@ def write_dataset(
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.partial"
-    if (partial / REPLACED).exists() and not folder.exists():
-        os.rename(partial / REPLACED, folder)  # a swap was cut off between its two renames
+    restore_folder(partial, folder)
     spool = Spool(partial, resume_key)
     try:
         _fill(spool, episodes, source, progress)
-        summary = _finish(spool, folder, source, licence, overwrite)
+        summary = _finish(spool, folder, source, licence, overwrite, held_out)
     except BaseException as error:
         # An interruption may be resumed; wrong input must change first, and with it the key.
         if resume_key is None or isinstance(error, PgvError):
@@ -131,10 +131,15 @@ def _fill(
 
 
 def _finish(
-    spool: Spool, folder: Path, source: str, licence: str, overwrite: bool
+    spool: Spool,
+    folder: Path,
+    source: str,
+    licence: str,
+    overwrite: bool,
+    held_out: float = HELD_OUT,
 ) -> DatasetSummary:
     entries = list(spool.entries())
-    assigned, near = splits_of(entries)
+    assigned, near = splits_of(entries, held_out)
     by_split = {
         split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
     }
@@ -166,11 +171,11 @@ def _finish(
                 "another --out, or overwrite it."
             )
     built = _write_files(spool, by_split, summary)
-    _swap(built, folder)
+    replace_folder(built, folder, keep=KEEP)
     return summary
 
 
-def splits_of(entries: Iterable[Entry]) -> tuple[dict[str, str], int]:
+def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> tuple[dict[str, str], int]:
     """Return each task's split, and how many tasks follow another one that is nearly the same."""
     entries = list(entries)
     texts: dict[str, str] = {}
@@ -179,7 +184,8 @@ def splits_of(entries: Iterable[Entry]) -> tuple[dict[str, str], int]:
     groups = alike(texts)
     sizes = Counter(groups.values())
     near = sum(size for size in sizes.values() if size > 1)
-    return assign_splits(((entry.task_id, entry.split) for entry in entries), groups), near
+    pairs = ((entry.task_id, entry.split) for entry in entries)
+    return assign_splits(pairs, groups, held_out), near
 
 
 def _counts(entries: list[Entry]) -> dict[str, int]:
@@ -204,7 +210,7 @@ def _write_files(spool: Spool, by_split: dict[str, list[Entry]], summary: Datase
         for number, group in enumerate(groups):
             path = Path(template.sharded_filepath(shard_index=number, num_shards=len(groups)))
             spool.copy(group, path)
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         infos.append(
             tfds.core.SplitInfo(
                 name=split,
@@ -250,18 +256,6 @@ def _groups(members: list[Entry]) -> list[list[Entry]]:
     return groups
 
 
-def _swap(built: Path, folder: Path) -> None:
-    old = None
-    if folder.exists():
-        old = built.parent / REPLACED
-        os.rename(folder, old)
-    os.rename(built, folder)
-    if old is not None:
-        if (old / KEEP).exists():
-            os.rename(old / KEEP, folder / KEEP)
-        shutil.rmtree(old)
-
-
 def is_dataset(folder: Path) -> bool:
     """True if ``write_dataset`` made this folder."""
     try:
@@ -304,7 +298,7 @@ def check_files(folder: str | os.PathLike[str], *, hashes: bool = False) -> None
                 f"{path} has {size} bytes, but {known['bytes']} were written: it is damaged. "
                 "Copy it again or import the logs again."
             )
-        if hashes and file_sha256(path) != known["sha256"]:
+        if hashes and sha256_of(path) != known["sha256"]:
             raise PgvError(
                 f"{path} differs from what was written (its SHA-256 does not match); copy it "
                 "again or import the logs again."

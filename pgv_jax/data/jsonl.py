@@ -20,6 +20,7 @@ from typing import Any
 
 from pgv_jax.data.compression import UNREADABLE, open_bytes
 from pgv_jax.errors import PgvError
+from pgv_jax.files import aside
 from pgv_jax.types import Candidate, Episode, Step
 
 EPISODE_KEYS = (
@@ -353,21 +354,16 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[Episode]:
 def write_jsonl(path: str | os.PathLike[str], episodes: Iterable[Episode]) -> int:
     """Write episodes one a line, atomically; returns how many. Parents must exist."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    opened = gzip.open if path.suffix == ".gz" else open
     count = 0
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(
-            temporary, "wt", encoding="utf-8"
-        ) as out:
+        with aside(path) as unfinished, opened(unfinished, "wt", encoding="utf-8") as out:
             for episode in episodes:
                 out.write(json.dumps(episode_to_json(episode), ensure_ascii=False, allow_nan=False))
                 out.write("\n")
                 count += 1
-        temporary.replace(path)
     except FileNotFoundError:
         raise PgvError(f"Cannot write {path}: its folder {path.parent} does not exist.") from None
     except (TypeError, ValueError) as error:
         raise PgvError(f"Cannot write episode {count + 1} to {path}: {error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return count

@@ -37,10 +37,10 @@ from pgv_jax.data.table import (
     Table,
     map_array,
     read_manifest,
-    sha256_of,
     shard_name,
 )
 from pgv_jax.errors import PgvError
+from pgv_jax.files import replace_folder, sha256_of
 from pgv_jax.texts import templates as words
 from pgv_jax.types import Episode
 
@@ -199,16 +199,15 @@ def build_table(
     least = min(groups.count(group) for group in set(groups))
     lengths = [len(row.obs) - 1 for row in rows]
     dealt = shard_of_episodes(lengths, min(shards, least), groups)
-    dim = int(looked_up(lookup, [words.SUCCESS], None).shape[1])
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "split": split,
         "shards": len(dealt),
-        "dim": dim,
+        "dim": int(looked_up(lookup, [words.SUCCESS], None).shape[1]),
         "dtype": dtype,
         "episodes": len(rows),
-        "steps": sum(len(row.obs) - 1 for row in rows),
+        "steps": sum(lengths),
         "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
         "texts": {
             "history": history,
@@ -219,22 +218,27 @@ def build_table(
     }
     if examples is not None:
         manifest["examples"] = describe_examples(examples)
-    known = None
-    if parts:
-        known = known_parts([(row.note_parts or [], row.task_parts or []) for row in rows])
+    known = _known_parts(rows, split) if parts else None
+    if known is not None:
         manifest["parts"] = known.describe()
-        if known.unknown or known.unread:
-            log.warning(
-                "%s: of the notes' sentences %d are too rare to be known and %d stand past the "
-                "%d-th of their note; the next-note model does not read them",
-                *(split, known.unknown, known.unread, MOST_READ),
-            )
     present = _present(folder, manifest)
     if present is not None:
         return present
     members_of = [[rows[k] for k in members] for members in dealt]
     _write_table(folder, manifest, members_of, ids, lookup, known)
     return Table.open(folder, verify=False)
+
+
+def _known_parts(rows: Sequence[_Rows], split: str) -> KnownParts:
+    """The sentences that the next-note model knows; a warning counts those it does not read."""
+    known = known_parts([(row.note_parts or [], row.task_parts or []) for row in rows])
+    if known.unknown or known.unread:
+        log.warning(
+            "%s: of the notes' sentences %d are too rare to be known and %d stand past the "
+            "%d-th of their note; the next-note model does not read them",
+            *(split, known.unknown, known.unread, MOST_READ),
+        )
+    return known
 
 
 def _write_table(
@@ -247,10 +251,11 @@ def _write_table(
 ) -> None:
     """Write all shards beside the folder, then put them in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    built = work / "table"
     for path in folder.parent.glob(f".{folder.name}.*.tmp"):
         owner = path.name.split(".")[-2]
-        if path == temporary or (owner.isdecimal() and not _runs(int(owner))):  # it was killed
+        if path == work or (owner.isdecimal() and not _runs(int(owner))):  # it was killed
             shutil.rmtree(path, ignore_errors=True)
     try:
         all_texts = list(ids)
@@ -264,38 +269,33 @@ def _write_table(
             write_looked_up(path, said, lookup, manifest["dim"], manifest["dtype"])
 
         for s, rows in enumerate(dealt):
-            part = temporary / shard_name(s)
+            part = built / shard_name(s)
             part.mkdir(parents=True)
             _write_shard(part, rows, task_number, write_vectors)
             if known is not None:
                 start, numbers = known.numbered([row.note_parts or [] for row in rows])
                 save_array(part / "part_start.npy", start)
                 save_array(part / "part_ids.npy", numbers)
-        write_vectors(temporary / "tasks.npy", list(task_number))
-        _write_standards(temporary, manifest)
+        write_vectors(built / "tasks.npy", list(task_number))
+        _write_standards(built, manifest)
         if known is not None:
-            write_vectors(temporary / "parts.npy", known.texts)
-            vectors = map_array(temporary / "parts.npy", manifest["dtype"])
+            write_vectors(built / "parts.npy", known.texts)
+            vectors = map_array(built / "parts.npy", manifest["dtype"])
             mean, scale = known.moments(vectors)
             by_task = {row.task: row.task_parts or [] for rows in dealt for row in rows}
-            save_array(
-                temporary / "task_parts.npy", known.padded([by_task[t] for t in task_number])
-            )
-            save_array(temporary / "part_mean.npy", mean)
-            save_array(temporary / "part_scale.npy", scale)
+            save_array(built / "task_parts.npy", known.padded([by_task[t] for t in task_number]))
+            save_array(built / "part_mean.npy", mean)
+            save_array(built / "part_scale.npy", scale)
         checksums = {
-            str(path.relative_to(temporary)): sha256_of(path)
-            for path in sorted(temporary.rglob("*.npy"))
+            str(path.relative_to(built)): sha256_of(path) for path in sorted(built.rglob("*.npy"))
         }
-        (temporary / "manifest.json").write_text(
+        (built / "manifest.json").write_text(
             json.dumps({**manifest, "checksums": checksums}, indent=2, sort_keys=True) + "\n",
             "utf-8",
         )
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
+        replace_folder(built, folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _runs(process: int) -> bool:

@@ -114,17 +114,23 @@ def longest_note(shards: Sequence[Shard]) -> int:
     return max(int(np.diff(shard.sentence_start).max(initial=1)) for shard in shards)
 
 
-def index_of(shards: Sequence[Shard], own: Sequence[int] | None = None) -> Index:
+def index_of(
+    shards: Sequence[Shard],
+    own: Sequence[int] | None = None,
+    length: Callable[[int], int] = int,
+    like: Sequence[Shard] = (),
+) -> Index:
     """Stack the index arrays of the shards ``own`` (all), padded to the lengths that all need.
 
-    Arrays are numpy's, [len(own), ...]; of the other shards only lengths are read.
+    Arrays are numpy's, [len(own), ...]; of the other shards only lengths are read, and of the
+    shards ``like``, which are to fit as well. ``length`` may make a length longer.
     """
     own = range(len(shards)) if own is None else own
 
     with_parts = shards[0].part_start is not None
 
     def stack(name: str, fill: int) -> np.ndarray:
-        width = max(1, max(len(getattr(shard, name)) for shard in shards))
+        width = length(max(1, *(len(getattr(shard, name)) for shard in (*shards, *like))))
         out = np.full((len(own), width), fill, np.int32)
         for row, s in zip(out, own, strict=True):
             array = getattr(shards[s], name)
@@ -132,8 +138,8 @@ def index_of(shards: Sequence[Shard], own: Sequence[int] | None = None) -> Index
         return out
 
     # Every row but an episode's last is a step.
-    counts = [len(shard.row_obs) - len(shard.episode_success) for shard in shards]
-    step_row = np.zeros((len(own), max(counts)), np.int32)
+    counts = [len(shard.row_obs) - len(shard.episode_success) for shard in (*shards, *like)]
+    step_row = np.zeros((len(own), length(max(counts))), np.int32)
     for row, s in zip(step_row, own, strict=True):
         row[: counts[s]] = np.flatnonzero(np.asarray(shards[s].row_thought) >= 0)
     return Index(

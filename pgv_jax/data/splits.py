@@ -9,6 +9,8 @@ from pgv_jax.data.near import near_duplicates
 from pgv_jax.errors import PgvError
 
 SPLITS = ("train", "val", "test")
+HELD_OUT = 0.1
+"""Of the undecided tasks, the share that chooses, and the share that judges."""
 MIN_TASKS = 5
 """With fewer undecided tasks than this, all of them train."""
 
@@ -25,14 +27,16 @@ def alike(tasks: Mapping[str, str]) -> dict[str, str]:
 
 
 def assign_splits(
-    tasks: Iterable[tuple[str, str | None]], groups: Mapping[str, str] | None = None
+    tasks: Iterable[tuple[str, str | None]],
+    groups: Mapping[str, str] | None = None,
+    held_out: float = HELD_OUT,
 ) -> dict[str, str]:
     """Map each task id to its split, from (task id, the episode's own split or None) pairs.
 
     A task's own split is kept; two different ones are an error. The others are ranked by
-    sha256(task id): the first tenth is ``val``, the next ``test`` (at least one task each), the
-    rest ``train``. ``groups`` (see ``alike``) names tasks that go into one split. Does not depend
-    on the order of the pairs.
+    sha256(task id): a share ``held_out`` is ``val``, the next ``test`` (at least one task each),
+    the rest ``train``. ``groups`` (see ``alike``) names tasks that go into one split. Does not
+    depend on the order of the pairs.
     """
     own: dict[str, str | None] = {}
     for task_id, split in tasks:
@@ -57,10 +61,11 @@ def assign_splits(
             undecided.append(sorted(group, key=_rank))
     undecided.sort(key=lambda group: _rank(group[0]))
     count = sum(map(len, undecided))
-    held_out = max(1, round(count / 10)) if count >= MIN_TASKS and len(undecided) > 2 else 0
+    enough = count >= MIN_TASKS and len(undecided) > 2
+    most = max(1, round(count * held_out)) if enough else 0
     sizes = {"val": 0, "test": 0}
     for group in undecided:
-        split = next((name for name in sizes if sizes[name] < held_out), "train")
+        split = next((name for name in sizes if sizes[name] < most), "train")
         if split != "train":
             sizes[split] += len(group)
         assigned.update(dict.fromkeys(group, split))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +12,12 @@ from typing import Any, NamedTuple
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import aside, write_json
 from pgv_jax.types import Episode
 
 PART_BYTES = 16 << 20
 """Record bytes held in memory before a part is committed."""
 OPTIONS = "group_size:1"
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 hex of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Entry(NamedTuple):
@@ -54,7 +48,7 @@ class Spool:
         if key is None or not plan.exists() or _read(plan) != wanted:
             self.remove()
             folder.mkdir(parents=True)
-            _write(plan, wanted)
+            write_json(plan, wanted)
         self.parts = 0
         self.committed = 0
         while (index := self._index(self.parts)).exists():
@@ -94,7 +88,7 @@ class Spool:
         if not self._waiting:
             return
         _write_records(self._data(self.parts), (record for _, record in self._waiting))
-        _write(self._index(self.parts), [list(entry) for entry, _ in self._waiting])
+        write_json(self._index(self.parts), [list(entry) for entry, _ in self._waiting])
         self.committed += len(self._waiting)
         self.parts += 1
         self._waiting, self._size = [], 0
@@ -132,21 +126,13 @@ class Spool:
 
 
 def _write_records(path: Path, records: Iterator[bytes]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    writer = ArrayRecordWriter(str(temporary), OPTIONS)
-    try:
-        for record in records:
-            writer.write(record)
-    finally:
-        writer.close()
-    os.replace(temporary, path)
-
-
-def _write(path: Path, value: Any) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value), "utf-8")
-    os.replace(temporary, path)
+    with aside(path) as unfinished:
+        writer = ArrayRecordWriter(str(unfinished), OPTIONS)
+        try:
+            for record in records:
+                writer.write(record)
+        finally:
+            writer.close()
 
 
 def _read(path: Path) -> Any:

@@ -8,7 +8,6 @@ those as well. Opening a table needs numpy only, but for bfloat16.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 
 from pgv_jax.data.examples import Examples
 from pgv_jax.errors import PgvError
+from pgv_jax.files import sha256_of
 
 FORMAT = "pgv_jax.table"
 VERSION = 2
@@ -157,12 +157,6 @@ def _open_shard(
 def shard_name(number: int) -> str:
     """The folder of a logical shard, within the table's."""
     return f"shard-{number:05d}"
-
-
-def sha256_of(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal, as the manifest has it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def map_array(path: Path, dtype: str) -> np.ndarray:

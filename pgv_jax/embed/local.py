@@ -15,13 +15,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from pgv_jax.embed.episode_mode import EpisodeEncoder
-from pgv_jax.embed.gguf_file import GgufFile, find_gguf
+from pgv_jax.embed.gguf_file import GgufFile
 from pgv_jax.embed.models.load import Sizes, folder_weights, load_model, read_sizes
 from pgv_jax.embed.rules import TextRules, prompt_of, read_rules
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.embed.tokens import TextTokenizer, Vocabulary, folder_vocabulary
 from pgv_jax.embed.weights import Weights
 from pgv_jax.errors import PgvError
+from pgv_jax.files import gguf_path
 
 LocalEncoder = TextEncoder | EpisodeEncoder
 
@@ -72,7 +73,7 @@ def open_gguf(spec: str, options: str = "", *, mesh: Mesh | None = None) -> Loca
     """A GGUF file, or an installed package with one; options as in ``open_hugging_face``."""
     name = f"gguf:{spec}"
     parse_options(name, options)
-    return open_model(GgufFile(find_gguf(spec)), name, options, mesh=mesh)
+    return open_model(GgufFile(gguf_path(spec)), name, options, mesh=mesh)
 
 
 class ModelFiles(Protocol):

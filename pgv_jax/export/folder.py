@@ -16,6 +16,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.export.card import card
 from pgv_jax.export.inputs import Sample, random_sample
 from pgv_jax.export.parity import PARITY_LIMIT, Values, in_words, parity, within_limit
+from pgv_jax.files import replace_folder
 from pgv_jax.texts.templates import ACTION_TEMPLATE, FAILURE, OBSERVATION_TEMPLATE, SUCCESS
 from pgv_jax.types import FIELDS
 
@@ -85,7 +86,7 @@ def publish(
                     "report this with the artifact's manifest.json."
                 )
         (folder / "README.md").write_text(card(opened, form.name, found), encoding="utf-8")
-        _replace(folder, out)
+        replace_folder(folder, out)
     return found
 
 
@@ -136,10 +137,3 @@ def _refuse_foreign(out: Path, kind: str) -> None:
         ours = False
     if not ours:
         raise PgvError(f"{out} exists and is not an earlier export; name another folder.")
-
-
-def _replace(folder: Path, out: Path) -> None:
-    """Put ``folder`` at ``out``; an earlier export there stays until the new one is complete."""
-    if out.exists():
-        os.replace(out, folder.with_name("previous"))
-    os.replace(folder, out)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import aside
 from pgv_jax.texts.templates import SUCCESS, History, StepForm, observation_text, step_text
 from pgv_jax.types import Candidate, Episode
 
@@ -72,10 +73,9 @@ def write_preferences(path: str | os.PathLike[str], pairs: Iterable[dict[str, An
     """Write pairs as JSON lines, whole or not at all; returns how many. None is a PgvError."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
+    with aside(path) as unfinished:
+        with unfinished.open("w", encoding="utf-8") as file:
             for pair in pairs:
                 file.write(json.dumps(pair, ensure_ascii=False) + "\n")
                 count += 1
@@ -84,7 +84,4 @@ def write_preferences(path: str | os.PathLike[str], pairs: Iterable[dict[str, An
                 "No step has two candidates whose scores differ by more than the margin; give "
                 "--artifact to score them, a smaller --margin, or episodes with candidates."
             )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return count

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -26,12 +25,13 @@ from jax.sharding import Mesh
 
 from pgv_jax.config import Config
 from pgv_jax.data.next_notes import notes_of
-from pgv_jax.data.relabel import Draw, GoalSpec, Index, draw, index_of, longest_note
+from pgv_jax.data.relabel import Draw, Index, draw, index_of, longest_note
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
-from pgv_jax.learner.row_files import Rows
-from pgv_jax.learner.state import State
+from pgv_jax.learner.row_files import Rows, padded_length, stack
+from pgv_jax.learner.standardize import Constants, constants_of
+from pgv_jax.learner.state import State, goal_spec
 from pgv_jax.learner.step import Metrics, Update, scanned
 from pgv_jax.types import Batch, Scenes
 
@@ -69,22 +69,18 @@ class Feed(Protocol):
         ...
 
 
-def goal_spec(config: Config) -> GoalSpec:
-    """The goal mixture that a configuration asks for, as its objective draws it."""
-    g = config.goals
-    asked = GoalSpec(
-        shares=(g.current, g.future, g.random, g.outcome),
-        gamma=config.objective.gamma,
-        form=g.form,
-        horizon=g.horizon,
-        include_present=g.include_present,
-        failure=g.failure,
-    )
-    return config.objective.goal_spec(asked)
+def make_feed(
+    table: Table,
+    mesh: Mesh,
+    config: Config,
+    abstract: State,
+    update: Update,
+    like: Table | None = None,
+) -> Feed:
+    """The feed that ``train.feed`` names; ``auto`` chooses by size and says why.
 
-
-def make_feed(table: Table, mesh: Mesh, config: Config, abstract: State, update: Update) -> Feed:
-    """The feed that ``train.feed`` names; ``auto`` chooses by size and says why."""
+    A resident table's arrays are made as long as those of ``like``, whose programs serve it then.
+    """
     asked = config.train.feed
     if asked == "auto":
         size = table.tasks.nbytes + sum(shard.vectors.nbytes for shard in table.shards)
@@ -94,8 +90,9 @@ def make_feed(table: Table, mesh: Mesh, config: Config, abstract: State, update:
             "feed %s: the table's vectors take %.2f GB, and %.2f GB may stay on the devices",
             *(asked, size / 1e9, room / 1e9),
         )
-    kind = ResidentFeed if asked == "resident" else StreamFeed
-    return kind(table, mesh, config, abstract, update)
+    if asked == "resident":
+        return ResidentFeed(table, mesh, config, abstract, update, like)
+    return StreamFeed(table, mesh, config, abstract, update)
 
 
 def _room(mesh: Mesh) -> int:
@@ -109,7 +106,7 @@ def _room(mesh: Mesh) -> int:
 class _Sampler:
     """Draws a batch's row and text numbers on the devices, each shard for itself."""
 
-    def __init__(self, table: Table, mesh: Mesh, config: Config):
+    def __init__(self, table: Table, mesh: Mesh, config: Config, like: Table | None = None):
         shards, dim = table.shards, table.manifest["dim"]
         meshes.check_batch(config.train.batch, len(shards))
         self._mesh, self._spec = mesh, goal_spec(config)
@@ -124,11 +121,13 @@ class _Sampler:
                 f"of {config.train.batch} over {len(shards)} shards has {self._per_shard}; use "
                 f"train.goals={self._per_shard} or train.batch={self._goals * len(shards)}."
             )
-        self._longest = longest_note(shards)
+        self._longest = longest_note([*shards, *(like.shards if like else ())])
         imagines = config.critic.q == "imagined" and table.parts is not None
         self._read = table.manifest["parts"]["longest"] if imagines else 0
         self.index: Index = meshes.place_shards(
-            mesh, len(shards), lambda own: index_of(shards, own)
+            mesh,
+            len(shards),
+            lambda own: index_of(shards, own, padded_length, like.shards if like else ()),
         )
         rows = config.train.batch // mesh.shape[meshes.DATA]
         # Projecting the distinct tasks and picking rows, in multiplications, against row by row.
@@ -221,7 +220,8 @@ def _flat(tree: Any) -> Any:
 class _Resident(NamedTuple):
     """All of a table on the devices: tasks [N, D], vectors [S, U, D] (padded), index [S, ...].
 
-    ``key`` is the data of the random key that all draws come from.
+    ``key`` is the data of the random key that all draws come from. Arrays are longer than their
+    contents (``padded_length``), so that one program serves logs of nearly the same size.
     """
 
     tasks: Any
@@ -229,23 +229,36 @@ class _Resident(NamedTuple):
     rows: Index
     parts: _Parts | None
     key: Any
+    constants: Constants
 
 
 class ResidentFeed:
     """The whole table on the devices; a line's updates are one donated scan."""
 
-    def __init__(self, table: Table, mesh: Mesh, config: Config, abstract: State, update: Update):
-        self._sampler = _Sampler(table, mesh, config)
+    def __init__(
+        self,
+        table: Table,
+        mesh: Mesh,
+        config: Config,
+        abstract: State,
+        update: Update,
+        like: Table | None = None,
+    ):
+        self._sampler = _Sampler(table, mesh, config, like)
         self._mesh, self._abstract, self._update = mesh, abstract, update
         self.tasks = self._sampler.tasks
         shards = table.shards
-        longest = max(len(shard.vectors) for shard in shards)
+        tables = [table, *([like] if like else [])]
+        longest = padded_length(max(len(s.vectors) for each in tables for s in each.shards))
+        count = padded_length(max(len(each.tasks) for each in tables))
         vectors = meshes.place_shards(
-            mesh, len(shards), lambda own: _stack([shards[s].vectors for s in own], longest)
+            mesh, len(shards), lambda own: stack([shards[s].vectors for s in own], longest)
         )
-        tasks = meshes.place_same(mesh, np.asarray(table.tasks))
+        tasks = meshes.place_same(mesh, stack([table.tasks], count)[0])
         parts = _parts_of(table, mesh, config)
-        self._data = _Resident(tasks, vectors, self._sampler.index, parts, self._sampler.key)
+        constants = meshes.place_same(mesh, constants_of(table))
+        sampler = self._sampler
+        self._data = _Resident(tasks, vectors, sampler.index, parts, sampler.key, constants)
         self._triples = config.train.batch * config.train.goals
         self._log_every = config.train.log_every
         self._calls: dict[int, Any] = {}
@@ -267,7 +280,8 @@ class ResidentFeed:
         def call(state: State, data: _Resident) -> tuple[State, Metrics]:
             def updates(state: State, _: None) -> tuple[State, Metrics]:
                 drawn = self._sampler.draws(data.rows, data.key, state.step, chunk)
-                return scanned(self._update, partial(self._batch, data), state, _by_update(drawn))
+                batch_of = partial(self._batch, data)
+                return scanned(self._update, batch_of, state, _by_update(drawn), data.constants)
 
             state, metrics = jax.lax.scan(updates, state, None, length=line // chunk)
             return state, _flat(metrics)
@@ -305,8 +319,9 @@ class StreamFeed:
         # Few tasks are on the devices, many are read as the other vectors are.
         self._task_file = table.tasks
         few = self.tasks is not None
-        self._tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
-        self._parts = _parts_of(table, mesh, config)
+        tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
+        constants = meshes.place_same(mesh, constants_of(table))
+        self._fixed = (tasks, _parts_of(table, mesh, config), constants)
         fields = len(EMBEDDED) + (not few)
         width = table.manifest["dim"] * table.tasks.dtype.itemsize
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))
@@ -329,15 +344,16 @@ class StreamFeed:
             self._prefetch(following, min(self._most, line - (following - begin) % line))
             if size not in self._calls:
                 self._calls[size] = self._compiled(vectors, drawn)
-            state, metrics = self._calls[size](state, self._tasks, self._parts, vectors, drawn)
+            state, metrics = self._calls[size](state, self._fixed, vectors, drawn)
             parts.append(metrics)
             step = following
         return state, parts
 
     def _updates(
-        self, state: State, tasks: Any, parts: _Parts | None, vectors: Any, drawn: Draw
+        self, state: State, fixed: tuple[Any, ...], vectors: Any, drawn: Draw
     ) -> tuple[State, Metrics]:
         """Scan over a call's updates: vectors {field: [S, size, b, D]}, drawn [S, size, ...]."""
+        tasks, parts, constants = fixed
 
         def batch_of(part: tuple[Any, Draw]) -> Batch:
             taken, numbers = _flat(part)
@@ -347,7 +363,7 @@ class StreamFeed:
                 task_ND, task_B = tasks, numbers.task
             return _batch(task_ND, task_B, taken, numbers, parts)
 
-        return scanned(self._update, batch_of, state, _by_update((vectors, drawn)))
+        return scanned(self._update, batch_of, state, _by_update((vectors, drawn)), constants)
 
     def _compiled(self, vectors: Any, drawn: Draw) -> Any:
         """The call on arrays like these, compiled ahead of its first use."""
@@ -357,7 +373,7 @@ class StreamFeed:
             donate_argnums=0,
             out_shardings=(shardings, meshes.replicated(self._mesh)),
         )
-        return jitted.lower(self._abstract, self._tasks, self._parts, vectors, drawn).compile()
+        return jitted.lower(self._abstract, self._fixed, vectors, drawn).compile()
 
     def _prefetch(self, step: int, size: int) -> None:
         if self._ahead is None or self._ahead[0] != (step, size):
@@ -371,7 +387,7 @@ class StreamFeed:
     def _gather(self, step: int, size: int) -> tuple[dict[str, jax.Array], Draw]:
         drawn = self._numbers(self._sampler.index, self._sampler.key, jnp.int32(step), size)
         fields = {name: [shard.vectors for shard in self._shards] for name in _embedded(drawn)}
-        if self._tasks is None:
+        if self._fixed[0] is None:
             fields["task"] = [self._task_file] * len(self._shards)
         taken = {
             name: self._placed(meshes.own_shards(getattr(drawn, name)), files)
@@ -383,10 +399,3 @@ class StreamFeed:
         """Read the rows of each shard of this process: [S, size, b, D] over the devices."""
         read = lambda own: np.stack([self._rows.read(files[s], numbers[s]) for s in own])  # noqa: E731
         return meshes.place_shards(self._mesh, len(files), read)
-
-
-def _stack(arrays: Sequence[np.ndarray], longest: int) -> np.ndarray:
-    out = np.zeros((len(arrays), longest, arrays[0].shape[1]), arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[: len(array)] = array
-    return out

@@ -30,7 +30,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
-from pgv_jax.learner.feed import goal_spec, make_feed
+from pgv_jax.learner.feed import make_feed
 from pgv_jax.learner.first_layer import stacked, unstacked
 from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.speed import Speed
@@ -40,6 +40,7 @@ from pgv_jax.learner.state import (
     abstract_state,
     begun_with,
     critic_spec,
+    goal_spec,
     init_state,
     make_optimizer,
 )
@@ -95,13 +96,15 @@ def train(
     workdir: Path,
     progress: Progress = lambda step, metrics: None,
     profile: bool = False,
+    like: Table | None = None,
 ) -> Trained:
     """Train a critic to ``config.train.steps``, or continue the run that ``workdir`` holds.
 
     ``progress(step, metrics)`` is told each log point; ``profile`` keeps a trace of one call in
-    ``workdir/profile``. In a run of many processes all call this alike, on one file system, and
-    get the same. Raises PgvError for a batch, mesh or checkpoint that does not fit and for a loss
-    that is not finite, KeyboardInterrupt after saving on SIGINT or SIGTERM (see ``Interrupts``).
+    ``workdir/profile``. ``like`` is a table whose compiled programs are to serve. In a run of
+    many processes all call this alike, on one file system, and get the same.
+    Raises PgvError for a batch, mesh or checkpoint that does not fit and for a loss that is not
+    finite, KeyboardInterrupt after saving on SIGINT or SIGTERM (see ``Interrupts``).
     """
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
     if not distributed.is_writer():
@@ -124,7 +127,7 @@ def train(
         else:
             state, run = restored
             run.pop("identity")
-        loop = _Loop(config, table, held_out, mesh, abstract, optimizer, spec)
+        loop = _Loop(config, table, held_out, mesh, abstract, optimizer, spec, like)
         with Interrupts() as interrupts:
             recorder = Recorder(workdir, config, int(state.step), distributed.is_writer())
             trace = workdir / "profile" if profile and distributed.is_writer() else None
@@ -196,6 +199,7 @@ class _Loop:
         abstract: State,
         optimizer: optax.GradientTransformation,
         spec: CriticSpec,
+        like: Table | None,
     ):
         self._train, self._mesh = config.train, mesh
         self._standards = standards_of(table)
@@ -203,9 +207,9 @@ class _Loop:
         notes = None
         if spec.note_width and self._centres is not None:
             in_notes = table.manifest["parts"]["in_notes"]
-            notes = NoteSpec(self._centres, in_notes, config.critic.note_dropout)
-        update = make_update(spec, config, optimizer, len(table.shards), self._standards, notes)
-        self._feed = make_feed(table, mesh, config, abstract, update)
+            notes = NoteSpec(in_notes, config.critic.note_dropout)
+        update = make_update(spec, config, optimizer, len(table.shards), notes)
+        self._feed = make_feed(table, mesh, config, abstract, update, like)
         self._speed = Speed(spec, config.train, mesh.size, self._feed.tasks)
         self._validate = None
         if held_out is not None and config.train.early_stop:

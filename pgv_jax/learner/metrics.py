@@ -9,13 +9,13 @@ Both stay consistent over interruptions. TensorBoard and Weights & Biases are to
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Any, Protocol
 
 from pgv_jax.config import Config
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_whole
 
 
 class Sink(Protocol):
@@ -43,9 +43,7 @@ class JsonLines:
                         kept.append(line + "\n")
                 except (ValueError, KeyError, TypeError):
                     continue  # the torn last line of a killed run
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), "utf-8")
-        os.replace(temporary, path)
+        write_whole(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:

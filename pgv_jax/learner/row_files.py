@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,3 +65,17 @@ class Rows:
             self._files[path] = os.open(path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._files[path])
         return _Place(self._files[path], root.offset + array.ctypes.data - root.ctypes.data, path)
+
+
+def padded_length(count: int) -> int:
+    """The next of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: a quarter longer at most."""
+    unit = 1 << max(0, count.bit_length() - 3)
+    return -(-count // unit) * unit
+
+
+def stack(arrays: Sequence[np.ndarray], longest: int) -> np.ndarray:
+    """Arrays [n, D] -> [len(arrays), longest, D], zeros behind the end of each."""
+    out = np.zeros((len(arrays), longest, arrays[0].shape[1]), arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out

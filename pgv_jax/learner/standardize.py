@@ -47,12 +47,25 @@ def centres_of(table: Table) -> Centres | None:
     return Centres(note, task, thought.mean, *scales)
 
 
+class Constants(NamedTuple):
+    """What an update knows of a table beside its batches; arguments of the compiled programs, so
+    that other data meet the same ones."""
+
+    standards: Standards
+    centres: Centres | None
+
+
+def constants_of(table: Table) -> Constants:
+    """The constants of a table, as numpy arrays."""
+    return jax.tree.map(np.asarray, Constants(standards_of(table), centres_of(table)))
+
+
 def standardized(batch: Batch, standards: Standards) -> Batch:
     """The batch with every embedding centred and scaled by its field's standard."""
 
     def of(x_BD: jax.Array, field: str) -> jax.Array:
         mean, scale = standards[field]
-        return (x_BD - mean[None]) / scale
+        return (x_BD - mean[None]) * (1 / scale)
 
     return batch._replace(
         task_ND=of(batch.task_ND, "task"),

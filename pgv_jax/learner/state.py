@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from pgv_jax.config import Config, TrainConfig, check_imagined
 from pgv_jax.critic.heads import Compute, Critic, CriticSpec
 from pgv_jax.critic.next_note import NextNote
+from pgv_jax.data.relabel import GoalSpec
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.first_layer import stacked
 
@@ -38,6 +39,20 @@ def critic_spec(config: Config, dim: int) -> CriticSpec:
     width = c.note_width if c.q == "imagined" else 0
     head = config.objective.head
     return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, head, note_width=width)
+
+
+def goal_spec(config: Config) -> GoalSpec:
+    """The goal mixture that a configuration asks for, as its objective draws it."""
+    g = config.goals
+    asked = GoalSpec(
+        shares=(g.current, g.future, g.random, g.outcome),
+        gamma=config.objective.gamma,
+        form=g.form,
+        horizon=g.horizon,
+        include_present=g.include_present,
+        failure=g.failure,
+    )
+    return config.objective.goal_spec(asked)
 
 
 def make_optimizer(

@@ -14,7 +14,7 @@ from pgv_jax.config import Config
 from pgv_jax.critic.heads import CriticSpec, link, multiply
 from pgv_jax.critic.next_note import Centres, Scene, appearing, imagine, members, targets
 from pgv_jax.learner.first_layer import Net, nets
-from pgv_jax.learner.standardize import Standards, standardized
+from pgv_jax.learner.standardize import Constants, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives.next_note import next_note
 from pgv_jax.types import GOAL_KINDS, Batch, Predictions
@@ -24,8 +24,9 @@ EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))
 QUANTILES = (0.1, 0.5, 0.9)
 
 Metrics = dict[str, jax.Array]
-Update = Callable[[State, Batch], tuple[State, Metrics, Metrics]]
-"""(state, batch) -> (state, metrics, norms); whoever has no use for the norms does not pay them."""
+Update = Callable[[State, Batch, Constants], tuple[State, Metrics, Metrics]]
+"""(state, batch, constants) -> (state, metrics, norms); who has no use for the norms does not pay
+them."""
 NORMS = ("gradient_norm", "update_norm")
 NOTE_STRIDE = 2
 """The next-note model learns from every second step of a batch: it costs several Q heads."""
@@ -123,7 +124,6 @@ def make_update(
     config: Config,
     optimizer: optax.GradientTransformation,
     shards: int,
-    standards: Standards,
     notes: NoteSpec | None = None,
 ) -> Update:
     """Build an update, a pure function of plain pytrees.
@@ -147,18 +147,18 @@ def make_update(
         return value, metrics | _observed(predictions, batch, spec.head)
 
     def whole_loss(
-        params: Any, target: Any, raw: Batch, step: jax.Array
+        params: Any, target: Any, raw: Batch, constants: Constants, step: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        value, metrics = loss(params, target, standardized(raw, standards))
+        value, metrics = loss(params, target, standardized(raw, constants.standards))
         if notes is None:
             return value, metrics
         key = jax.random.fold_in(jax.random.key(config.train.seed), step)
-        more, also = note_loss(params["m"], notes, raw, key)
+        more, also = note_loss(params["m"], notes, constants.centres, raw, key)
         return value + more, {**metrics, **also, "loss": value + more}
 
-    def update(state: State, batch: Batch) -> tuple[State, Metrics, Metrics]:
+    def update(state: State, batch: Batch, constants: Constants) -> tuple[State, Metrics, Metrics]:
         gradients, metrics = jax.grad(whole_loss, has_aux=True)(
-            state.params, state.target, batch, state.step
+            state.params, state.target, batch, constants, state.step
         )
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -178,15 +178,16 @@ class NoteSpec(NamedTuple):
     ``in_notes`` of the batch's parts stand in notes and may appear; ``dropout`` is a share.
     """
 
-    centres: Centres
     in_notes: int
     dropout: float
 
 
-def note_loss(params: Any, notes: NoteSpec, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+def note_loss(
+    params: Any, notes: NoteSpec, centres: Centres | None, batch: Batch, key: jax.Array
+) -> tuple[Any, Metrics]:
     """Loss of the next-note model's E members, each on its own steps of the batch."""
     parts_KD, ensemble = batch.parts_KD, members(params)
-    assert parts_KD is not None
+    assert parts_KD is not None and centres is not None
     losses: list[tuple[jax.Array, Metrics]] = []
     stride = NOTE_STRIDE * ensemble if len(batch.thought_BD) >= NOTE_STRIDE * ensemble else 1
     # A loop and no vmap: XLA's batched products of small matrices take twice the time on a CPU.
@@ -196,8 +197,8 @@ def note_loss(params: Any, notes: NoteSpec, batch: Batch, key: jax.Array) -> tup
             lambda x, e=e: x[e % stride :: stride], (batch.scenes, batch.thought_BD)
         )
         scene = Scene(parts_KD, scenes.now_BL, scenes.task_BM, thought_BD)
-        said = imagine(member, notes.centres, scene, jax.random.fold_in(key, e), notes.dropout)
-        known = targets(member, notes.centres, parts_KD[: notes.in_notes])
+        said = imagine(member, centres, scene, jax.random.fold_in(key, e), notes.dropout)
+        known = targets(member, centres, parts_KD[: notes.in_notes])
         appear_BK = appearing(said.plan_BH, known)
         losses.append(next_note(said.gone_BL, appear_BK, said.end_BC, scenes))
     metrics = {name: jnp.stack([m[name] for _, m in losses]).mean() for name in losses[0][1]}
@@ -205,7 +206,11 @@ def note_loss(params: Any, notes: NoteSpec, batch: Batch, key: jax.Array) -> tup
 
 
 def scanned(
-    update: Update, batch_of: Callable[[Any], Batch], state: State, parts: Any
+    update: Update,
+    batch_of: Callable[[Any], Batch],
+    state: State,
+    parts: Any,
+    constants: Constants,
 ) -> tuple[State, Metrics]:
     """Scan updates over ``batch_of`` each of ``parts`` [n, ...]; metrics [n, ...].
 
@@ -215,14 +220,14 @@ def scanned(
     count = len(jax.tree.leaves(parts)[0])
 
     def body(state: State, part: Any) -> tuple[State, Metrics]:
-        state, metrics, norms = update(state, batch_of(part))
+        state, metrics, norms = update(state, batch_of(part), constants)
         return state, metrics if count >= MANY else metrics | norms
 
     if count < MANY:
         return jax.lax.scan(body, state, parts)
     state, metrics = jax.lax.scan(body, state, jax.tree.map(lambda x: x[:-1], parts))
     final = jax.tree.map(lambda x: x[-1], parts)
-    state, last, norms = update(state, batch_of(final))
+    state, last, norms = update(state, batch_of(final), constants)
     metrics = jax.tree.map(lambda x, end: jnp.concatenate([x, end[None]]), metrics, last)
     repeated = {name: jnp.broadcast_to(x, metrics["loss"].shape) for name, x in norms.items()}
     return state, metrics | repeated

@@ -56,13 +56,26 @@ class FailedReply(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """How llama.cpp serves a model here. ``threads`` 0: as many as this process may use cores.
+
+    ``slots`` answers are written at once; each has ``context`` tokens for its prompt and answer.
+    """
+
+    threads: int = 0
+    slots: int = 8
+    context: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
     """How a model is asked. Times in seconds; ``timeout`` bounds each try as a whole.
 
     ``key_env`` names the environment variable of the key ("" for servers that want none).
     ``extra`` goes into the body of every request as it is; ``omit`` leaves fields out that a model
     does not take (such as "temperature"). ``samples``: "auto" asks for n samples in one call and
-    falls back to parallel calls where fewer come, "parallel" always asks one by one.
+    falls back to parallel calls where fewer come, "parallel" always asks one by one. ``local`` is
+    for a model that runs on this machine.
     """
 
     base_url: str = ""
@@ -74,6 +87,7 @@ class ClientOptions:
     samples: str = "auto"
     extra: Mapping[str, Any] = field(default_factory=dict)
     omit: tuple[str, ...] = ()
+    local: LocalOptions = field(default_factory=LocalOptions)
 
 
 class ApiClient:

@@ -23,6 +23,8 @@ class Request:
 
     The samples carry the indices ``first .. first + n - 1``: a cache that holds samples 0 and 1
     of four asks for the other two with ``first=2``, and a seed moves along with the index.
+    ``response_format`` is OpenAI's, ``json_object`` or ``json_schema``; each vendor's client
+    says it in the vendor's own words.
     """
 
     messages: Sequence[Message]
@@ -33,6 +35,22 @@ class Request:
     stop: tuple[str, ...] = ()
     response_format: Mapping[str, Any] | None = None
     first: int = 0
+
+
+def json_schema(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``response_format`` that holds the answer to a JSON schema."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": name, "strict": True, "schema": dict(schema)},
+    }
+
+
+def schema_of(request: Request) -> tuple[str, Mapping[str, Any]] | None:
+    """The name and the JSON schema that the answer is held to, if it is."""
+    wanted = request.response_format or {}
+    if wanted.get("type") != "json_schema":
+        return None
+    return wanted["json_schema"]["name"], wanted["json_schema"]["schema"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,16 @@ ROUNDING = 1e-5
 def crossfitted(logit_B: np.ndarray | None, rows: Rows, seed: int) -> np.ndarray:
     """Log-likelihood of each step's outcome: float [B], NaN for steps in no fold; None: the clock.
 
-    The map is fitted on the tasks of the other folds.
+    The map is fitted on the tasks of the other folds. A step without a score (NaN), whose own fold
+    lacks an outcome, is neither fitted on nor judged.
     """
     columns = [np.log1p(rows.step_B)] + ([] if logit_B is None else [logit_B])
     x, success = np.stack(columns, axis=1), rows.success_B.astype(np.float64)
-    out = np.full(len(rows), np.nan)
-    for fitted_on, held_out in task_folds(rows, seed):
+    out, scored = np.full(len(rows), np.nan), ~np.isnan(x).any(1)
+    for fold in task_folds(rows, seed):
+        fitted_on, held_out = (part[scored[part]] for part in fold)
+        if len(np.unique(success[fitted_on])) < 2 or not len(held_out):
+            continue
         model = LogisticRegression(C=LEAST_PENALTY).fit(x[fitted_on], success[fitted_on])
         logit = x[held_out] @ model.coef_[0] + model.intercept_[0]
         out[held_out] = log_likelihood(logit, success[held_out])

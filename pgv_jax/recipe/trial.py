@@ -19,6 +19,7 @@ from pgv_jax.critic.heads import link
 from pgv_jax.data.layout import build_table, shards_for
 from pgv_jax.data.relabel import SUCCESS_ID
 from pgv_jax.data.table import Table
+from pgv_jax.files import write_json
 from pgv_jax.learner.loop import Trained, train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.recipe.outcomes import FIELDS, Lookup, Outcomes
@@ -56,7 +57,7 @@ def td_logits(
     train_table, val_table = tables
     updates = trial_updates(config)
     settings = config.model_copy(
-        update={"train": config.train.model_copy(update={"steps": updates})}
+        update={"train": config.train.model_copy(update={"steps": updates, "patience": 0})}
     )
     identity = _identity(settings, train_table, sorted(left_out))
     scores, about = folder.with_suffix(".npy"), folder.with_suffix(".json")
@@ -75,10 +76,17 @@ def td_logits(
         data_fingerprint=f"{m['data_fingerprint']}:{identity['tasks']}",
         dtype=m["dtype"],
     )
-    trained = train(settings, table, val_table, folder, lambda step, metrics: progress(step))
+    trained = train(
+        settings,
+        table,
+        val_table,
+        folder,
+        lambda step, metrics: progress(step),
+        like=train_table,
+    )
     logit = _logits(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
     np.save(scores, logit)
-    about.write_text(json.dumps(identity) + "\n", "utf-8")  # last: it vouches for the scores
+    write_json(about, identity, None)  # last: it vouches for the scores
     shutil.rmtree(folder)  # a copy of the data and checkpoints that nothing asks for again
     return logit
 
@@ -104,8 +112,10 @@ def _logits(
     out = []
     for start in range(0, len(steps), CHUNK):
         part = steps[start : start + CHUNK]
+        count = len(part)
+        part = np.resize(part, min(CHUNK, 1 << (count - 1).bit_length()))  # few shapes to compile
         inputs = {field: jnp.asarray(outcomes.vectors[field][part]) for field in FIELDS}
         inputs["goal"] = jnp.asarray(np.tile(success_D.astype(np.float32), (len(part), 1)))
-        out.append(np.asarray(score(trained.params, inputs), np.float64))
+        out.append(np.asarray(score(trained.params, inputs), np.float64)[:count])
     q = np.clip(np.concatenate(out), LEAST, 1 - LEAST)
     return np.asarray(np.log(q) - np.log1p(-q))

@@ -28,6 +28,7 @@ from pgv_jax.agents.agent import Agent
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_json
 from pgv_jax.rollout.plan import Plan, Policy
 from pgv_jax.rollout.runner import MakeAgent, run_episodes
 from pgv_jax.rollout.stopping import terminable
@@ -132,7 +133,7 @@ def _claim(plan: Plan, parts: Path) -> None:
                 )
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+        write_json(path, asked)
     except OSError as error:
         raise PgvError(
             f"{parts.parent} cannot be written to ({error.strerror}); choose another --out."
@@ -307,6 +308,11 @@ def _play_model(
 
 
 def _model_agents(plan: Plan, settings: RolloutConfig, client: Any) -> MakeAgent:
+    from pgv_jax.agents.propose import system_prompt
+    from pgv_jax.rollout.models import choice_of
+
+    choice = choice_of(settings, system_prompt("act_choice")) if settings.chooses else None
+
     def make(env: TextEnv, spec: EpisodeSpec) -> Agent:
         return Agent(
             client(env, spec),
@@ -315,6 +321,7 @@ def _model_agents(plan: Plan, settings: RolloutConfig, client: Any) -> MakeAgent
             max_tokens=settings.max_tokens,
             repeat_penalty=1.0,
             correct=env.correct,
+            choice=choice,
         )
 
     return make

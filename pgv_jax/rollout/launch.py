@@ -21,19 +21,20 @@ from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.guide import GuidedAgent, strategy
 from pgv_jax.agents.imagined_goals import SentenceIndex, training_sentences
 from pgv_jax.agents.prompt import Prompt
+from pgv_jax.agents.propose import Choice
 from pgv_jax.agents.refine import PROMPTS, RefineOptions, Refiner
 from pgv_jax.agents.search_agent import search_values
 from pgv_jax.agents.search_world import World
 from pgv_jax.agents.select import NEEDS_SCORES
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.budget import Spend
-from pgv_jax.rollout.models import ApiModel, Model, open_model
+from pgv_jax.rollout.models import ApiModel, Model, choice_of, open_model
 from pgv_jax.rollout.partner import open_partner, without_voice
 from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
 from pgv_jax.rollout.runner import EpisodeFile, Note, Progress, run_episodes
 from pgv_jax.rollout.search_setup import search_agent
 from pgv_jax.rollout.settings import RolloutConfig, TaskConfig
-from pgv_jax.rollout.studies import GOAL_STEPS
+from pgv_jax.rollout.studies import GOAL_STEPS, goals_asked
 from pgv_jax.rollout.summarize import PROMPT as SUMMARY
 from pgv_jax.rollout.summarize import Summarizer
 from pgv_jax.rollout.tracing import open_tracing
@@ -46,7 +47,7 @@ if TYPE_CHECKING:  # at run time where a critic is asked for: jax takes seconds 
     from pgv_jax.critic.value import ValueFunction
     from pgv_jax.embed.encoder import Encoder
 
-_PACKAGES = ("openai", "anthropic", "google-genai", "jax", "textworld")
+_PACKAGES = ("openai", "anthropic", "google-genai", "xllamacpp", "jax", "textworld")
 
 
 class Rollout:
@@ -157,7 +158,7 @@ class Rollout:
                 f"{', '.join(env.task_ids()[:3])}."
             )
         arm = self.settings.arm
-        about = _goals(env, ids, task)
+        about = goals_asked(env, ids, task)
         for task_id in self.shard.part(list(dict.fromkeys(ids))):
             for goal, kind in about[task_id]:
                 for seed in range(task.seed, task.seed + task.repeats):
@@ -179,7 +180,8 @@ class Rollout:
 
     def _prompts(self) -> dict[str, Prompt]:
         refined = strategy(self.settings.strategy).refined
-        names = ("act", *(PROMPTS if refined else ()))
+        chosen = ("act_choice",) if self.settings.chooses else ()
+        names = ("act", *chosen, *(PROMPTS if refined else ()))
         return {name: Prompt.load(name, self.settings.prompts) for name in names}
 
     def _critic(self) -> tuple[ValueFunction | None, Encoder | None]:
@@ -285,7 +287,8 @@ class Rollout:
                 World(env, spec, settings.search.replay or None),
                 search_values(self.value, self.ends),
                 settings.goals or (spec.goal or SUCCESS,),
-                self._system(spec),
+                self._system(spec, "act"),
+                self._choice(spec),
             )
         selector = settings.selector
         agent = Agent(
@@ -300,7 +303,8 @@ class Rollout:
             repeat_penalty=settings.repeat_penalty,
             oracle=env.preferences,
             correct=env.correct,
-            system=self._system(spec),
+            system=self._system(spec, "act"),
+            choice=self._choice(spec),
             fall_back=True,
         )
         if not chosen.refined:
@@ -314,10 +318,16 @@ class Rollout:
         )
         return GuidedAgent(agent, refiner)
 
-    def _system(self, spec: EpisodeSpec) -> str:
-        """The system prompt, with the strategy that the episode is steered by."""
-        parts = (self.prompts["act"].text.strip(), str(spec.metadata.get("steering", "")))
-        return "\n".join(filter(None, parts))
+    def _system(self, spec: EpisodeSpec, name: str) -> str:
+        """A prompt, with the strategy that the episode is steered by in its system part."""
+        head, rule, user = self.prompts[name].text.strip().partition("\n---\n")
+        parts = (head, str(spec.metadata.get("steering", "")))
+        return "\n".join(filter(None, parts)) + rule + user
+
+    def _choice(self, spec: EpisodeSpec) -> Choice | None:
+        if not self.settings.chooses:
+            return None
+        return choice_of(self.settings, self._system(spec, "act_choice"))
 
     def _refine_options(self) -> RefineOptions:
         refine = self.settings.refine
@@ -361,24 +371,6 @@ def _bill(spent: Spend) -> dict[str, float]:
         "completion_tokens": spent.completion_tokens,
         "dollars": round(spent.dollars, 6),
     }
-
-
-def _goals(
-    env: TextEnv, ids: Sequence[str], task: TaskConfig
-) -> dict[str, list[tuple[str | None, str]]]:
-    """Task -> the (goal, kind) that are asked for in it; (None, "") is the task itself."""
-    if not task.goals:
-        return {task_id: [(task.goal, "")] for task_id in ids}
-    ask = getattr(env, "run_time_goals", None)
-    if ask is None:
-        raise PgvError(f"Task '{task.name}' has no run-time goals; give one with task.goal.")
-    limit = {"max_steps": task.max_steps} if task.max_steps else {}
-    goals = [goal for task_id in ids for goal in ask(task_id, **limit)]
-    about: dict[str, list[tuple[str | None, str]]] = {task_id: [] for task_id in ids}
-    count = min(len(goals), task.goals)
-    for goal in (goals[i * len(goals) // count] for i in range(count)):  # evenly over the tasks
-        about[goal.task_id].append((goal.sentence, goal.kind))
-    return about
 
 
 def _as_they_are(scores_G: np.ndarray, goals: Sequence[str]) -> np.ndarray:

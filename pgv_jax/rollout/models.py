@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.propose import Choice
 from pgv_jax.agents.scripted import behaviour_client, proposer_client
 from pgv_jax.agents.scripted_listener import listener_client
 from pgv_jax.errors import PgvError
-from pgv_jax.llm.api_client import ApiClient, ClientOptions
+from pgv_jax.llm.api_client import ApiClient, ClientOptions, LocalOptions
 from pgv_jax.llm.budget import Budget, Prices, Spend
 from pgv_jax.llm.cache import CachedClient, ResponseCache
 from pgv_jax.llm.client import Client
 from pgv_jax.llm.limits import Retry
 from pgv_jax.llm.providers.opening import open_client
+from pgv_jax.llm.structured import StructuredClient
 from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig
 from pgv_jax.rollout.tracing import Tracing
 from pgv_jax.tasks.base import TextEnv
@@ -26,6 +28,9 @@ SCRIPTED = {"proposer": 0.9, "player": 0.5, "listener": 4}
 proposer: distinct random actions, among them a right one with probability P; player: plays the
 right action with probability SKILL; listener: follows the critic's words, over PLANS plans.
 """
+
+LOCAL_THOUGHT = 240
+"""Most characters of a local model's thought: a small one may not find its end."""
 
 
 class Model:
@@ -102,11 +107,12 @@ class ApiModel(Model):
             samples=api.samples,
             extra=api.extra,
             omit=api.omit,
+            local=LocalOptions(**api.local.model_dump()),
         )
         self.paid = open_client(spec, options, budget=budget, prices=prices)
         self.identity = dict(self.paid.identity)
         self._cache = ResponseCache(cache)
-        self.shared = CachedClient(self.paid, self._cache)
+        self.shared: Client = StructuredClient(CachedClient(self.paid, self._cache))
 
     @property
     def spent(self) -> Spend:  # type: ignore[override]
@@ -117,7 +123,7 @@ class ApiModel(Model):
     def trace(self, tracing: Tracing) -> None:
         """Make a span of each call; what the cache answers is none."""
         assert self.paid is not None
-        self.shared = CachedClient(tracing.client(self.paid), self._cache)
+        self.shared = StructuredClient(CachedClient(tracing.client(self.paid), self._cache))
 
     def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
         """The client that all episodes share."""
@@ -134,6 +140,13 @@ class ApiModel(Model):
         assert self.paid is not None
         await self.paid.aclose()
         self._cache.close()
+
+
+def choice_of(settings: RolloutConfig, system: str) -> Choice:
+    """How answers are held to the actions that are offered; ``system`` asks for it in words."""
+    local = settings.client.partition(":")[0] == "local"
+    length = settings.thought_length or (LOCAL_THOUGHT if local else 0)
+    return Choice(system, settings.rounds, length)
 
 
 def open_model(settings: RolloutConfig, out: Path, suffix: str = "", shards: int = 1) -> Model:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from pgv_jax.agents.agent import Decision
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_whole
 from pgv_jax.types import Episode
 
 T = TypeVar("T")
@@ -184,11 +184,9 @@ class RunRecord:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         text = self._clean(json.dumps(record, indent=1, ensure_ascii=False))
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(f"{text}\n", "utf-8")
-            temporary.replace(self.path)
+            write_whole(self.path, f"{text}\n")
         except OSError as error:
             raise PgvError(f"Cannot write {self.path}: {error.strerror}.") from None
 

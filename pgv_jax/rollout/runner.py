@@ -94,19 +94,9 @@ async def play(
         if note is not None:
             before, action = (notes[-1], steps[-1].action) if steps else ("", "")
             notes.append(await note(task, before, action, observation))
-            so_far = with_notes(so_far, notes)
-        view = View(
-            task=task,
-            observation=observation,
-            scored_observation=observation_text(so_far, len(steps), critic_history),
-            admissible=info["admissible_actions"],
-            past=[(s.observation, s.action) for s in steps[-model_history:]]
-            if model_history
-            else (),
-            seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
-            instruction="" if spec.goal is None else instruction(spec.goal),
-            step=critic_step,
-        )
+        read = so_far if note is None else with_notes(so_far, notes)
+        scored = observation_text(read, len(steps), critic_history)
+        view = _view(so_far, spec, scored, info["admissible_actions"], critic_step, model_history)
         asked = time.monotonic()
         decision = await agent.decide(view)
         waited = time.monotonic() - asked
@@ -121,15 +111,9 @@ async def play(
         observation = following
         reached = spec.goal is not None and spec.goal in sentences(observation)
         truncated = truncated or 0 < max_steps <= len(steps)
-    success = reached if spec.goal is not None else bool(info["success"])
-    metadata = {
-        **spec.metadata,
-        "arm": spec.arm,
-        "seed": spec.seed,
-        "steps": len(steps),
-        "seconds": round(time.monotonic() - started, 3),
-        **({"start": list(spec.start)} if spec.start else {}),
-    }
+    success, score = bool(info["success"]), float(info["score"])
+    if spec.goal is not None:
+        success, score = reached, float(reached)
     return Episode(
         episode_id=spec.episode_id,
         task_id=spec.task_id,
@@ -137,10 +121,41 @@ async def play(
         steps=tuple(steps),
         final_observation=observation,
         success=success,
-        score=float(info["score"]) if spec.goal is None else float(reached),
+        score=score,
         is_terminal=terminated or reached,
         split=spec.split,
-        metadata=metadata if spec.goal is None else {**metadata, "goal": spec.goal},
+        metadata={
+            **spec.metadata,
+            "arm": spec.arm,
+            "seed": spec.seed,
+            "steps": len(steps),
+            "seconds": round(time.monotonic() - started, 3),
+            **({"start": list(spec.start)} if spec.start else {}),
+            **({} if spec.goal is None else {"goal": spec.goal}),
+        },
+    )
+
+
+def _view(
+    so_far: Episode,
+    spec: EpisodeSpec,
+    scored: str,
+    admissible: Sequence[str],
+    critic_step: StepForm,
+    model_history: int,
+) -> View:
+    """What the agent sees before its next step: the last observation is the episode's last."""
+    steps, observation = so_far.steps, so_far.final_observation
+    past = steps[-model_history:] if model_history else ()
+    return View(
+        task=so_far.task,
+        observation=observation,
+        scored_observation=scored,
+        admissible=admissible,
+        past=[(step.observation, step.action) for step in past],
+        seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
+        instruction="" if spec.goal is None else instruction(spec.goal),
+        step=critic_step,
     )
 
 

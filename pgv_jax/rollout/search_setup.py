@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgv_jax.agents.guide import strategy
+from pgv_jax.agents.propose import Choice
 from pgv_jax.agents.search import Limits, Values
 from pgv_jax.agents.search_agent import SearchAgent
 from pgv_jax.agents.search_world import World
@@ -18,6 +19,7 @@ def search_agent(
     values: Values,
     goals: tuple[str, ...],
     system: str = "",
+    choice: Choice | None = None,
 ) -> SearchAgent:
     """The agent that a rollout's configuration asks for."""
     search, prices = settings.search, settings.budget.prices
@@ -39,4 +41,5 @@ def search_agent(
         settings.repeat_penalty,
         world.env.correct,
         system,
+        choice,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -46,6 +47,14 @@ class TaskConfig(_Section):
         return self
 
 
+class LocalConfig(_Section):
+    """How a model on this machine is served (``api_client.LocalOptions``)."""
+
+    threads: int = Field(0, ge=0, description="0: as many as there are cores")
+    slots: int = Field(8, ge=1, description="answers that are written at once")
+    context: int = Field(4096, ge=128, description="tokens of a prompt and its answer")
+
+
 class ApiConfig(_Section):
     """How an API model is reached (``api_client.ClientOptions``). Times in seconds."""
 
@@ -66,6 +75,7 @@ class ApiConfig(_Section):
     samples: Literal["auto", "parallel"] = Field(CLIENT.samples)
     extra: dict[str, Any] = Field({}, description="goes into every request as it is")
     omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
+    local: LocalConfig = LocalConfig()
 
 
 class BudgetConfig(_Section):
@@ -127,7 +137,7 @@ class RolloutConfig(_Section):
     client: str = Field(
         "scripted:proposer",
         description="scripted:proposer[:P] | scripted:player[:SKILL] | scripted:listener[:PLANS] | "
-        "openai:MODEL | anthropic:MODEL | google:MODEL",
+        "openai:MODEL | anthropic:MODEL | google:MODEL | local | local:FILE.gguf",
     )
     api: ApiConfig = ApiConfig()
     voice: VoiceConfig = VoiceConfig()
@@ -148,6 +158,17 @@ class RolloutConfig(_Section):
     )
     temperature: float = Field(1.0, ge=0)
     max_tokens: int = Field(256, ge=1)
+    answers: Literal["auto", "text", "choice"] = Field(
+        "auto",
+        description="choice: JSON whose action is one of those offered; auto: so with every model "
+        "but a scripted one; a task that lists no actions gets text",
+    )
+    rounds: int = Field(
+        1, ge=0, description="choice: more calls a step, for actions that no proposal has yet"
+    )
+    thought_length: int = Field(
+        0, ge=0, description="choice: most characters of a thought; 0: no limit, local 240"
+    )
     history: int = Field(3, ge=0, description="past turns that the model is shown")
     prompts: str | None = Field(None, description="a folder whose prompts replace the shipped ones")
     concurrency: int = Field(16, ge=1, description="episodes at once")
@@ -203,3 +224,16 @@ class RolloutConfig(_Section):
         """Whether a number of the critic's is asked for anywhere."""
         asked = self.scores in ("critic", "shuffled", "permuted", "scalar")
         return (strategy(self.strategy).refined and asked) or self.selector in NEEDS_SCORES
+
+    @property
+    def chooses(self) -> bool:
+        """Whether answers are held to the actions that are offered.
+
+        A user's own act.txt, without an act_choice.txt beside it, says the form of answers itself.
+        """
+        if self.answers != "auto":
+            return self.answers == "choice"
+        own = Path(self.prompts) if self.prompts else None
+        told = own is not None and (own / "act.txt").exists()
+        chosen = own is not None and (own / "act_choice.txt").exists()
+        return not self.client.startswith("scripted") and (chosen or not told)

@@ -16,6 +16,7 @@ from pgv_jax.agents.scripted import behaviour_client, proposer_client
 from pgv_jax.agents.select import NEEDS_SCORES, REPEAT_PENALTY, Scorer
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.runner import MakeAgent
+from pgv_jax.rollout.settings import TaskConfig
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import SUCCESS
 
@@ -140,3 +141,21 @@ def arm_agents(arms: Sequence[Arm], expert_share: float | None, candidates: int 
         )
 
     return make
+
+
+def goals_asked(
+    env: TextEnv, ids: Sequence[str], task: TaskConfig
+) -> dict[str, list[tuple[str | None, str]]]:
+    """Task -> the (goal, kind) that are asked for in it; (None, "") is the task itself."""
+    if not task.goals:
+        return {task_id: [(task.goal, "")] for task_id in ids}
+    ask = getattr(env, "run_time_goals", None)
+    if ask is None:
+        raise PgvError(f"Task '{task.name}' has no run-time goals; give one with task.goal.")
+    limit = {"max_steps": task.max_steps} if task.max_steps else {}
+    goals = [goal for task_id in ids for goal in ask(task_id, **limit)]
+    about: dict[str, list[tuple[str | None, str]]] = {task_id: [] for task_id in ids}
+    count = min(len(goals), task.goals)
+    for goal in (goals[i * len(goals) // count] for i in range(count)):  # evenly over the tasks
+        about[goal.task_id].append((goal.sentence, goal.kind))
+    return about

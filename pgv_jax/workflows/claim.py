@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_json
 
 
 def claim(path: Path, what: str, asked: Mapping[str, Any], *, fresh: bool = False) -> None:
@@ -29,4 +30,4 @@ def claim(path: Path, what: str, asked: Mapping[str, Any], *, fresh: bool = Fals
     if fresh and out.exists() and any(out.iterdir()):
         raise PgvError(f"{out} exists and is not {what} of ours; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+    write_json(path, asked)

@@ -23,6 +23,7 @@ from pgv_jax.config import Config
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_whole
 from pgv_jax.objectives.base import ExampleObjective
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.plan import held_out_tasks
@@ -88,7 +89,7 @@ def iterate(
         artifact = fit(config, prepare(config, folder / "tables", bar), folder / "critic", bar)
         records.append(_record(number, episodes, artifact))
         text = "".join(json.dumps(record) + "\n" for record in records)
-        (out / "iterations.jsonl").write_text(text, "utf-8")
+        write_whole(out / "iterations.jsonl", text)
     return records
 
 

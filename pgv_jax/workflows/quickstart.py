@@ -8,9 +8,7 @@ continued by the same call.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
 from pgv_jax.workflows.claim import claim
 from pgv_jax.workflows.pipeline import Bar, Prepared, fit, prepare, silent
+from pgv_jax.workflows.stages import Clock
 
 CANDIDATES = 6
 SUCCESS_ONLY = ("goals.current=0", "goals.future=0", "goals.random=0", "goals.failure=0")
@@ -314,27 +313,6 @@ def _by_arm(episodes: Sequence[Episode]) -> dict[str, list[Episode]]:
     for episode in episodes:
         arms.setdefault(str(episode.metadata["arm"]), []).append(episode)
     return arms
-
-
-class Clock:
-    """Seconds by stage, added up over the calls that a run was interrupted into."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self.seconds: dict[str, float] = {}
-        if path.exists():
-            self.seconds = json.loads(path.read_text("utf-8"))
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time a stage, also one that ends in an interruption."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
-            self.seconds[stage] = round(spent, 1)
-            self._path.write_text(json.dumps(self.seconds) + "\n", "utf-8")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

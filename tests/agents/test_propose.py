@@ -1,10 +1,13 @@
 import asyncio
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pgv_jax.agents.propose import (
+    MOST_ACTIONS,
+    Choice,
     build_messages,
     distinct,
     parse_answer,
@@ -13,7 +16,8 @@ from pgv_jax.agents.propose import (
     request_seed,
     system_prompt,
 )
-from pgv_jax.llm.client import ClientError, Completion, ScriptedClient
+from pgv_jax.errors import PgvError
+from pgv_jax.llm.client import ClientError, Completion, ScriptedClient, schema_of
 from pgv_jax.types import Candidate
 
 KNOWN = ["go north", "open fridge", "take carrot from fridge", "take carrot"]
@@ -159,3 +163,78 @@ def test_a_refusal_costs_the_step_and_keeps_what_was_paid():
 def test_failures_that_would_come_again_or_may_pass_are_raised(kind):
     with pytest.raises(ClientError, match=kind):
         asyncio.run(propose(Failing(kind), "t", "o", n=2, seed=0))
+
+
+def chooser(log):
+    """Proposes the offered actions by the draw's number, the first two alike, as JSON."""
+
+    def policy(request, index):
+        log.append(request)
+        if schema_of(request) is None:
+            return "Thought: Free.\nAction: go north"
+        actions = schema_of(request)[1]["properties"]["action"]["enum"]
+        return json.dumps({"thought": f"t{index}", "action": actions[max(0, index - 1) % 2]})
+
+    return ScriptedClient(policy)
+
+
+def test_a_choice_holds_answers_to_what_is_offered_and_asks_on_for_what_is_missing():
+    log = []
+    ask = dict(n=4, seed=1, choice=Choice("Choose.", rounds=1, thought_length=9))
+    proposal = asyncio.run(propose(chooser(log), "Eat.", "You are in.", KNOWN, **ask))
+    # draws 0 to 3 give KNOWN[0], KNOWN[0], KNOWN[1], KNOWN[0]; two of four are missing
+    first, more = log[0], log[-1]
+    assert [r.first for r in log] == [0, 0, 0, 0, 4, 4] and (first.n, more.n) == (4, 2)
+    assert first.messages[0] == {"role": "system", "content": "Choose."} == more.messages[0]
+    name, schema = schema_of(first)
+    assert (name, schema["required"]) == ("step", ["thought", "action"])
+    assert schema["properties"] == {
+        "thought": {"type": "string", "maxLength": 9},
+        "action": {"type": "string", "enum": KNOWN},
+    }
+    assert first.response_format["json_schema"]["strict"] and not schema["additionalProperties"]
+    assert schema_of(more)[1]["properties"]["action"]["enum"] == KNOWN[2:]
+    # draws 4 and 5 choose among the two that are left: its second, then its first
+    assert [c.action for c in proposal.candidates] == [*KNOWN[:2], KNOWN[3], KNOWN[2]]
+    assert proposal.counts == {"read": 6, "unusable": 0, "inadmissible": 0, "repeated": 2}
+    assert len(proposal.completions) == 6
+
+
+def test_free_actions_and_very_long_lists_keep_text():
+    log = []
+    choice = Choice("Choose.")
+    for offered in ([], [f"take {i}" for i in range(MOST_ACTIONS + 1)]):
+        found = asyncio.run(
+            propose(chooser(log), "Eat.", "Here.", offered, n=2, seed=1, choice=choice)
+        )
+        assert found.candidates == (Candidate("Free.", "go north"),)
+    assert len(log) == 4 and not any(map(schema_of, log))
+    assert all(r.messages[0]["content"] == system_prompt() for r in log)
+
+
+def test_an_error_ends_the_rounds_and_a_single_action_needs_none():
+    log = []
+    once = dict(n=3, seed=1, choice=Choice("Choose.", rounds=5))
+    only = asyncio.run(propose(chooser(log), "Eat.", "Here.", ["wait"], n=3, seed=1))
+    assert len(only.candidates) == 1
+
+    class Refuses:
+        model = "refuses"
+
+        async def complete(self, request):
+            log.append(request)
+            raise ClientError("refusal", "No.")
+
+    log.clear()
+    found = asyncio.run(propose(Refuses(), "Eat.", "Here.", KNOWN, **once))
+    assert (len(log), found.error, found.candidates) == (1, "No.", (Candidate(""),))
+
+
+def test_a_whole_prompt_is_the_users_to_write():
+    prompt = "You are $$ 5.\n---\n$task / $past / $observation / $actions"
+    system, user = build_messages("Eat.", "In.", KNOWN[:2], [("Dark.", "wait")], prompt)
+    assert system["content"] == "You are $ 5."
+    past = "Observation: Dark.\nAction: wait"
+    assert user["content"] == f"Eat. / {past} / In. / - go north\n- open fridge"
+    with pytest.raises(PgvError, match=r"act\.txt asks for \$goal"):
+        build_messages("Eat.", "In.", system="So.\n---\n$goal")

@@ -1,51 +1,74 @@
-"""``pgv fit``: one command from logs to words, which continues and refuses what is not its own."""
+"""``pgv fit``: one command from logs to a page, which continues and refuses what is not its own."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pgv_jax.cli import fit as command
 from pgv_jax.cli.main import main
 from pgv_jax.data.jsonl import write_jsonl
+from pgv_jax.types import Episode
 from tests.learner import chain
+
+SETTINGS = {
+    "texts": {"history": 0},
+    "critic": {"hidden": [8], "recipe": "auto"},
+    "data": {"encoder": "hash:16"},
+    "train": {"steps": 20, "batch": 32, "log_every": 5, "eval_every": 10, "scan": 5},
+}
+"""A configuration that is compiled and run in a moment."""
+
+
+def walks(tasks: int, attempts: int, outcome: bool | str | None) -> list[Episode]:
+    """Attempts at tasks; ``outcome`` "end": who stands in the last two of six rooms succeeds."""
+    found = []
+    for number in range(tasks * attempts):
+        walk = chain.walk(number, 6, 6, task_id=f"t{number % tasks}")
+        ended = walk.final_observation.endswith(("4.", "5.")) if outcome == "end" else outcome
+        found.append(replace(walk, task=f"Walk, {number % tasks}.", success=ended))
+    return found
 
 
 @pytest.fixture
-def log(tmp_path) -> Path:
-    path = tmp_path / "log.jsonl"
-    write_jsonl(path, [chain.walk(i, 4, 6, task_id=f"t{i}") for i in range(20)])
-    return path
+def log(tmp_path, monkeypatch) -> Path:
+    """The file log.jsonl of walks without outcomes, in a folder with a small configuration."""
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(json.dumps(SETTINGS))
+    write_jsonl(Path("log.jsonl"), walks(20, 1, None))
+    return Path("log.jsonl")
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-    monkeypatch.setattr(command, "QUICK_STEPS", 10)
-
-
-def run(capfd, *arguments: str | Path) -> tuple[int, str]:
+def run(capfd, *arguments: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended:
-        main(["fit", *map(str, arguments)])
+        main(["fit", *arguments])
     out, err = capfd.readouterr()
     return int(ended.value.code or 0), out + err
 
 
-def test_a_log_without_outcomes_is_learned_and_not_judged(log, tmp_path, capfd):
-    out = tmp_path / "out"
-    asked = (log, "--encoder", "hash:16", "--quick", "--out", out)
+def test_a_log_without_outcomes_is_learned_and_not_judged(log, capfd):
+    asked = ("log.jsonl", "--config", "my.yaml", "--out", "out")
     code, said = run(capfd, *asked)
     assert code == 0, said
-    assert "20 episodes, 0 of known outcome, 0 successes." in said
-    assert "Not judged: no episode has a known outcome" in said
-    assert f"pgv show {out / 'dataset'}" in said
-    artifact = out / "critic" / "artifact" / "manifest.json"
+    assert "20 episodes of 20 tasks: 20 unknown." in said
+    assert "none of the 20 episodes says whether it succeeded" in said
+    page = Path("out/report.html").read_text("utf-8")
+    assert "That cannot be known: none of the 20 episodes" in page
+    assert "pgv fit log.jsonl --config my.yaml --out out" in page or "--rewards" in page
+    artifact = Path("out/critic/artifact/manifest.json")
     before = artifact.stat().st_mtime_ns
     code, said = run(capfd, *asked)  # nothing is done twice
-    assert code == 0 and "Fingerprint" not in said
+    assert code == 0 and "Fingerprint" not in said and "training" not in said
     assert artifact.stat().st_mtime_ns == before
-    code, said = run(capfd, log, "--encoder", "hash:32", "--quick", "--out", out)
-    assert code == 2 and "holds a fit with encoder = hash:16" in said
+    code, said = run(capfd, *asked, "--encoder", "hash:32")
+    assert code == 2 and "holds a fit with encoder = None" in said
 
 
 @pytest.mark.parametrize(
@@ -54,18 +77,80 @@ def test_a_log_without_outcomes_is_learned_and_not_judged(log, tmp_path, capfd):
         ((), "No log is named"),
         (("nowhere.jsonl",), "nowhere.jsonl"),
         (("log.jsonl", "--format", "nonsense"), "nonsense"),
+        (("log.jsonl", "--config", "nonsense"), "Configuration nonsense does not exist"),
     ],
 )
-def test_wrong_input_is_one_sentence(log, tmp_path, capfd, monkeypatch, arguments, words):
-    monkeypatch.chdir(tmp_path)
+def test_wrong_input_is_one_sentence(log, capfd, arguments, words):
     code, said = run(capfd, *arguments, "--out", "out")
     assert code == 2 and words in said
     assert "Traceback" not in said
 
 
-def test_a_folder_of_something_else_is_left_alone(log, tmp_path, capfd):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years")
-    code, said = run(capfd, log, "--out", tmp_path / "mine")
+def test_a_folder_of_something_else_is_left_alone(log, capfd):
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("years")
+    code, said = run(capfd, "log.jsonl", "--out", "mine")
     assert code == 2 and "is not a fit of ours" in said
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.slow
+def test_each_kind_of_log_has_its_own_words(log, capfd):
+    for name, episodes, words in (
+        ("all", walks(12, 2, True), "every known outcome is a success (24 of 24)"),
+        ("one", walks(1, 20, "end"), "all 20 episodes are of one task"),
+        ("few", walks(20, 1, "end"), "That cannot be known yet: no step has 10 later successes"),
+    ):
+        write_jsonl(Path(f"{name}.jsonl"), episodes)
+        code, said = run(capfd, f"{name}.jsonl", "--config", "my.yaml", "--out", name)
+        assert code == 0 and words in said, said
+        page = Path(name, "report.html").read_bytes()
+        assert words in page.decode() and len(page) < 2e6
+
+
+@pytest.mark.slow
+def test_a_log_with_outcomes_is_judged_and_more_of_it_is_learned_again(log, capfd):
+    episodes = walks(30, 4, "end")
+    write_jsonl(Path("log.jsonl"), episodes)
+    asked = ("log.jsonl", "--config", "my.yaml", "--out", "out")
+    code, said = run(capfd, *asked)
+    assert code == 0, said
+    assert "Would it help?" in said and "What would change that?" in said
+    page = Path("out/report.html").read_text("utf-8")
+    order = ["Would it help?", "would have chosen differently", "does not know", "to do next"]
+    places = [page.index(f"{words}</h2>") for words in order]
+    assert places == sorted(places)
+    assert page.count('class="scene-head"') == 5  # decisions, each with its values
+    assert "critic = ValueFunction.load(&#34;out/critic/artifact&#34;)" in page
+    write_jsonl(Path("log.jsonl"), [*episodes, *walks(40, 4, "end")[120:]])
+    code, said = run(capfd, *asked)
+    assert code == 0, said
+    assert "The logs have changed" in said and "160 episodes of" in said
+
+
+STAGES = {
+    "import": "dataset/metadata.json",
+    "embed": "dataset/embeddings/manifest.json",
+    "choose": "critic/recipe",
+    "learn": "critic/artifact/manifest.json",
+    "judge": "health/report.json",
+}
+"""A stage, and a file that is there once it has begun or is done."""
+
+
+@pytest.mark.slow
+def test_killed_at_five_moments_it_ends_with_the_same_critic(log, tmp_path):
+    write_jsonl(Path("log.jsonl"), walks(30, 4, "end"))
+    command = [sys.executable, "-m", "pgv_jax", "fit", "log.jsonl", "--config", "my.yaml"]
+    for file in STAGES.values():
+        process = subprocess.Popen([*command, "--out", "killed"], stderr=subprocess.DEVNULL)
+        while not Path("killed", file).exists() and process.poll() is None:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() in (-signal.SIGKILL, 0)
+    for folder in ("killed", "whole"):
+        subprocess.run([*command, "--out", folder], check=True)
+    params, judged = "critic/artifact/params.safetensors", "health/report.json"
+    assert Path("killed", params).read_bytes() == Path("whole", params).read_bytes()
+    report = Path("killed", judged).read_text("utf-8").replace("killed/", "whole/")
+    assert report == Path("whole", judged).read_text("utf-8")

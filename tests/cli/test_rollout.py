@@ -157,7 +157,9 @@ def test_an_api_model_refines_within_its_budget_and_the_run_continues(capsys, co
     refinement = first.steps[0].metadata["refinement"]
     assert refinement["outcome"] == "rewritten" and refinement["rounds"][0]["goals"]
     assert refinement["prompts"] == {
-        name: version for name, version in done.record["prompts"].items() if name != "act"
+        name: version
+        for name, version in done.record["prompts"].items()
+        if not name.startswith("act")
     }
     assert first.steps[0].metadata["prompt_tokens"] > 0
     assert first.steps[0].thought == "I go right, as the last room is there."
@@ -271,8 +273,17 @@ def test_prompts_of_ones_own_are_used_and_known_by_their_hash(capsys, config, tm
     with ScriptedServer(policy) as server:
         mine = pgv(capsys, config, tmp_path / "a", *api(server), f"prompts={tmp_path / 'mine'}")
         assert server.calls[0].request.messages[0]["content"] == "Act well."
+        assert server.calls[0].request.response_format is None  # it says the form itself
+        server.forget()
         shipped = pgv(capsys, config, tmp_path / "b", *api(server))
+        assert server.calls[0].request.response_format["type"] == "json_schema"
+        (tmp_path / "mine" / "act_choice.txt").write_text("Choose well.\n")
+        server.forget()
+        both = pgv(capsys, config, tmp_path / "c", *api(server), f"prompts={tmp_path / 'mine'}")
+        assert server.calls[0].request.messages[0]["content"] == "Choose well."
     assert mine.record["prompts"]["act"] != shipped.record["prompts"]["act"]
+    chosen = [run.record["prompts"]["act_choice"] for run in (shipped, both)]
+    assert chosen[0] != chosen[1] and "act_choice" not in mine.record["prompts"]
 
 
 def test_a_goal_at_run_time_is_what_the_model_is_told(capsys, config, tmp_path):

@@ -1,5 +1,7 @@
 """Splits by task: fractions, own splits, independence of order."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,3 +78,10 @@ def test_nearly_equal_tasks_are_one_group_unless_ids_tell_equal_texts_apart() ->
     }
     assert alike(tasks) == {"a": "a", "b": "b", "c": "a"}
     assert alike({**tasks, "d": tasks["a"]}) == {"a": "a", "b": "b", "c": "c", "d": "d"}
+
+
+def test_a_larger_share_may_be_held_out() -> None:
+    tasks = [(f"task-{i}", None) for i in range(20)]
+    counts = Counter(assign_splits(tasks, held_out=0.2).values())
+    assert counts == {"train": 12, "val": 4, "test": 4}
+    assert set(assign_splits(tasks[:4], held_out=0.2).values()) == {"train"}  # too few

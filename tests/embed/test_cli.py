@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pgv_jax.cli.embed import embed
+from pgv_jax.config import Config
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.layout import texts_of
 from pgv_jax.embed.encoder import HashEncoder
@@ -45,6 +46,12 @@ def test_every_text_is_embedded_once_and_the_closing_line_counts(dataset: Path) 
     store = EmbeddingStore(dataset / "embeddings", HashEncoder(8))
     np.testing.assert_array_equal(store.lookup(texts), HashEncoder(8).encode(texts))
     assert "0 embedded now" in run(dataset, "--encoder", "hash:8", "--history", 1)
+
+
+def test_without_a_history_it_embeds_what_training_reads(dataset: Path) -> None:
+    run(dataset, "--encoder", "hash:8")
+    store = EmbeddingStore(dataset / "embeddings", HashEncoder(8))
+    assert not store.missing(texts_of(EPISODES, Config().texts.history))
 
 
 def test_truncation_is_reported_with_the_option_that_changes_it(dataset: Path, bert: Path) -> None:

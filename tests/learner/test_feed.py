@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 
 from pgv_jax.learner import feed as feeds
 from pgv_jax.learner.loop import train
+from pgv_jax.learner.row_files import padded_length
 
 from . import chain
 
@@ -49,25 +51,50 @@ def test_how_many_updates_are_drawn_at_once_changes_nothing(
     np.testing.assert_array_equal(curve(tmp_path), resident)
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
-def test_another_seed_and_more_updates_at_once_need_no_other_programs(table, tmp_path, feed):
-    compiled: list[str] = []
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """Gets an entry for each program that is compiled and was not kept."""
+    missed: list[str] = []
 
     def note(event: str, **_: str) -> None:
         if event == "/jax/compilation_cache/cache_misses":
-            compiled.append(event)
+            missed.append(event)
 
+    jax.monitoring.register_event_listener(note)
+    yield missed
+    jax.monitoring.unregister_event_listener(note)
+
+
+@pytest.mark.parametrize("feed", ["resident", "stream"])
+def test_another_seed_and_more_updates_at_once_need_no_other_programs(
+    table, tmp_path, feed, compiled
+):
     feed = f"train.feed={feed}"
     train(chain.config(STEPS, feed), table, None, tmp_path / "first")
-    jax.monitoring.register_event_listener(note)
-    try:
-        seed = secrets.randbelow(2**32)  # one of which no earlier run kept programs
-        other = (f"train.seed={seed}", "train.scan=10", "train.steps=40")
-        train(chain.config(feed, *other), table, None, tmp_path / "other")
-        assert not compiled
-    finally:
-        jax.monitoring.unregister_event_listener(note)
+    compiled.clear()
+    seed = secrets.randbelow(2**32)  # one of which no earlier run kept programs
+    other = (f"train.seed={seed}", "train.scan=10", "train.steps=40")
+    train(chain.config(feed, *other), table, None, tmp_path / "other")
+    assert not compiled
     assert (curve(tmp_path / "other")[:4] != curve(tmp_path / "first")).all()
+
+
+def test_a_part_of_a_table_meets_the_programs_of_the_whole(table, resident, tmp_path, compiled):
+    part = chain.table(tmp_path / "t", chain.walks(11), data="part")
+    config = chain.config(STEPS, "train.feed=resident")
+    train(config, part, None, tmp_path / "alone")
+    compiled.clear()
+    train(config, part, None, tmp_path / "like", like=table)
+    assert not compiled
+    np.testing.assert_allclose(curve(tmp_path / "like"), curve(tmp_path / "alone"), rtol=1e-5)
+    assert (curve(tmp_path / "like") != resident).any()
+
+
+def test_lengths_are_a_quarter_longer_at_most():
+    lengths = (0, 1, 3, 4, 5, 8, 9, 10, 11, 16, 17, 100, 113, 1000)
+    assert [padded_length(n) for n in lengths] == (
+        [0, 1, 3, 4, 5, 8, 10, 10, 12, 16, 20, 112, 128, 1024]
+    )
 
 
 @pytest.mark.parametrize(("dtype", "feed"), [("float16", "resident"), ("bfloat16", "stream")])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,7 +114,6 @@ def test_one_step_learns_what_gc_iql_learns(tmp_path):
 
 
 def test_the_configuration_asks_for_it():
-    path = Path(__file__).parents[2] / "configs" / "n_step_iql.yaml"
-    assert load_config(path).objective == NStepIQL(n=3)
+    assert load_config("n_step_iql").objective == NStepIQL(n=3)
     assert set(NStepIQL.model_fields) == {*GCIQL.model_fields, "n"}
     assert NStepIQL.bootstraps and NStepIQL.heads == ("q", "v")

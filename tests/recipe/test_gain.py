@@ -48,3 +48,13 @@ def test_noise_does_not_win(rows):
 def test_the_rule(low, won):
     """A gain of 1e-6 nats is what float32 made of a network that was stopped at step 0."""
     assert wins(Interval(0.1, low, 0.2)) is won
+
+
+def test_steps_without_a_score_are_neither_fitted_on_nor_judged(rows):
+    """Of a small log a fold may lack an outcome: its steps have no cross-fitted score."""
+    tasks = sorted(set(rows.task_ids))
+    without = np.asarray([task in tasks[:5] for task in rows.task_ids])
+    scores = np.where(without, np.nan, informed(rows))
+    found = gain(scores, None, rows, 0)
+    assert 0.2 < found.value < np.log(2)
+    assert np.isnan(gain(np.full(len(rows), np.nan), None, rows, 0).value)

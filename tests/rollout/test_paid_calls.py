@@ -33,7 +33,7 @@ def server() -> Iterator[ScriptedServer]:
 
 def words(server: ScriptedServer, *more: str) -> list[str]:
     """Two episodes of five steps, one after the other."""
-    task = ["task.name=corridor", "task.args={last: 5}", "concurrency=1"]
+    task = ["task.name=corridor", "task.args={last: 5}", "concurrency=1", "rounds=0"]
     api = ["client=openai:scripted", f"api.base_url={server.url}/v1", "api.key_env=none"]
     return [*task, *api, *more]
 

@@ -38,7 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
 
 def play(server: ScriptedServer, out: Path, *words: str) -> Rollout:
     given = ["task.name=corridor", "client=openai:scripted", f"api.base_url={server.url}/v1"]
-    given += ["api.key_env=PGV_TEST_KEY", "strategy=proposals", "candidates=2", *words]
+    given += ["api.key_env=PGV_TEST_KEY", "strategy=proposals", "candidates=2", "rounds=0", *words]
     run = Rollout(load_config(None, given, RolloutConfig), out)
     run.run()
     return run
@@ -105,7 +105,7 @@ def test_a_call_has_the_conventions_names(
         "gen_ai.request.temperature": 0.5,
         "gen_ai.request.max_tokens": 256,
         "gen_ai.request.choice.count": 2,
-        "gen_ai.output.type": "text",
+        "gen_ai.output.type": "json",
         "gen_ai.response.finish_reasons": ("stop", "stop"),
         "server.address": "127.0.0.1",
         "server.port": int(server.url.rpartition(":")[2]),

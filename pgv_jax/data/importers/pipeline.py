@@ -28,9 +28,10 @@ from pgv_jax.data.importers.source import Source, labels_of
 from pgv_jax.data.importers.survey import Findings, Survey, decided
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.jsonl import FieldError
-from pgv_jax.data.spool import file_sha256
+from pgv_jax.data.splits import HELD_OUT
 from pgv_jax.data.thoughts import thought_origin
 from pgv_jax.errors import PgvError
+from pgv_jax.files import sha256_of
 from pgv_jax.types import Episode
 
 OF_STEPS = {"episode", "step", "observation", "action", "thought", "result"}
@@ -56,6 +57,7 @@ class Plan:
     source: str = ""
     licence: str = ""
     overwrite: bool = False
+    held_out: float = HELD_OUT
 
 
 class Sources(list[Source]):
@@ -195,6 +197,7 @@ def run_import(
                 overwrite=plan.overwrite,
                 resume_key=_key(plan, report.sources),
                 progress=progress,
+                held_out=plan.held_out,
             )
         if report.rejected:
             temporary.replace(aside)
@@ -274,7 +277,7 @@ def _key(plan: Plan, sources: list[Source]) -> str:
         for file in sorted(source.path.rglob("*")) if source.path.is_dir() else [source.path]:
             if not file.is_dir():
                 inside = archive_of(file)
-                digest.update(file_sha256(file if inside is None else inside[0]).encode())
+                digest.update(sha256_of(file if inside is None else inside[0]).encode())
     joined = sorted((plan.rewards.values if plan.rewards else {}).items())
     on = (plan.rewards.on, sorted(plan.rewards.tasks.items())) if plan.rewards else ""
     said = (plan.options, plan.success, plan.redact, plan.on_error, plan.source, on, joined)

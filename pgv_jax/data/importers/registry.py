@@ -21,7 +21,10 @@ from pgv_jax.data.importers.formats.agents.codex import Codex
 from pgv_jax.data.importers.formats.agents.inspect_log import InspectLog
 from pgv_jax.data.importers.formats.agents.openhands import OpenHands
 from pgv_jax.data.importers.formats.agents.swe_agent import SWEAgent
+from pgv_jax.data.importers.formats.benchmarks.agent_process_bench import AgentProcessBench
 from pgv_jax.data.importers.formats.benchmarks.avalon import Avalon
+from pgv_jax.data.importers.formats.benchmarks.plan_reward_bench import PlanRewardBench
+from pgv_jax.data.importers.formats.benchmarks.scienceworld import ScienceWorld
 from pgv_jax.data.importers.formats.benchmarks.webshop_human import WebShopHuman
 from pgv_jax.data.importers.formats.chats.anthropic import AnthropicMessages
 from pgv_jax.data.importers.formats.chats.gemini import Gemini
@@ -80,6 +83,9 @@ BUILT_IN: dict[str, Importer] = {
         StepTable(),
         WebShopHuman(),
         Avalon(),
+        AgentProcessBench(),
+        PlanRewardBench(),
+        ScienceWorld(),
     )
 }
 

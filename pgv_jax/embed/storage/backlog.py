@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pgv_jax.embed.storage.shards import KEY_BYTES, write_atomic
+from pgv_jax.embed.storage.shards import KEY_BYTES
+from pgv_jax.files import write_whole
 
 
 def _path(folder: Path) -> Path:
@@ -31,7 +32,7 @@ def read(folder: Path) -> set[bytes]:
 def write(folder: Path, keys: Iterable[bytes]) -> None:
     """Set out to embed ``keys``, those of earlier interrupted runs included."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(_path(folder), b"".join(sorted(keys)))
+    write_whole(_path(folder), b"".join(sorted(keys)))
 
 
 def clear(folder: Path) -> None:

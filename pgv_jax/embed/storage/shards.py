@@ -6,11 +6,7 @@ only once the store's manifest names it with both checksums.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import sha256_of, write_whole
 
 KEY_BYTES = 32
 
@@ -40,32 +37,6 @@ class ShardEntry:
         return folder / f"{self.name}.keys.npy", folder / f"{self.name}.vectors.npy"
 
 
-def sha256_file(path: Path) -> str:
-    """Checksum of a file's bytes, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, payload: bytes) -> None:
-    """Write beside, flush to disk, rename: a reader sees the old file or the whole new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically."""
-    write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())
-
-
 def write_shard(folder: Path, name: str, keys: np.ndarray, vectors: np.ndarray) -> ShardEntry:
     """Write one shard; it stays invisible until the manifest names the returned entry."""
     entry = ShardEntry(name, len(keys), "", "")
@@ -73,8 +44,8 @@ def write_shard(folder: Path, name: str, keys: np.ndarray, vectors: np.ndarray) 
     for path, array in zip(entry.paths(folder), (keys, vectors), strict=True):
         content = io.BytesIO()  # numpy's own writing to a file does not say that a disk is full
         np.save(content, array)
-        write_atomic(path, content.getvalue())
-        sums.append(sha256_file(path))
+        write_whole(path, content.getvalue())
+        sums.append(sha256_of(path))
     return ShardEntry(name, len(keys), *sums)
 
 
@@ -104,7 +75,7 @@ class Shard:
         return self._vectors
 
     def _verify(self, path: Path, expected: str) -> None:
-        found = sha256_file(path)
+        found = sha256_of(path)
         if found != expected:
             raise PgvError(
                 f"{path} is damaged: its checksum is {found[:12]}..., the manifest says "

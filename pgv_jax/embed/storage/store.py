@@ -23,8 +23,9 @@ import numpy as np
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.storage import backlog as pending
 from pgv_jax.embed.storage.index import KeyIndex
-from pgv_jax.embed.storage.shards import KEY_BYTES, Shard, ShardEntry, write_json, write_shard
+from pgv_jax.embed.storage.shards import KEY_BYTES, Shard, ShardEntry, write_shard
 from pgv_jax.errors import PgvError
+from pgv_jax.files import ASIDE, write_json
 
 FORMAT = "pgv_jax.embeddings"
 VERSION = 1
@@ -334,7 +335,7 @@ class EmbeddingStore:
     def _sweep(self) -> None:
         """Remove what a crashed writer left: temporary files and shards no manifest names."""
         named = {path.name for e in self._read_entries() for path in self._paths(e)}
-        for path in [*self.folder.glob(".tmp-*"), *self.folder.glob("shard-*.npy")]:
+        for path in [*self.folder.glob(f"{ASIDE}*"), *self.folder.glob("shard-*.npy")]:
             if path.name not in named:
                 path.unlink(missing_ok=True)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pgv_jax.llm.api_client import ApiClient, Reply, Sample
-from pgv_jax.llm.client import Request
+from pgv_jax.llm.client import Request, schema_of
 from pgv_jax.llm.providers.connections import http_client
 from pgv_jax.llm.providers.formats import (
     body_of,
@@ -47,6 +48,12 @@ class AnthropicClient(ApiClient):
             body["system"] = system
         if request.stop:
             body["stop_sequences"] = list(request.stop)
+        form = schema_of(request)
+        if form is not None:  # a tool that it must call: every model knows this form
+            name, schema = form
+            about = "Give your answer by calling this tool."
+            body["tools"] = [{"name": name, "description": about, "input_schema": dict(schema)}]
+            body["tool_choice"] = {"type": "tool", "name": name}
         raw = await self._client.messages.with_raw_response.create(
             model=self.model,
             max_tokens=request.max_tokens,
@@ -56,6 +63,9 @@ class AnthropicClient(ApiClient):
         reply = json_object(raw.http_response)
         blocks = objects_of(reply, "content")
         text = "".join(str(b.get("text", "")) for b in blocks if b.get("type") == "text")
+        if form is not None:
+            calls = [b for b in blocks if b.get("type") == "tool_use" and b.get("name") == form[0]]
+            text = json.dumps(calls[0].get("input"), ensure_ascii=False) if calls else text
         finish = word_of(reply.get("stop_reason"))
         usage = usage_of(reply.get("usage"), "input_tokens", "output_tokens")
         if finish == "refusal":

@@ -7,7 +7,7 @@ from typing import Any
 
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ApiClient, Reply, Sample
-from pgv_jax.llm.client import Request
+from pgv_jax.llm.client import Request, schema_of
 from pgv_jax.llm.failures import GarbledReply
 from pgv_jax.llm.providers.connections import http_client, unreadable_certificates
 from pgv_jax.llm.providers.formats import (
@@ -66,6 +66,8 @@ class GoogleClient(ApiClient):
             config["system_instruction"] = system
         if request.response_format is not None:
             config["response_mime_type"] = "application/json"
+        if (form := schema_of(request)) is not None:
+            config["response_json_schema"] = dict(form[1])
         config = self._config(body_of(config, self.options))
         roles = {"assistant": "model"}
         contents = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.llm.client import Request
+from pgv_jax.llm.client import Request, json_schema, schema_of
 
 REFUSALS = {
     "429": (429, "rate_limit_exceeded", "Rate limit reached."),
@@ -154,8 +154,16 @@ def _read_anthropic(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[R
         temperature=float(body.get("temperature", 1.0)),
         max_tokens=int(body["max_tokens"]),
         stop=tuple(body.get("stop_sequences") or ()),
+        response_format=_forced_tool(body),
     )
     return request, str(body.get("model"))
+
+
+def _forced_tool(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The tool that must be called, as the schema that it is."""
+    name = (body.get("tool_choice") or {}).get("name")
+    tools = [tool for tool in body.get("tools") or () if tool["name"] == name]
+    return json_schema(name, tools[0]["input_schema"]) if name and tools else None
 
 
 def _reply_anthropic(
@@ -163,6 +171,9 @@ def _reply_anthropic(
 ) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": texts[0]}]
     finish = "end_turn"
+    if (form := schema_of(request)) is not None and not fault:
+        call = {"type": "tool_use", "id": "call_0", "name": form[0], "input": json.loads(texts[0])}
+        content, finish = [call], "tool_use"
     if fault == "tool_calls":
         content = [{"type": "tool_use", "id": "call_0", "name": "look", "input": {}}]
         finish = "tool_use"
@@ -200,6 +211,9 @@ def _read_google(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[Requ
         max_tokens=int(config.get("maxOutputTokens") or 512),
         seed=config.get("seed"),
         stop=tuple(config.get("stopSequences") or ()),
+        response_format=json_schema("answer", config["responseJsonSchema"])
+        if "responseJsonSchema" in config
+        else None,
     )
     return request, str(path.get("model", "")).removesuffix(":generateContent")
 

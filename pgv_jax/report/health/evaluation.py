@@ -15,6 +15,7 @@ import numpy as np
 
 from pgv_jax.critic.calibration import apply
 from pgv_jax.report.health import controls, leaks, ranking
+from pgv_jax.report.health.alike import alike
 from pgv_jax.report.health.baselines import Baseline, Constant, Critic
 from pgv_jax.report.health.reliability import calibration
 from pgv_jax.report.health.sections import CRITIC, Thresholds, few, finite, not_testable
@@ -139,6 +140,7 @@ def judge(
         "calibration": few(len(set(rows.task_ids)), needs) or _calibration(judged),
         "outcome_sum": _outcome_sum(scorer, rows, scores[CRITIC]),
         **_goals(judged),
+        "alike": alike(scorer, rows, seed),
         "controls": _controls(judged),
         "leaks": leaks.scan([*judged.beside.train, *episodes]),
         "notes": list(notes),

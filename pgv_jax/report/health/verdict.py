@@ -56,7 +56,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         for test, what in (("auc", "The AUC at fixed steps"), ("top1", "Top-1 among candidates"))
         if not report[test]["testable"]
     ]
-    said += _thoughts(report) + _likelihood(report) + _state_goals(report)
+    said += _thoughts(report) + _alike(report) + _likelihood(report) + _state_goals(report)
     return {"adds": adds, "text": " ".join(said), "lines": said, "reasons": reasons}
 
 
@@ -135,6 +135,18 @@ def _thoughts(report: Mapping[str, Any]) -> list[str]:
     return [
         f"Its own thoughts are not shown to matter for that AUC ({shown} against thoughts of other "
         "tasks): it may know the state, and not which thought is better."
+    ]
+
+
+def _alike(report: Mapping[str, Any]) -> list[str]:
+    """Whether the critic prefers the same thoughts in every state."""
+    section = report.get("alike", {})
+    if not section.get("alike"):
+        return []
+    return [
+        f"It ranks your candidates alike everywhere: over {section['states']} held-out states the "
+        f"same one of two thoughts is preferred in {percent(section['agreement'])} of the cases. "
+        "It may know which thoughts are good in general, and not what a state asks for."
     ]
 
 

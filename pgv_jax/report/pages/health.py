@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.report.pages.html import render, write_text
+from pgv_jax.files import write_whole
+from pgv_jax.report.pages.html import render
 
 
 def write_health(
@@ -18,6 +19,6 @@ def write_health(
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     known = {"about": dict(about), **report}
-    write_text(out / "report.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")
-    write_text(out / "report.html", render("health.html", report=report, about=about))
+    write_whole(out / "report.json", json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / "report.html", render("health.html", report=report, about=about))
     return out / "report.html"

@@ -6,10 +6,8 @@ own content security policy forbids it to load anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,13 +21,6 @@ from pgv_jax.report.pages.transcript import tell
 def render(template: str, **context: Any) -> str:
     """Render a page of ``templates/``; an unknown variable in a template is an error."""
     return _environment().get_template(template).render(**context)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, path)
 
 
 def arms_chart(arms: Mapping[str, Any]) -> Markup | None:

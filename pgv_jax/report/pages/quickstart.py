@@ -13,9 +13,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pgv_jax.files import write_whole
 from pgv_jax.report.columns import label
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
-from pgv_jax.report.pages.html import render, write_text
+from pgv_jax.report.pages.html import render
 from pgv_jax.report.pages.transcript import pick_story
 from pgv_jax.report.wording import MISSING, number, percent, percent_interval
 
@@ -28,11 +29,11 @@ commands); ``settings`` joins them where given."""
 NEXT_STEPS = (
     ("Bring your logs", "pgv import my_logs.jsonl --format auto --out data/mine"),
     ("Embed each distinct text once", "pgv embed data/mine --encoder minilm"),
-    ("Train", "pgv train configs/gc_iql.yaml data.dataset=data/mine --workdir runs/mine"),
+    ("Train", "pgv train gc_iql data.dataset=data/mine --workdir runs/mine"),
     ("Ask whether to trust it", "pgv evaluate runs/mine/artifact --dataset data/mine"),
     (
         "Guide an API model",
-        "export OPENAI_API_KEY=...\npgv rollout configs/rollout.yaml "
+        "export OPENAI_API_KEY=...\npgv rollout rollout "
         "artifact=runs/mine/artifact client=openai:MODEL",
     ),
 )
@@ -57,7 +58,7 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
     if data.get("settings"):
         report["settings"] = data["settings"]
     report = finite(report)
-    write_text(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     story = data.get("story")
     page = render(
         "quickstart.html",
@@ -70,7 +71,7 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
         story=story,
         next_steps=tuple(data.get("next_steps") or NEXT_STEPS),
     )
-    write_text(out / "report.html", page)
+    write_whole(out / "report.html", page)
     return report
 
 

@@ -25,6 +25,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import write_whole
 
 GAME_FILE = "game.tw-pddl"
 
@@ -203,9 +204,7 @@ def _own_arguments() -> Iterator[None]:
 def _write(path: Path, fields: dict[str, Any]) -> None:
     """Write whole or not at all: other processes may read the same cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(gzip.compress(json.dumps(fields).encode(), compresslevel=3, mtime=0))
-    part.replace(path)
+    write_whole(path, gzip.compress(json.dumps(fields).encode(), compresslevel=3, mtime=0))
 
 
 def describe(game: Game) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,11 +13,12 @@ from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ApiClient, ClientOptions, shares
 from pgv_jax.llm.budget import Budget, Prices
 from pgv_jax.llm.cache import CachedClient, ResponseCache
-from pgv_jax.llm.client import ClientError, Completion, Request
+from pgv_jax.llm.client import ClientError, Completion, Request, json_schema, schema_of
 from pgv_jax.llm.limits import Retry
 from pgv_jax.llm.providers import formats
 from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.llm.scripted.server import ScriptedServer
+from pgv_jax.llm.structured import StructuredClient
 
 KEY = "sk-very-secret-0123456789"
 ASK = Request(
@@ -377,3 +379,66 @@ def test_shares_add_up() -> None:
     assert shares(7, [0, 0]) == [3, 4]
     assert shares(0, [5, 1]) == [0, 0]
     assert sum(shares(1001, [3, 50, 0, 7])) == 1001
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_schema_travels_in_each_vendors_own_words(
+    vendor: str, open_: Callable[..., ApiClient]
+) -> None:
+    form = json_schema(
+        "step", {"type": "object", "properties": {"action": {"type": "string", "enum": ["a", "b"]}}}
+    )
+
+    def policy(request: Request, index: int) -> str:
+        asked = schema_of(request)
+        assert asked is not None
+        return json.dumps({"action": asked[1]["properties"]["action"]["enum"][index % 2]})
+
+    with ScriptedServer(policy, key=KEY) as server:
+        url = server.url + ("/v1" if vendor == "openai" else "")
+        (answers,) = ask(open_(vendor, base_url=url), replace(ASK, n=2, response_format=form))
+    # Anthropic has no n, so there every draw is the first
+    wanted = [{"action": "a"}, {"action": "a" if vendor == "anthropic" else "b"}]
+    assert [json.loads(answer.text) for answer in answers] == wanted
+    asked = schema_of(server.calls[0].request)
+    assert asked is not None and asked[1] == form["json_schema"]["schema"]
+
+
+class Refusing:
+    """A model whose server knows no schemas (or nothing at all)."""
+
+    model = "old"
+
+    def __init__(self, everything: str = "") -> None:
+        self.asked: list[Request] = []
+        self.everything = everything
+
+    async def complete(self, request: Request) -> list[Completion]:
+        self.asked.append(request)
+        if request.response_format is not None or self.everything:
+            raise ClientError(self.everything or "request", "The server answered 400.")
+        return [Completion("text")] * request.n
+
+
+def test_a_server_without_schemas_is_asked_for_text_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inner = Refusing()
+    client = StructuredClient(inner)
+    held = replace(ASK, n=2, response_format=json_schema("step", {"type": "object"}))
+    for _ in range(2):
+        assert [c.text for c in run(client.complete(held))] == ["text", "text"]
+    assert [request.response_format is None for request in inner.asked] == [False, True, True]
+    assert [r.getMessage() for r in caplog.records] == [
+        "'old' refuses a JSON schema for its answers (The server answered 400.) It is asked for "
+        "text from now on; set answers=text to ask so from the start."
+    ]
+
+
+@pytest.mark.parametrize(("kind", "calls"), [("request", 2), ("key", 1), ("context", 1)])
+def test_another_failure_is_not_taken_for_a_refusal_of_schemas(kind: str, calls: int) -> None:
+    inner = Refusing(kind)
+    client = StructuredClient(inner)
+    with pytest.raises(ClientError, match="400"):
+        run(client.complete(replace(ASK, response_format=json_schema("step", {}))))
+    assert len(inner.asked) == calls and not client.refused

@@ -57,7 +57,7 @@ def test_the_page_tells_everything_and_loads_nothing(data, tmp_path):
         "Read this first.",
         "The proposer is a script, not a language model",
         "Simulator's oracle",
-        "pgv train configs/gc_iql.yaml",
+        "pgv train gc_iql",
         "PyTorch is not installed here",
         "all-MiniLM-L6-v2",
         "5 min 17 s",

@@ -43,7 +43,7 @@ GROUPS += ("thread_id", "chat_id", "trajectory_id", "episode_id", "trace_id")
 class ConversationImporter(RecordImporter):
     """One conversation a record; a file that is messages itself is one, or one an id."""
 
-    columns = ("messages",)
+    columns: ClassVar[tuple[str, ...]] = ("messages",)
     logs_calls = True
     certainty: ClassVar[float] = 0.95
     """How sure a file is of this dialect whose records all hold conversations in it."""

@@ -1,0 +1,63 @@
+"""Does the order of thoughts depend on the state? A critic that ranks alike everywhere cannot plan.
+
+A critic that adds up what it thinks of the state and of the thought (a linear probe does) may tell
+later success from failure well, and yet prefers the same thought in every state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from pgv_jax.report.health.sections import not_testable
+from pgv_jax.report.rows import Rows, Scorer
+from pgv_jax.texts.templates import SUCCESS
+
+STATES, THOUGHTS = 16, 12
+"""Held-out states, of as many tasks as possible, and the thoughts that are valued in each."""
+LEAST = 5
+ALIKE = 0.95
+"""Agreement from which on a critic is said to rank alike everywhere; chance gives about .6."""
+
+
+def order_agreement(q_SN: np.ndarray) -> float:
+    """Mean over pairs of thoughts of the larger share of states that prefer one of the two.
+
+    1: each pair has the same order in all S states. An equal value is half a vote for each.
+    """
+    first, second = np.triu_indices(q_SN.shape[1], 1)
+    share_P = ((np.sign(q_SN[:, first] - q_SN[:, second]) + 1) / 2).mean(0)
+    return float(np.maximum(share_P, 1 - share_P).mean())
+
+
+def alike(scorer: Scorer, rows: Rows, seed: int) -> dict[str, Any]:
+    """The section: logged thoughts of held-out states, each valued in all of these states.
+
+    ``agreement`` is ``order_agreement`` of Q of success, ``alike``: it is ``ALIKE`` or more.
+    """
+    met: Counter[str] = Counter()
+    turns = []  # (how many rows of its task came before it, row): the tasks take turns
+    for row in np.random.default_rng(seed).permutation(len(rows)):
+        turns.append((met[rows.task_ids[row]], int(row)))
+        met[rows.task_ids[row]] += 1
+    order = [row for _, row in sorted(turns, key=lambda turn: turn[0])]
+    states = {(rows.tasks[i], rows.observations[i]): None for i in order}
+    thoughts = list(dict.fromkeys(rows.thoughts[i] for i in order))[:THOUGHTS]
+    chosen = list(states)[:STATES]
+    if len(chosen) < LEAST or len(thoughts) < LEAST:
+        return not_testable(
+            f"{len(chosen)} states with {len(thoughts)} thoughts; at least {LEAST} are needed"
+        )
+    pairs = [(task, seen, thought) for task, seen in chosen for thought in thoughts]
+    tasks, observations, said = (list(column) for column in zip(*pairs, strict=True))
+    q_B = np.asarray(scorer.q_pairs(tasks, observations, said, [SUCCESS] * len(pairs)), np.float64)
+    agreement = order_agreement(q_B.reshape(len(chosen), len(thoughts)))
+    return {
+        "testable": True,
+        "states": len(chosen),
+        "thoughts": len(thoughts),
+        "agreement": round(agreement, 4),
+        "alike": agreement >= ALIKE,
+    }
