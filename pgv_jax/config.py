@@ -274,10 +274,11 @@ def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> No
 def _keys(kind: Any, tree: Any, prefix: str = "") -> Iterable[str]:
     """The keys of a section; those of an objective are the ones of the one that ``tree`` names."""
     for name, field in kind.model_fields.items():
-        section, below = field.annotation, tree.get(name) if isinstance(tree, dict) else None
+        section = field.annotation
+        below = tree[name] if isinstance(tree, dict) and name in tree else {}
         if section is Objective:
-            named = isinstance(below, dict) and "name" in below
-            section = type(_chosen({"name": below["name"]} if named else {}))
+            named = {"name": below["name"]} if isinstance(below, dict) and "name" in below else {}
+            section = type(_chosen(named))
         if isinstance(section, type) and issubclass(section, BaseModel):
             yield from _keys(section, below, f"{prefix}{name}.")
         else:

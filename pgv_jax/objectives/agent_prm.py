@@ -68,7 +68,7 @@ class AgentPRM(ExampleObjective):
         }
         return q_loss + v_loss, metrics
 
-    def targets(self, episodes: Sequence[Episode], history: int) -> PerEpisode:
+    def targets(self, episodes: Sequence[Episode], history: words.History) -> PerEpisode:
         """Monte-Carlo targets of AgentPRM (Choudhury 2025, arXiv:2502.10325, section 3).
 
         y(s, a) is the mean over all visits of (s, a) of (1 + gamma^k R) / 2, k = T - 1 - t
@@ -178,7 +178,11 @@ def _pairs(
 
 
 def _hindsight(
-    episodes: Sequence[Episode], history: int, gamma: float, by_candidates: bool, count: int
+    episodes: Sequence[Episode],
+    history: words.History,
+    gamma: float,
+    by_candidates: bool,
+    count: int,
 ) -> PerEpisode:
     """Examples of goals in hindsight, their targets averaged over the visits that drew the goal."""
     notes = [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pgv_jax.data.examples import Example
+from pgv_jax.texts.templates import History
 from pgv_jax.types import Batch, Episode, Predictions
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class ExampleObjective(Objective):
     search's backups. Empty: it is not iterated."""
 
     @abstractmethod
-    def targets(self, episodes: Sequence[Episode], history: int) -> PerEpisode:
+    def targets(self, episodes: Sequence[Episode], history: History) -> PerEpisode:
         """The examples of each episode; an empty list leaves the episode out.
 
         Reads no vector and no critic. Raises PgvError where the log lacks what it needs.

@@ -20,7 +20,7 @@ from pgv_jax.data.examples import Example
 from pgv_jax.errors import PgvError
 from pgv_jax.objectives.base import ExampleObjective, PerEpisode
 from pgv_jax.objectives.losses import Metrics, cross_entropy
-from pgv_jax.texts.templates import SUCCESS
+from pgv_jax.texts.templates import SUCCESS, History
 from pgv_jax.types import Batch, Episode, Predictions
 
 
@@ -57,7 +57,7 @@ class InversePRM(ExampleObjective):
         }
         return loss, metrics
 
-    def targets(self, episodes: Sequence[Episode], history: int) -> PerEpisode:
+    def targets(self, episodes: Sequence[Episode], history: History) -> PerEpisode:
         """Labels: 1 for steps of episodes with ``metadata["expert"]``, 0 for the others.
 
         ``other`` is a', a thought of the policy in s': the next logged one at the policy's steps,

@@ -21,7 +21,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.objectives.base import ExampleObjective, PerEpisode
 from pgv_jax.objectives.losses import Metrics
 from pgv_jax.objectives.regression import regression
-from pgv_jax.texts.templates import sentences
+from pgv_jax.texts.templates import History, sentences
 from pgv_jax.types import Batch, Episode, Predictions
 
 
@@ -43,7 +43,7 @@ class Lookahead(ExampleObjective):
         """Regression of both heads on the backups."""
         return regression(predictions, batch, head=self.head)
 
-    def targets(self, episodes: Sequence[Episode], history: int) -> PerEpisode:
+    def targets(self, episodes: Sequence[Episode], history: History) -> PerEpisode:
         """Backups of a search (Mendes & Ritter 2025, arXiv:2503.02878).
 
         Expanded steps carry ``metadata["expanded"]`` and, in each candidate's ``scores``, the value
