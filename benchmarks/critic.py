@@ -26,7 +26,7 @@ from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
-from pgv_jax.report.stats import cluster_mean
+from pgv_jax.report.stats import cluster_share
 from pgv_jax.report.wording import MISSING
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
@@ -113,7 +113,7 @@ def table(folders: list[Path], cells: list[dict[str, Any]]) -> list[str]:
                 for game, right in told["decisions"][name]
             ]
             games, right = zip(*rows, strict=True)
-            top1 = interval(*_value(cluster_mean(np.asarray(right), games)))
+            top1 = interval(*_value(cluster_share(np.asarray(right), games)))
         said = [interval(arms[name]["success"], arms[name]["ci95"]) for arms in (first, second)]
         lines.append(f"| {name} | {top1} | {said[0]} | {said[1]} |")
     goals = goals_summary(pooled(folders, "goals.jsonl"))

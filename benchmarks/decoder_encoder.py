@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from entry import begin
 from health_real import LOGS, pgv
-from recipe import RESAMPLES, dealt, kept
+from recipe import dealt, kept
 
 from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.data.episodes import read_episodes
@@ -46,7 +46,7 @@ from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.report.health.baselines import LogisticProbe
 from pgv_jax.report.rows import Rows, step_rows
-from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
+from pgv_jax.report.stats import Scale, auc_terms, cluster_interval, left_out, weighted_auc
 
 LAYERS = (5, 10, 15, 20, 25, -1)
 POOLINGS = {
@@ -207,10 +207,10 @@ def _likelihood(chance: np.ndarray, success: np.ndarray) -> float:
 
 
 def aucs(found: Sequence[dict[str, Any]], kind: str) -> dict[Any, np.ndarray]:
-    """AUC of each scorer, mean over splits: [1 + resamples], the first of all tasks."""
+    """AUC of each scorer, mean over splits: [1 + tasks], the first of all tasks."""
     tasks = sorted({task for split in found for task in split["task"]})
     place = {task: i for i, task in enumerate(tasks)}
-    weights_RC = np.concatenate([np.ones((1, len(tasks))), cluster_weights(len(tasks), RESAMPLES)])
+    weights_RC = left_out(len(tasks))
     out = {}
     for label in found[0][kind]:
         drawn = []
@@ -225,14 +225,14 @@ def aucs(found: Sequence[dict[str, Any]], kind: str) -> dict[Any, np.ndarray]:
 def lines(name: str, found: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """What one log says: a line, and its grid."""
 
-    def interval(values: np.ndarray) -> list[float]:
-        return [round(x, 3) for x in percentile_interval(float(values[0]), values[1:])]
+    def interval(values: np.ndarray, scale: Scale = "difference") -> list[float]:
+        return [round(x, 3) for x in cluster_interval(values, scale)]
 
     scores, grid = aucs(found, "scores"), aucs(found, "grid")
     yield {
         "log": name,
         "chosen": [split["chosen"] for split in found],
-        "auc": {label: interval(values) for label, values in scores.items()},
+        "auc": {label: interval(values, "share") for label, values in scores.items()},
         "less_minilm": {
             label: interval(values - scores["MiniLM"])
             for label, values in scores.items()
@@ -241,7 +241,7 @@ def lines(name: str, found: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]
         "both_less_decoder": interval(scores["both"] - scores["decoder, chosen"]),
         "chosen_less_its_task": interval(scores["decoder, chosen"] - scores["decoder, task"]),
     }
-    yield {"log": name, "grid": {f"{s[0]} {s[1]}": interval(v) for s, v in grid.items()}}
+    yield {"log": name, "grid": {f"{s[0]} {s[1]}": interval(v, "share") for s, v in grid.items()}}
 
 
 def main() -> None:

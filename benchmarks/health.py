@@ -167,7 +167,6 @@ def report(dataset: Path, critic: Any, embed: Any, seed: int) -> dict[str, Any]:
         baselines=fit_baselines(known, embed, gamma=0.97, seed=seed)[0],
         reference=Reference(known, embed, calibration),
         gamma=0.97,
-        resamples=1000,
         seed=seed,
     )
 

@@ -13,7 +13,7 @@ from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, pair_keys
 from pgv_jax.report.comparison.attempts import tries_summary
-from pgv_jax.report.stats import cluster_mean, paired_difference
+from pgv_jax.report.stats import cluster_share, paired_difference
 from pgv_jax.types import Episode
 
 OFFLINE = ("auc", "top1", "brier", "ece")
@@ -88,7 +88,7 @@ def _told(task: str, folder: Path, played: Played, figures: Figures, seeds: int)
 def _score(episodes: Sequence[Episode]) -> dict[str, Any]:
     """The mean score; success where a task has none."""
     scores = [float(bool(e.success)) if e.score is None else e.score for e in episodes]
-    return cluster_mean(scores, [e.task_id for e in episodes]).as_json("score")
+    return cluster_share(scores, [e.task_id for e in episodes]).as_json("score")
 
 
 def _means(figures: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:

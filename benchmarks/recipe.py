@@ -50,13 +50,12 @@ from pgv_jax.recipe.selection import Choice, choose
 from pgv_jax.report.health.baselines import LogisticProbe
 from pgv_jax.report.health.ranking import AT_STEPS
 from pgv_jax.report.rows import Rows, step_rows
-from pgv_jax.report.stats import auc_terms, cluster_weights, percentile_interval, weighted_auc
+from pgv_jax.report.stats import Scale, auc_terms, cluster_interval, left_out, weighted_auc
 from pgv_jax.texts.templates import SUCCESS, History
 from pgv_jax.types import Episode
 
 LEAST = 10
 """Successes and failures that a step needs to be judged."""
-RESAMPLES = 2000
 
 
 def dealt(episodes: Sequence[Episode], split: int) -> dict[str, list[Episode]]:
@@ -165,7 +164,7 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A log's figures over its cells; every interval is (mean, low, high)."""
     tasks = sorted({task for found in cells for task in found["task"]})
     place = {task: i for i, task in enumerate(tasks)}
-    weights_RC = np.concatenate([np.ones((1, len(tasks))), cluster_weights(len(tasks), RESAMPLES)])
+    weights_RC = left_out(len(tasks))
     aucs: dict[str, list[np.ndarray]] = {"critic": [], "probe": []}
     briers: dict[str, list[np.ndarray]] = {"critic": [], "constant": []}
     for found in cells:
@@ -178,19 +177,19 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
             error = np.square(found[name] - found["success"])
             kept.append(weights @ np.bincount(codes, error, minlength=count) / size)
 
-    def interval(values_R: np.ndarray) -> list[float]:
-        return [round(x, 4) for x in percentile_interval(float(values_R[0]), values_R[1:])]
+    def interval(values_R: np.ndarray, scale: Scale) -> list[float]:
+        return [round(x, 4) for x in cluster_interval(values_R, scale)]
 
     auc, brier = ({name: np.mean(x, axis=0) for name, x in d.items()} for d in (aucs, briers))
     return {
         "cells": len(cells),
         "chosen": sorted({json.loads(str(found["recipe"]))["chosen"] for found in cells}),
-        "auc": interval(auc["critic"]),
-        "auc_probe": interval(auc["probe"]),
-        "auc_difference": interval(auc["critic"] - auc["probe"]),
-        "brier": interval(brier["critic"]),
-        "brier_constant": interval(brier["constant"]),
-        "brier_difference": interval(brier["critic"] - brier["constant"]),
+        "auc": interval(auc["critic"], "share"),
+        "auc_probe": interval(auc["probe"], "share"),
+        "auc_difference": interval(auc["critic"] - auc["probe"], "difference"),
+        "brier": interval(brier["critic"], "mean"),
+        "brier_constant": interval(brier["constant"], "mean"),
+        "brier_difference": interval(brier["critic"] - brier["constant"], "difference"),
         "worst_cell_auc_difference": round(
             float(min(a[0] - b[0] for a, b in zip(aucs["critic"], aucs["probe"], strict=True))), 4
         ),
@@ -200,7 +199,7 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _auc(
     found: dict[str, Any], score: np.ndarray, codes: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Mean over the steps with enough of both outcomes: [1 + resamples]."""
+    """Mean over the steps with enough of both outcomes: [1 + tasks]."""
     drawn = []
     for t in AT_STEPS:
         at = found["step"] == t

@@ -34,18 +34,24 @@ class StateValues(Protocol):
         ...
 
 
+Discount = Callable[[str], float]
+"""A goal -> what its values shrink by a step; 1 where a value is the chance itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The critic of a search. ``gamma`` is its discount, ``history`` and ``step`` its artifact's.
+    """The critic of a search; ``discount``, ``history`` and ``step`` are its artifact's.
 
     ``ends`` is a Q for steps that end the task, whose states V was never taught; None: V.
+    ``ends_discount`` is that of the critic of ``ends``; None: ``discount``.
     """
 
     v: StateValues
-    gamma: float
+    discount: Discount
     history: int = 0
     ends: Scorer | None = None
     step: StepForm = "thought"
+    ends_discount: Discount | None = None
 
     def _said(self, candidates: Sequence[Candidate]) -> list[str]:
         return [step_text(c.thought, c.action, self.step) for c in candidates]
@@ -69,7 +75,8 @@ class Values:
             seen = observation_text(node.so_far(task), node.depth, self.history)
             q_NG = self.ends(task, seen, self._said(candidates), list(goals))
             ended_N = np.asarray([child.ended for child in children])
-            ends_NG = np.minimum(np.asarray(q_NG, float) / self.gamma, 1.0)
+            discount_G = np.asarray([(self.ends_discount or self.discount)(g) for g in goals])
+            ends_NG = np.minimum(np.asarray(q_NG, float) / discount_G, 1.0)
             value_NG = np.where(ended_N[:, None], ends_NG, value_NG)
         holds_NG = np.asarray([[g in sentences(c.observation) for g in goals] for c in children])
         return np.where(holds_NG, 1.0, value_NG)
@@ -184,8 +191,8 @@ class Search:
         return True
 
     def worth(self, node: Node) -> float:
-        """The node's value seen from the root: gamma^level V."""
-        return self.values.gamma**node.level * node.value
+        """The node's value seen from the root: discount^level V of the goal that guides."""
+        return self.values.discount(self.goals[0]) ** node.level * node.value
 
     def best_below(self, node: Node) -> float:
         """The highest worth in the subtree: what the search found by going there."""

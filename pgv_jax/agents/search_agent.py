@@ -188,13 +188,19 @@ def _node_to_json(node: Node, root: Node) -> dict[str, Any]:
 def search_values(value: ValueFunction, ends: ValueFunction | None = None) -> Values:
     """A search by the V of ``value``; ``ends`` (or its own Q, where it has one) values ends."""
     judge = ends or (value if "q" in value.manifest["heads"] else None)
-    gamma = value.manifest["objective"]["gamma"]
     if value.history == EPISODE:
         raise PgvError(
             "A search reads windows of turns, and this critic was trained on whole episodes; "
             "choose another strategy, or train with texts.history=3."
         )
-    return Values(value.v_pairs, gamma, value.history, judge.q if judge else None, value.step)
+    return Values(
+        value.v_pairs,
+        value.discount,
+        value.history,
+        judge.q if judge else None,
+        value.step,
+        judge.discount if judge else None,
+    )
 
 
 def unfolded(episode: Episode, history: int) -> list[Episode]:

@@ -59,7 +59,9 @@ NOT_ENOUGH = 3
     type=click.Choice(["trust", "ranking"]),
     help="Exit with 3 where the verdict is worse than this.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap and the folds.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Of the goals drawn, exchanges and folds."
+)
 @click.pass_context
 def evaluate(
     context: click.Context,
@@ -86,14 +88,14 @@ def evaluate(
     from pgv_jax.critic import artifact as artifacts
     from pgv_jax.data.episodes import dataset_info, read_episodes
     from pgv_jax.report.health.trust import LEVELS, enough, limits_of
-    from pgv_jax.texts.templates import worded
+    from pgv_jax.texts.templates import SUCCESS, worded
 
     demanded = limits_of(limits)
     opened = artifacts.load(artifact)
     manifest, history = opened.manifest, opened.manifest["texts"]["history"]
     recipe = manifest.get("recipe", {})
     goal_gamma = manifest["objective"].get("gamma")
-    gamma = recipe.get("gamma", goal_gamma)  # an expert for outcomes does not discount
+    gamma = artifacts.discount(manifest, SUCCESS)
     kind_of = _grouping(group)
     others = {name: artifacts.load(path) for name, path in _named(beside)}
     for name, other in others.items():
@@ -104,9 +106,9 @@ def evaluate(
     def read(name: str) -> list[Episode]:
         return [worded(episode, step) for episode in read_episodes(dataset, name)]
 
-    judged = read(split)
-    _require_outcomes(judged, dataset, split)
     train, val = (read(name) if name in splits else [] for name in ("train", "val"))
+    judged, left_out = unseen(read(split), [*train, *val], dataset, split)
+    _require_outcomes(judged, dataset, split)
 
     from rich.console import Console
 
@@ -124,7 +126,7 @@ def evaluate(
         name: ValueFunction(other, embedded.encoder, embedded) for name, other in others.items()
     }
     console = Console()
-    notes = _notes(split, manifest["objective"])
+    notes = [*left_out, *_notes(split, manifest)]
     fitted = manifest.get("calibration")
     with console.status("Fitting the calibration and the baselines, and judging"):
         if calibration != "none":
@@ -168,7 +170,7 @@ def evaluate(
             where = folder / "curve" / f"{100 * share:.0f}"
             path = refit(manifest, [*part, *val], where, embedded.folder, bar)
             smaller[share] = (ValueFunction.load(path, encoder=embedded.encoder), part)
-        report["curve"] = curve(judged, scorer, train, smaller, history=history, seed=seed)
+        report["curve"] = curve(judged, scorer, train, smaller, history=history)
     about = {
         "artifact": str(artifact),
         "dataset": str(dataset),
@@ -181,6 +183,8 @@ def evaluate(
     page = write_health(report, about, folder)
     for sentence in recipe.get("words", ()):
         console.print(sentence)
+    for note in notes:
+        console.print(f"{note[0].upper()}{note[1:]}.")
     console.print(health_table(report))
     console.print(f"Wrote {page}", soft_wrap=True)
     needed = {None: LEVELS[0], "ranking": LEVELS[1], "trust": LEVELS[2]}[require]
@@ -222,6 +226,30 @@ def _require_texts(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) 
                 f"--beside {name} was trained with texts.{key} {theirs}, the artifact with {ours}; "
                 f"they read different texts. Train it with the same texts.{key}."
             )
+
+
+def unseen(
+    judged: list[Episode], known: Iterable[Episode], dataset: Path, split: str
+) -> tuple[list[Episode], list[str]]:
+    """The episodes of tasks that are no reworded ones of the other splits', and what to say."""
+    from pgv_jax.data.splits import seen_before
+
+    tasks = {e.task_id: e.task for e in judged}
+    others = {e.task_id: e.task for e in known if "train" != split != e.split}
+    near = seen_before(tasks, others)
+    if near and len(near) == len(tasks):
+        raise PgvError(
+            f"All {len(tasks)} tasks in split '{split}' of {dataset} are nearly tasks of the other "
+            "splits in other words, so nothing is held out; import the logs again without `split`."
+        )
+    if not near:
+        return judged, []
+    kept = [e for e in judged if e.task_id not in near]
+    said = (
+        f"{len(near)} of {len(tasks)} tasks are nearly a task of another split in other words; "
+        f"their {len(judged) - len(kept)} episodes are not judged"
+    )
+    return kept, [said]
 
 
 def _require_outcomes(episodes: Sequence[Episode], dataset: Path, split: str) -> None:
@@ -269,11 +297,17 @@ def _store(
     return store
 
 
-def _notes(split: str, objective: Mapping[str, Any]) -> list[str]:
+def _notes(split: str, manifest: Mapping[str, Any]) -> list[str]:
+    from pgv_jax.critic.artifact import still_improving
     from pgv_jax.objectives.base import ExampleObjective
     from pgv_jax.objectives.registry import saved_objective
 
-    notes = []
+    notes, objective = [], manifest["objective"]
+    if still_improving(manifest):
+        notes.append(
+            "not converged: the critic was best at the last look of its training, so it may be "
+            f"judged too early; train it longer than {manifest['step']:,} updates (train.steps)"
+        )
     if split == "train":
         notes.append("these are the tasks that the critic and the baselines were fitted on")
     if split == "val":

@@ -246,6 +246,12 @@ def summary_lines(report: Report) -> list[str]:
             f"{summary.near:,} tasks are nearly another one in other words (similarity {NEAR} or "
             "more) and share its split."
         )
+    if summary.crossing:
+        lines.append(
+            f"{summary.crossing:,} tasks are nearly a task of another split, where the log put "
+            "them: what is held out was trained on. Leave `split` out of the log; `pgv evaluate` "
+            "does not judge such tasks."
+        )
     lines.extend(tally_lines(report))
     for source in report.sources:
         if source.prefix is not None:

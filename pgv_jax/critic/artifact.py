@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors.numpy import save as serialize
 
 from pgv_jax.errors import PgvError
 from pgv_jax.files import replace_folder, restore_folder, write_whole
+from pgv_jax.texts.templates import FAILURE, SUCCESS
 
 FORMAT = "pgv_jax.artifact"
 VERSION = 2
@@ -46,6 +47,29 @@ class Artifact:
     folder: Path
     manifest: dict[str, Any]
     params: dict[str, Any]
+
+
+def discount(manifest: Mapping[str, Any], goal: str) -> float | None:
+    """What a value of ``goal`` shrinks by a step; 1 where the recipe answers by a chance.
+
+    None where the manifest does not say.
+    """
+    gamma = manifest["objective"].get("gamma")
+    if goal in (SUCCESS, FAILURE):
+        gamma = manifest.get("recipe", {}).get("gamma", gamma)
+    return None if gamma is None else float(gamma)
+
+
+def still_improving(manifest: Mapping[str, Any]) -> bool:
+    """Whether the last look at held-out tasks was the best one: the training had not converged.
+
+    False where no held-out tasks chose the parameters.
+    """
+    train = manifest.get("config", {}).get("train", {})
+    if not train.get("early_stop") or not manifest.get("metrics"):
+        return False
+    given = manifest.get("updates", train["steps"])
+    return bool(manifest["step"] + train["eval_every"] > given)
 
 
 def save(folder: str | os.PathLike[str], params: Any, manifest: dict[str, Any]) -> Path:

@@ -121,6 +121,11 @@ class ValueFunction:
         kept = EmbeddingStore(Path(store), encoder) if store is not None else None
         return cls(artifact, encoder, kept, pessimism, imagine)
 
+    def discount(self, goal: str) -> float:
+        """What a value of ``goal`` shrinks by a step; 1: values of it are chances."""
+        gamma = artifacts.discount(self.manifest, goal)
+        return 1.0 if gamma is None else gamma
+
     def q(
         self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]
     ) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,9 @@ class DatasetSummary:
     licence: str
     reused: bool = False
     near: int = 0
-    """Tasks that share a split because their texts are nearly another's."""
+    """Tasks whose texts are nearly another's and that share its split."""
+    crossing: int = 0
+    """Tasks whose texts are nearly another's and that the log put into another split."""
 
 
 def write_dataset(
@@ -139,7 +141,7 @@ def _finish(
     held_out: float = HELD_OUT,
 ) -> DatasetSummary:
     entries = list(spool.entries())
-    assigned, near = splits_of(entries, held_out)
+    assigned, near, crossing = splits_of(entries, held_out)
     by_split = {
         split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
     }
@@ -158,6 +160,7 @@ def _finish(
         source=source,
         licence=licence,
         near=near,
+        crossing=crossing,
     )
     if is_dataset(folder):
         present = dataset_info(folder)
@@ -175,17 +178,27 @@ def _finish(
     return summary
 
 
-def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> tuple[dict[str, str], int]:
-    """Return each task's split, and how many tasks follow another one that is nearly the same."""
+def splits_of(
+    entries: Iterable[Entry], held_out: float = HELD_OUT
+) -> tuple[dict[str, str], int, int]:
+    """Return each task's split, and how many tasks that are nearly another one share its split, and
+    how many stand in several, where the log put them."""
     entries = list(entries)
     texts: dict[str, str] = {}
     for entry in entries:
         texts[entry.task_id] = texts.get(entry.task_id) or entry.task
     groups = alike(texts)
-    sizes = Counter(groups.values())
-    near = sum(size for size in sizes.values() if size > 1)
     pairs = ((entry.task_id, entry.split) for entry in entries)
-    return assign_splits(pairs, groups, held_out), near
+    assigned = assign_splits(pairs, groups, held_out)
+    sizes = Counter(groups.values())
+    splits: dict[str, set[str]] = defaultdict(set)
+    for task_id, group in groups.items():
+        splits[group].add(assigned[task_id])
+    near, crossing = (
+        sum(size for group, size in sizes.items() if size > 1 and (len(splits[group]) > 1) == apart)
+        for apart in (False, True)
+    )
+    return assigned, near, crossing
 
 
 def _counts(entries: list[Entry]) -> dict[str, int]:

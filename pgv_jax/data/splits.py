@@ -26,6 +26,13 @@ def alike(tasks: Mapping[str, str]) -> dict[str, str]:
     return near_duplicates(tasks)
 
 
+def seen_before(judged: Mapping[str, str], known: Mapping[str, str]) -> set[str]:
+    """The judged task ids whose texts are nearly that of a known task (see ``alike``)."""
+    groups = alike({**judged, **known})
+    met = {groups[task_id] for task_id in known}
+    return {task_id for task_id in judged if task_id not in known and groups[task_id] in met}
+
+
 def assign_splits(
     tasks: Iterable[tuple[str, str | None]],
     groups: Mapping[str, str] | None = None,

@@ -144,25 +144,38 @@ def train(
     return Trained(loop.published(chosen), spec, step, run["best_metrics"])
 
 
-def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
-    """The parameters of the artifact ``train.start``, which must fit the critic and its texts.
+def check_start(found: artifacts.Artifact, spec: CriticSpec, fingerprint: str) -> None:
+    """Whether a run of ``spec`` on the encoder ``fingerprint`` can start from an artifact.
 
-    A run without a next-note model takes Q and V alone of an artifact that has one.
+    Raises PgvError where it has another shape, other embeddings, or a probe for outcomes.
     """
-    found = artifacts.load(folder)
-    encoder = table.manifest["encoder"]
-    critic = dict(found.manifest["critic"])
+    folder, critic = found.folder, dict(found.manifest["critic"])
+    if critic.get("outcome_members"):
+        raise PgvError(
+            f"The critic {folder} answers the outcome goals by a probe, which training does not "
+            "continue; start from a critic trained with critic.recipe=td, or from new parameters "
+            "(train.start='')."
+        )
     if not spec.note_width:
         critic.pop("note_width", None)
     for what, held, asked in (
         ("critic", critic, spec.to_json()),
-        ("encoder", found.manifest["encoder"]["fingerprint"], encoder["fingerprint"]),
+        ("encoder", found.manifest["encoder"]["fingerprint"], fingerprint),
     ):
         if held != asked:
             raise PgvError(
                 f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
                 "train with its settings, or start from new parameters (train.start='')."
             )
+
+
+def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
+    """The parameters of the artifact ``train.start``, which must fit the critic and its texts.
+
+    A run without a next-note model takes Q and V alone of an artifact that has one.
+    """
+    found = artifacts.load(folder)
+    check_start(found, spec, table.manifest["encoder"]["fingerprint"])
     heads = {name: head for name, head in found.params.items() if name != "m"}
     return heads | ({"m": separated(found.params["m"])[0]} if spec.note_width else {})
 

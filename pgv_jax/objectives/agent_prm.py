@@ -15,7 +15,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from pgv_jax.objectives.base import ExampleObjective, PerEpisode
 from pgv_jax.objectives.losses import Metrics
 from pgv_jax.objectives.regression import regression, value_loss
 from pgv_jax.texts import templates as words
-from pgv_jax.types import Batch, Episode, Predictions, Step
+from pgv_jax.types import Batch, Candidate, Episode, Predictions, Step
 
 
 class AgentPRM(ExampleObjective):
@@ -43,6 +43,9 @@ class AgentPRM(ExampleObjective):
     )
     by_candidates: bool = Field(
         True, description="two visits are of one state only under the same candidates"
+    )
+    by_thought: bool = Field(
+        False, description="two visits are of one action only under the same thought"
     )
     margin: float = Field(0.03, ge=0, description="least difference of a pair's targets")
     hindsight: int = Field(0, ge=0, description="goals beside success")
@@ -73,14 +76,16 @@ class AgentPRM(ExampleObjective):
 
         y(s, a) is the mean over all visits of (s, a) of (1 + gamma^k R) / 2, k = T - 1 - t
         ("from_start": t, as in the released code), and V's target is the mean over the visits of s.
-        Visits are of one state by ``state_key``; an action is (thought, action). Steps of unknown
-        outcome are left out. "points": one example a visit. "pairs": one for each two actions of a
-        state whose means differ by more than ``margin``; its target is the difference.
+        Visits are of one state by ``state_key`` and of one action by ``action_key``: what was done,
+        as in the released code, or with ``by_thought`` only in the same words. Steps of unknown
+        outcome are left out. "points": one example a visit, with its own thought. "pairs": one for
+        each two actions of a state whose means differ by more than ``margin``, each in the words of
+        its first visit; its target is the difference.
 
         ``hindsight`` goals a step join in: in turn a sentence of a later note and one of any note,
         with the mean of gamma^(steps until it first holds, less 1), or 0 where it never does.
         """
-        visits: list[list[tuple[int, str, tuple[str, str], float]]] = []
+        visits: list[list[_Visit]] = []
         q: dict[tuple[str, tuple[str, str]], _Mean] = defaultdict(_Mean)
         v: dict[str, _Mean] = defaultdict(_Mean)
         for episode in episodes:
@@ -89,13 +94,13 @@ class AgentPRM(ExampleObjective):
             for t, step in enumerate(episode.steps if final is not None else ()):
                 assert final is not None
                 seen = words.observation_text(episode, t, history)
-                state = state_key(episode.task, seen, step, self.by_candidates)
+                state = state_key(episode.task, seen, step, self.by_candidates, self.by_thought)
                 power = t if self.discount == "from_start" else last - t
                 value = (1.0 + self.gamma**power * final) / 2.0
-                action = (step.thought, step.action)
+                action = action_key(step, self.by_thought)
                 q[state, action].add(value)
                 v[state].add(value)
-                own.append((t, state, action, value))
+                own.append(_Visit(t, step.thought, state, action))
             visits.append(own)
         if self.form == "pairs":
             if self.hindsight:
@@ -103,20 +108,32 @@ class AgentPRM(ExampleObjective):
             return _pairs(visits, q, v, self.margin)
         made: PerEpisode = [
             [
-                Example(t, action[0], words.SUCCESS, q[state, action].value, v[state].value)
-                for t, state, action, _ in own
+                Example(t, thought, words.SUCCESS, q[state, action].value, v[state].value)
+                for t, thought, state, action in own
             ]
             for own in visits
         ]
         if self.hindsight:
-            more = _hindsight(episodes, history, self.gamma, self.by_candidates, self.hindsight)
+            more = _hindsight(
+                episodes, history, self.gamma, self.by_candidates, self.by_thought, self.hindsight
+            )
             made = [a + b for a, b in zip(made, more, strict=True)]
         return made
 
 
-def state_key(task: str, observation: str, step: Step, by_candidates: bool) -> str:
+def action_key(step: Step | Candidate, by_thought: bool) -> tuple[str, str]:
+    """What tells two actions of a state apart: (action, ""), or (action, thought) if asked.
+
+    Where no action was logged the thought stands in for it.
+    """
+    return step.action, step.thought if by_thought or not step.action else ""
+
+
+def state_key(
+    task: str, observation: str, step: Step, by_candidates: bool, by_thought: bool
+) -> str:
     """A hash of what a decision depends on: task, observation field and, if asked, candidates."""
-    offered = sorted((c.thought, c.action) for c in step.candidates) if by_candidates else []
+    offered = sorted({action_key(c, by_thought) for c in step.candidates}) if by_candidates else []
     parts = json.dumps([task, observation, offered])
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -144,29 +161,39 @@ class _Mean:
         return self.total / self.count
 
 
+class _Visit(NamedTuple):
+    """A step of known outcome: where and in which words, and the keys of its two means."""
+
+    step: int
+    thought: str
+    state: str
+    action: tuple[str, str]
+
+
 def _pairs(
-    visits: list[list[tuple[int, str, tuple[str, str], float]]],
+    visits: list[list[_Visit]],
     q: dict[tuple[str, tuple[str, str]], _Mean],
     v: dict[str, _Mean],
     margin: float,
 ) -> PerEpisode:
     """The pairs of a state, where its better action was taken first."""
-    taken: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for state, action in q:
-        taken[state].append(action)
+    taken: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for own in visits:
+        for _, thought, state, action in own:
+            taken[state].setdefault(action, thought)
     made: PerEpisode = []
     done = set()
     for own in visits:
         pairs = []
-        for t, state, action, _ in own:
+        for t, thought, state, action in own:
             if (state, action) in done:
                 continue
             done.add((state, action))
-            for worse in taken[state]:
+            for worse, other in taken[state].items():
                 gap = q[state, action].value - q[state, worse].value
                 if gap > margin:
                     pairs.append(
-                        Example(t, action[0], words.SUCCESS, gap, v[state].value, other=worse[0])
+                        Example(t, thought, words.SUCCESS, gap, v[state].value, other=other)
                     )
         made.append(pairs)
     if not any(made):
@@ -182,6 +209,7 @@ def _hindsight(
     history: words.History,
     gamma: float,
     by_candidates: bool,
+    by_thought: bool,
     count: int,
 ) -> PerEpisode:
     """Examples of goals in hindsight, their targets averaged over the visits that drew the goal."""
@@ -190,15 +218,15 @@ def _hindsight(
         for e in episodes
     ]
     everything = [sentence for episode in notes for note in episode for sentence in note]
-    drawn: list[list[tuple[int, tuple[str, str, str], str, str]]] = []
-    q: dict[tuple[str, str, str], _Mean] = defaultdict(_Mean)
+    drawn: list[list[tuple[int, tuple[str, tuple[str, str], str], str, str]]] = []
+    q: dict[tuple[str, tuple[str, str], str], _Mean] = defaultdict(_Mean)
     v: dict[tuple[str, str], _Mean] = defaultdict(_Mean)
     for episode, held in zip(episodes, notes, strict=True):
         own = []
         rng = random.Random(f"hindsight/{episode.episode_id}")
         for t, step in enumerate(episode.steps):
             seen = words.observation_text(episode, t, history)
-            state = state_key(episode.task, seen, step, by_candidates)
+            state = state_key(episode.task, seen, step, by_candidates, by_thought)
             for i in range(count):
                 source = held[rng.randrange(t + 1, len(held))] if i % 2 == 0 else everything
                 if not source:
@@ -208,7 +236,7 @@ def _hindsight(
                     continue
                 ahead = next((d for d, note in enumerate(held[t + 1 :]) if goal in note), None)
                 value = 0.0 if ahead is None else gamma**ahead
-                key = (state, f"{step.thought}\n{step.action}", goal)
+                key = (state, action_key(step, by_thought), goal)
                 q[key].add(value)
                 v[state, goal].add(value)
                 own.append((t, key, step.thought, goal))

@@ -22,17 +22,21 @@ class Choice:
     """What answers the outcome goals: ``record`` is the manifest's ``recipe``.
 
     ``experts`` are the parameters of the heads' outcome parts by head, None where TD answers;
-    ``hidden`` are the widths of the networks in them.
+    ``hidden`` are the widths of the networks in them. ``updates`` are those that TD's trials took,
+    where TD won; the run takes as many at least.
     """
 
     record: dict[str, Any]
     experts: dict[str, Params] | None = None
     hidden: tuple[int, ...] = ()
+    updates: int = 0
 
     def config(self, config: Config) -> Config:
         """The run's configuration: beside an expert, TD is stopped by its state goals alone."""
         if self.experts is None:
-            return config
+            steps = max(config.train.steps, self.updates)
+            train = config.train.model_copy(update={"steps": steps})
+            return config.model_copy(update={"train": train})
         train = config.train.model_copy(update={"select": "goals"})
         return config.model_copy(update={"train": train})
 
@@ -56,7 +60,7 @@ def record_of(
     chosen: str,
     why: str = "",
     gains: Mapping[str, Mapping[str, float]] | None = None,
-    fitted: Mapping[str, int] | None = None,
+    fitted: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest's ``recipe``: what was asked, chosen and tried, with margins, and in words."""
     record: dict[str, Any] = {

@@ -46,12 +46,12 @@ def crossfitted(logit_B: np.ndarray | None, rows: Rows, seed: int) -> np.ndarray
 def gain(logit_B: np.ndarray | None, over_B: np.ndarray | None, rows: Rows, seed: int) -> Interval:
     """Mean gain in log-likelihood, in nats a step, of one score over another on the same steps.
 
-    The interval is a bootstrap over tasks at ``LEVEL``; NaN where nothing can be judged.
+    The interval is over tasks at ``LEVEL``; NaN where nothing can be judged.
     """
     difference = crossfitted(logit_B, rows, seed) - crossfitted(over_B, rows, seed)
     judged = np.flatnonzero(~np.isnan(difference))
     tasks = [rows.task_ids[i] for i in judged]
-    return cluster_mean(difference[judged], tasks, level=LEVEL, seed=seed)
+    return cluster_mean(difference[judged], tasks, level=LEVEL)
 
 
 def wins(found: Interval) -> bool:

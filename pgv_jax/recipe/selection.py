@@ -8,7 +8,7 @@ State goals are TD's in every case.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pgv_jax.recipe.gain import gain, wins
 from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
 from pgv_jax.recipe.probe import Probe, fit_probe, refitted
 from pgv_jax.recipe.residual import HIDDEN, Residual, fit_residual
-from pgv_jax.recipe.trial import td_logits, trial_updates
+from pgv_jax.recipe.trial import Trial, patience_of, td_trial, trial_updates
 from pgv_jax.report.stats import Interval, rounded
 from pgv_jax.texts.templates import FAILURE, SUCCESS
 from pgv_jax.types import Episode
@@ -47,7 +47,7 @@ def choose(
     ``splits`` are the training and validation episodes; the probe is fitted on the tasks of both,
     since its folds hold tasks out by themselves. ``tables`` belong to them; without them TD is not
     tried. Its trials leave their scores in ``folder``; ``progress`` is told the updates done of
-    ``updates(config)``.
+    ``updates(config, tables[0])``.
     """
     done = settled(config)
     if done is not None:
@@ -70,17 +70,19 @@ def choose(
     chosen, logit_B = "probe", probe.crossfit_B
     if wins(tried["network"]):
         chosen, logit_B = "network", residual.crossfit_B
+    trials = None
     if asked == "auto" and tables is not None:
         trials = _Trials(config, splits["train"], tables, lookup, outcomes, folder, progress)
         found = trials.gain_over(logit_B)
         if found is not None:
             tried["td"] = found
             if wins(found):
-                return Choice(_record(config, "td", tried, outcomes))
+                record = _record(config, "td", tried, outcomes, trials.record())
+                return Choice(record, updates=trials.enough())
     v_components = components_of(outcomes, FIELDS[:-1])
     v_probe = fit_probe(outcomes, v_components)
     goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)
-    record = _record(config, chosen, tried, outcomes)
+    record = _record(config, chosen, tried, outcomes, trials.record() if trials else None)
     fitted: dict[str, Fitted] = {
         "q": (components, refitted(probe, outcomes, components)),
         "v": (v_components, refitted(v_probe, outcomes, v_components)),
@@ -92,9 +94,9 @@ def choose(
     return Choice(record, _experts(fitted, goals_2D), hidden)
 
 
-def updates(config: Config) -> int:
-    """The updates that choosing takes at most."""
-    return TRIALS * trial_updates(config) if config.critic.recipe == "auto" else 0
+def updates(config: Config, table: Table) -> int:
+    """The updates that choosing takes at most, on the training table."""
+    return TRIALS * trial_updates(config, table) if config.critic.recipe == "auto" else 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,28 @@ class _Trials:
     outcomes: Outcomes
     folder: Path
     progress: Progress
+    done: list[Trial] = field(default_factory=list)
+
+    @property
+    def updates(self) -> int:
+        """Updates that a trial is given."""
+        return trial_updates(self.config, self.tables[0])
+
+    def record(self) -> dict[str, Any] | None:
+        """For the manifest: the updates given, where each trial was best, and whether it rested."""
+        if not self.done:
+            return None
+        rested = [trial.converged for trial in self.done]
+        return {
+            "updates": self.updates,
+            "best": [trial.step for trial in self.done],
+            "converged": None if None in rested else all(rested),
+        }
+
+    def enough(self) -> int:
+        """Updates by which every trial was at its best and had been looked at long enough."""
+        rest = patience_of(self.config, self.updates) * self.config.train.eval_every
+        return min(max(trial.step for trial in self.done) + rest, self.updates)
 
     def gain_over(self, logit_B: np.ndarray) -> Interval | None:
         """Gain over other cross-fitted logits on the training tasks of the folds tried.
@@ -123,7 +147,7 @@ class _Trials:
             held_out = held_out[trained[held_out]]  # TD is stopped on the other split's tasks
             if len({rows.task_ids[i] for i in held_out}) in (0, len(own)):
                 continue
-            td_B[held_out] = td_logits(
+            trial = td_trial(
                 self.config,
                 self.episodes,
                 self.tables,
@@ -131,8 +155,10 @@ class _Trials:
                 self.outcomes,
                 held_out,
                 self.folder / f"fold-{k}",
-                self._after(k * trial_updates(self.config)),
+                self._after(k * self.updates),
             )
+            self.done.append(trial)
+            td_B[held_out] = trial.logit_B
             judged = np.flatnonzero(~np.isnan(td_B))
             seed = self.config.train.seed
             found = gain(td_B[judged], logit_B[judged], rows.take(judged), seed)
@@ -154,9 +180,9 @@ def _experts(fitted: Mapping[str, Fitted], goals_2D: np.ndarray) -> dict[str, Pa
             "goals": goals_2D,
             "bias": (found.bias_M[:, None] + shift_M1).astype(np.float32),
         }
-        for field in components.fields:
-            kernel_MD1 = np.stack([kernels[field] for kernels, _ in members])
-            expert[field] = {"kernel": kernel_MD1.astype(np.float32)}
+        for text in components.fields:
+            kernel_MD1 = np.stack([kernels[text] for kernels, _ in members])
+            expert[text] = {"kernel": kernel_MD1.astype(np.float32)}
         if isinstance(found, Residual):
             expert["residual"] = found.params
         experts[name] = expert
@@ -164,13 +190,18 @@ def _experts(fitted: Mapping[str, Fitted], goals_2D: np.ndarray) -> dict[str, Pa
 
 
 def _record(
-    config: Config, chosen: str, tried: Mapping[str, Interval], outcomes: Outcomes
+    config: Config,
+    chosen: str,
+    tried: Mapping[str, Interval],
+    outcomes: Outcomes,
+    trials: dict[str, Any] | None,
 ) -> dict[str, Any]:
     gains = {name: _margin(found) for name, found in tried.items()}
     fitted = {
         "folds": len(outcomes.folds),
         "tasks": len(set(outcomes.rows.task_ids)),
         "steps": len(outcomes.rows),
+        **({"trials": trials} if trials else {}),
     }
     return record_of(config, chosen, gains=gains, fitted=fitted)
 

@@ -27,6 +27,12 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
         return said
     parts = [f"{WHAT[name]} {_nats(found)}" for name, found in record["gains"].items()]
     said.append("; ".join(parts) + ".")
+    trials = record.get("trials")
+    if trials and trials["converged"] is False:
+        said.append(
+            f"TD's trials were still improving when their {trials['updates']:,} updates ended (not "
+            "converged): it may be better than this; give it more with train.steps."
+        )
     if (record["gains"]["probe"]["low"] or 0) <= 0:
         said.append("That is no evidence that these texts say anything about the outcome.")
     return said

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,50 @@ from pgv_jax.learner.state import graph_of
 from pgv_jax.recipe.outcomes import FIELDS, Lookup, Outcomes
 from pgv_jax.types import Episode
 
-SHARE = 0.5
-"""Of the run's updates, what a trial does."""
+PASSES = 2.0
+"""Passes over the training steps that an outcome is given to travel one step back."""
+LONG = 0.9
+"""The quantile of the episodes' lengths that an outcome is to travel back."""
+LESS, MORE = 0.5, 4.0
+"""Times the run's updates: what a trial is given at least, and at most."""
+PATIENCE = 0.25
+"""Of a trial's updates, how long it goes on without a gain on the held-out tasks."""
 CHUNK = 4096
 LEAST = 1e-4
 """Distance to 0 and 1 beyond which a score's logit is not told apart."""
 
 
-def trial_updates(config: Config) -> int:
-    """Updates of one trial."""
-    return max(round(SHARE * config.train.steps), 1)
+@dataclass(frozen=True)
+class Trial:
+    """TD's logits of Q(success) for the steps held out, and after how many updates it was best.
+
+    ``converged`` is False where the last look at the held-out tasks was the best one, and None
+    without such tasks.
+    """
+
+    logit_B: np.ndarray
+    step: int
+    converged: bool | None
 
 
-def td_logits(
+def trial_updates(config: Config, table: Table) -> int:
+    """Updates that one trial is given: ``PASSES`` over the steps for each step of a long episode.
+
+    TD carries an outcome back one step a backup: stopped before the outcome has come to an
+    episode's beginning it looks worse than it is. Within ``LESS`` and ``MORE`` times the run's.
+    """
+    lengths = np.concatenate([np.diff(shard.episode_start) - 1 for shard in table.shards])
+    needed = PASSES * np.quantile(lengths, LONG) * lengths.sum() / config.train.batch
+    asked = config.train.steps
+    return int(max(np.ceil(np.clip(needed, LESS * asked, MORE * asked)), 1))
+
+
+def patience_of(config: Config, updates: int) -> int:
+    """Looks without a gain that end a trial of ``updates``."""
+    return max(round(PATIENCE * updates / config.train.eval_every), 1)
+
+
+def td_trial(
     config: Config,
     episodes: Sequence[Episode],
     tables: tuple[Table, Table | None],
@@ -46,8 +78,8 @@ def td_logits(
     held_out: np.ndarray,
     folder: Path,
     progress: Callable[[int], None],
-) -> np.ndarray:
-    """Logits of Q(success) for the steps ``held_out``: float [len(held_out)].
+) -> Trial:
+    """Train without the tasks of the steps ``held_out`` and ask for Q(success) there.
 
     ``episodes`` are the training split's and ``tables`` its table and the validation split's,
     which stops the trial as it stops a run. A trial that was done before is read from its file.
@@ -55,15 +87,15 @@ def td_logits(
     left_out = {outcomes.rows.task_ids[i] for i in held_out}
     kept = [episode for episode in episodes if episode.task_id not in left_out]
     train_table, val_table = tables
-    updates = trial_updates(config)
-    settings = config.model_copy(
-        update={"train": config.train.model_copy(update={"steps": updates, "patience": 0})}
-    )
+    updates = trial_updates(config, train_table)
+    budget = {"steps": updates, "patience": patience_of(config, updates)}
+    settings = config.model_copy(update={"train": config.train.model_copy(update=budget)})
     identity = _identity(settings, train_table, sorted(left_out))
     scores, about = folder.with_suffix(".npy"), folder.with_suffix(".json")
-    if about.exists() and json.loads(about.read_text("utf-8")) == identity:
+    done = json.loads(about.read_text("utf-8")) if about.exists() else {}
+    if done.get("identity") == identity:
         progress(updates)
-        return np.asarray(np.load(scores))
+        return Trial(np.asarray(np.load(scores)), done["step"], done["converged"])
     m = train_table.manifest
     table = build_table(
         folder / "table",
@@ -86,9 +118,11 @@ def td_logits(
     )
     logit = _logits(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
     np.save(scores, logit)
-    write_json(about, identity, None)  # last: it vouches for the scores
+    converged = trained.step + config.train.eval_every <= updates if trained.metrics else None
+    found = {"identity": identity, "step": trained.step, "converged": converged}
+    write_json(about, found, None)  # last: it vouches for the scores
     shutil.rmtree(folder)  # a copy of the data and checkpoints that nothing asks for again
-    return logit
+    return Trial(logit, trained.step, converged)
 
 
 def _identity(config: Config, table: Table, tasks: list[str]) -> dict[str, Any]:

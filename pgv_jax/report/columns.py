@@ -105,6 +105,21 @@ COLUMNS = (
         "Monte-Carlo regression",
         "ridge regression of the discounted outcome on the same embeddings",
     ),
+    Column(
+        "task_only",
+        "Task alone",
+        "a linear probe of the task's embedding, blind to every step",
+    ),
+    Column(
+        "tf_idf",
+        "Words (TF-IDF)",
+        "logistic regression on the words themselves, without embeddings",
+    ),
+    Column(
+        "tf_idf_task",
+        "Words of the task alone",
+        "the same on the words of the task, blind to every step",
+    ),
     Column("length_only", "Lengths alone", "the number of characters of each text, no words"),
     Column(
         "critic_calibrated",

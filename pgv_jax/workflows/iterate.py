@@ -20,10 +20,14 @@ from pgv_jax.agents.agent import Decider, Decision, View
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.search_agent import unfolded
 from pgv_jax.config import Config
+from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.embed.opening import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
+from pgv_jax.learner.loop import check_start
+from pgv_jax.learner.state import critic_spec
 from pgv_jax.objectives.base import ExampleObjective
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.plan import held_out_tasks
@@ -103,6 +107,31 @@ def _check(method: str, settings: IterateConfig) -> None:
         raise PgvError("Self-taught lookahead starts from a value; give base=ARTIFACT.")
     if settings.steer and not settings.steering:
         raise PgvError(f"steer = {settings.steer} needs sentences to steer by; give steering.")
+    if _iterated(settings).plays == "search":
+        _check_base(_from_base(settings))
+
+
+def _check_base(learn: Config) -> None:
+    """Whether the fits can start from the base, said before a search is played for them."""
+    if not learn.train.start:
+        return
+    base = artifacts.load(learn.train.start)
+    spec = critic_spec(learn, int(base.manifest["critic"]["dim"]))
+    try:
+        check_start(base, spec, open_encoder(learn.data.encoder).fingerprint)
+    except PgvError as error:
+        raise PgvError(
+            f"{error} Here refit=new fits new parameters to the base's values."
+        ) from None
+
+
+def _from_base(settings: IterateConfig) -> Config:
+    """What is learned by lookahead: from the base's parameters, unless another start is named."""
+    learn = settings.learn
+    if settings.refit != "base" or learn.train.start:
+        return learn
+    train = learn.train.model_copy(update={"start": settings.base})
+    return learn.model_copy(update={"train": train})
 
 
 def _iterated(settings: IterateConfig) -> ExampleObjective:
@@ -116,11 +145,8 @@ def _iterated(settings: IterateConfig) -> ExampleObjective:
 
 
 def _learn_config(settings: IterateConfig, out: Path, dataset: Path) -> Config:
-    learn = settings.learn
     searched = _iterated(settings).plays == "search"
-    if searched and settings.refit == "base" and not learn.train.start:
-        train = learn.train.model_copy(update={"start": settings.base})
-        learn = learn.model_copy(update={"train": train})
+    learn = _from_base(settings) if searched else settings.learn
     store = learn.data.store or str(out / "embeddings")
     data = learn.data.model_copy(update={"dataset": str(dataset), "store": store})
     return learn.model_copy(update={"data": data})

@@ -197,9 +197,10 @@ def fit(
 ) -> Path:
     """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
     choice = _choice(config, prepared, workdir, bar)
-    with bar(words, config.train.steps) as report:
+    settings = choice.config(config)
+    with bar(words, settings.train.steps) as report:
         trained = train(
-            choice.config(config),
+            settings,
             prepared.train,
             prepared.held_out,
             workdir,
@@ -224,6 +225,7 @@ def fit(
         },
         "recipe": choice.record,
         "step": trained.step,
+        "updates": settings.train.steps,
         "metrics": trained.metrics,
         # Paths are this machine's affair; the fingerprint above says which data it was.
         "config": config.model_dump(
@@ -273,5 +275,5 @@ def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choi
     names = ("train", "val") if prepared.held_out is not None else ("train",)
     splits = {name: _episodes(config, name) for name in names}
     tables = prepared.train, prepared.held_out
-    with bar("choosing what answers outcome goals", updates(config)) as report:
+    with bar("choosing what answers outcome goals", updates(config, prepared.train)) as report:
         return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,9 +12,10 @@ import pytest
 from pgv_jax.agents.agent import View
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.propose import build_messages
-from pgv_jax.agents.search import ALGORITHMS, Limits, Values
-from pgv_jax.agents.search_agent import SearchAgent, unfolded
-from pgv_jax.agents.search_world import World
+from pgv_jax.agents.search import ALGORITHMS, Limits, Node, Search, Values
+from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
+from pgv_jax.agents.search_world import Place, World
+from pgv_jax.critic.artifact import discount
 from pgv_jax.llm.budget import Prices, worst_case
 from pgv_jax.llm.client import ClientError, Completion, Request
 from pgv_jax.objectives.lookahead import Lookahead
@@ -32,7 +33,7 @@ def v(tasks: Sequence[str], observations: Sequence[str], goals: Sequence[str]) -
     return np.asarray([GAMMA ** abs(LAST - room) for room in rooms])
 
 
-VALUES = Values(v, GAMMA)
+VALUES = Values(v, lambda goal: GAMMA)
 
 
 class Snapshots(toy.Corridor):
@@ -203,13 +204,62 @@ def test_a_goal_that_holds_is_worth_one_and_ends_ask_q():
 
     env = Snapshots(1)  # going right ends the task
     ended = SearchAgent(
-        toy.says(*toy.ACTIONS), World(env, SPEC), Values(v, GAMMA, ends=q), candidates=3
+        toy.says(*toy.ACTIONS),
+        World(env, SPEC),
+        Values(v, lambda goal: GAMMA, ends=q),
+        candidates=3,
     )
     scores = {c.action: c.scores[SUCCESS] for c in decide(env, ended).candidates}
     assert scores == pytest.approx({"go left": GAMMA**3, "wait": GAMMA**3, "go right": 0.5})
     there = agent(env, goals=("You are in room 1.",))
     scores = {c.action: c.scores["You are in room 1."] for c in decide(env, there).candidates}
     assert scores["go right"] == 1.0 and scores["wait"] == pytest.approx(GAMMA**3)
+
+
+class Probe:
+    """A critic whose success goal is answered by a probe: .92 to go right, V .8 in each state."""
+
+    manifest: ClassVar[dict[str, Any]] = {
+        "objective": {"gamma": 0.95},
+        "recipe": {"gamma": 1.0},
+        "heads": ["q", "v"],
+    }
+    history, step = 0, "thought"
+
+    def discount(self, goal: str) -> float:
+        return discount(self.manifest, goal) or 1.0
+
+    def q(self, task: str, observation: str, thoughts: list[str], goals: list[str]) -> np.ndarray:
+        return np.full((len(thoughts), len(goals)), 0.92)
+
+    def v_pairs(self, tasks: list[str], observations: list[str], goals: list[str]) -> np.ndarray:
+        return np.full(len(tasks), 0.8)
+
+
+def test_a_chance_is_not_discounted_and_a_state_goal_is():
+    values = search_values(Probe())
+    env = Snapshots(1)  # going right ends the task
+    searching = SearchAgent(
+        toy.says(*toy.ACTIONS),
+        World(env, SPEC),
+        values,
+        goals=(SUCCESS, "You are in room 7."),
+        candidates=3,
+    )
+    scores = {c.action: c.scores for c in decide(env, searching).candidates}
+    assert scores["go right"] == pytest.approx({SUCCESS: 0.92, "You are in room 7.": 0.92 / 0.95})
+    assert scores["wait"][SUCCESS] == 0.8
+    deep = Node("", Place(()), level=3, value=0.8)
+    for goal, worth in ((SUCCESS, 0.8), ("You are in room 7.", 0.95**3 * 0.8)):
+        search = Search(World(env, SPEC), "", None, values, [goal], Limits())
+        assert search.worth(deep) == pytest.approx(worth)
+
+
+def test_an_end_is_worth_what_the_critic_that_judges_it_says():
+    base = Probe()
+    base.manifest = {**Probe.manifest, "recipe": {"gamma": 0.5}}
+    values = search_values(Probe(), base)
+    assert (values.discount(SUCCESS), values.ends_discount(SUCCESS)) == (1.0, 0.5)
 
 
 def test_an_episode_unfolds_into_one_example_a_node_and_candidate_without_outcomes():

@@ -236,3 +236,20 @@ def test_a_key_is_added_replaced_and_removed_and_the_rest_stays(saved):
     assert manifest.pop("calibration")["states"]["rate"] == 0.25
     artifacts.annotate(saved, "calibration", None)
     assert artifacts.load(saved).manifest == manifest
+
+
+@pytest.mark.parametrize(
+    ("step", "metrics", "early", "found"),
+    [
+        (3000, {"val_score": 0.7}, True, True),
+        (2900, {"val_score": 0.7}, True, True),
+        (2800, {"val_score": 0.7}, True, False),
+        (3000, {}, True, False),
+        (3000, {"val_score": 0.7}, False, False),
+    ],
+)
+def test_a_training_whose_last_look_was_its_best_had_not_converged(step, metrics, early, found):
+    train = {"steps": 2000, "eval_every": 200, "early_stop": early}
+    manifest = {"config": {"train": train}, "step": step, "metrics": metrics, "updates": 3000}
+    assert artifacts.still_improving(manifest) is found
+    assert not artifacts.still_improving({"step": 5, "metrics": metrics})

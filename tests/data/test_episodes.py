@@ -77,6 +77,22 @@ def test_counts_splits_and_info(tmp_path: Path) -> None:
     assert sorted(e.episode_id for e in together) == sorted(e.episode_id for e in episodes)
 
 
+def test_tasks_that_say_the_same_share_a_split_or_are_counted(tmp_path: Path) -> None:
+    texts = {
+        "a": "Please put the mug on the desk.",
+        "b": "Could you put the mug on the desk?",
+        "c": "Take the red book to the shelf.",
+    }
+    for others, expected in (("test", (0, 2)), (None, (2, 0))):
+        splits = {"a": "train", "b": others, "c": None}
+        made = [
+            replace(make(1)[0], episode_id=name, task_id=name, task=text, split=splits[name])
+            for name, text in texts.items()
+        ]
+        summary = write_dataset(tmp_path / str(others), made)
+        assert (summary.near, summary.crossing) == expected
+
+
 def test_tfds_opens_the_folder_as_rlds(tmp_path: Path) -> None:
     (episode,) = make(1, start=3)
     write_dataset(tmp_path / "d", [episode])

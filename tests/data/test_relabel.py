@@ -26,6 +26,7 @@ from pgv_jax.data.relabel import (
     GoalSpec,
     draw,
     facts,
+    future_offset,
     holds,
     index_of,
     longest_note,
@@ -340,3 +341,16 @@ def test_ends_by_hand(told) -> None:
     assert discount[2, 1, FAILURE_ID, OUTCOME] == pytest.approx(GAMMA)
     assert discount[2, 1, SUCCESS_ID, OUTCOME] == 0  # over, although the log is truncated
     assert discount[0, 0, SUCCESS_ID, OUTCOME] == pytest.approx(GAMMA)
+
+
+@pytest.mark.parametrize("short", [1e-4, 5e-8, 1e-12])
+def test_a_gamma_next_to_one_takes_all_offsets_nearly_alike(short):
+    """P(k) ~ gamma^k by inversion at 1,000 even quantiles: within one of each offset's share."""
+    spec = GoalSpec((0, 1, 0, 0), 1 - short)
+    quantile = (np.arange(1000) + 0.5) / 1000
+    bits = (quantile * 2**32).astype(np.uint32)
+    offset = np.asarray(future_offset(bits, np.full(1000, 10, np.int32), spec))
+    weight = (1 - short) ** np.arange(10.0)
+    np.testing.assert_allclose(
+        np.bincount(offset, minlength=11)[1:], 1000 * weight / weight.sum(), atol=1
+    )

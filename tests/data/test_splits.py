@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data.splits import alike, assign_splits
+from pgv_jax.data.splits import alike, assign_splits, seen_before
 from pgv_jax.errors import PgvError
 
 pairs = st.dictionaries(
@@ -78,6 +78,15 @@ def test_nearly_equal_tasks_are_one_group_unless_ids_tell_equal_texts_apart() ->
     }
     assert alike(tasks) == {"a": "a", "b": "b", "c": "a"}
     assert alike({**tasks, "d": tasks["a"]}) == {"a": "a", "b": "b", "c": "c", "d": "d"}
+
+
+def test_a_judged_task_that_is_a_known_one_in_other_words_was_seen_before() -> None:
+    known = {"a": "Please put the mug on the desk.", "b": "Take the red book to the shelf."}
+    judged = {"c": "Could you put the mug on the desk?", "d": "Cool the apple in the fridge."}
+    assert seen_before(judged, known) == {"c"}
+    assert seen_before(known, known) == set()
+    # Equal texts under other ids: the log says that texts do not tell its tasks apart.
+    assert seen_before({"e": known["a"]}, known) == set()
 
 
 def test_a_larger_share_may_be_held_out() -> None:

@@ -90,3 +90,18 @@ def test_the_expectile_of_two_values_minimises_the_loss(expectile):
     assert slope(cross_entropy, logit, sigmoid) == pytest.approx(0, abs=1e-6)
     assert slope(squared_error, expectile + 0.1, lambda x: x) > 0
     assert slope(cross_entropy, logit - 0.5, sigmoid) < 0
+
+
+@pytest.mark.parametrize(("expectile", "worth"), [(0.9, 0.754), (0.5, 0.285)])
+def test_a_high_expectile_takes_luck_for_a_choice(expectile, worth):
+    """A toss that succeeds three times in ten, every toss known by heart, one step before it.
+
+    The expectile v of the tosses weighs .3 successes by tau and .7 failures by 1 - tau; a sure .6
+    is worth .57 there. At one half the toss is worth .3 gamma, and the sure thing is preferred.
+    """
+    tosses = np.asarray([1.0] * 3 + [0.0] * 7, np.float32)
+    v = np.linspace(0, 1, 1001, dtype=np.float32)
+    weight = expectile_weight(tosses[:, None] - v[None], expectile)
+    loss = np.asarray(weight * squared_error(v[None], tosses[:, None])).mean(0)
+    assert 0.95 * v[loss.argmin()] == pytest.approx(worth, abs=1e-3)
+    assert bool(v[loss.argmin()] > 0.6) == (expectile > 0.5)

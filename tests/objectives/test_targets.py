@@ -62,6 +62,53 @@ def test_a_target_is_the_mean_over_the_visits_of_the_same_state_and_action():
     assert {e.goal for e in won + lost} == {SUCCESS}
 
 
+def reworded(*episodes):
+    """The same moves, each thought in words of its own."""
+    return [
+        replace(
+            e,
+            steps=tuple(
+                replace(s, thought=f"{s.thought}, I think ({number}.{t}).")
+                for t, s in enumerate(e.steps)
+            ),
+        )
+        for number, e in enumerate(episodes)
+    ]
+
+
+def test_visits_of_one_action_are_averaged_however_the_thought_is_worded():
+    worded = reworded(WON, LOST)
+    plain = agent_prm([WON, LOST], 0, gamma=0.5, by_candidates=False)
+    made = agent_prm(worded, 0, gamma=0.5, by_candidates=False)
+    values = [[(e.step, e.target, e.value) for e in part] for part in plain]
+    assert [[(e.step, e.target, e.value) for e in part] for part in made] == values
+    assert [e.thought for e in made[0]] == [s.thought for s in worded[0].steps]
+    # Keyed by the thought as well, no mean is left: each visit has its own return.
+    alone = agent_prm(worded, 0, gamma=0.5, by_candidates=False, by_thought=True)
+    assert [[e.target for e in part] for part in alone] == [[0.75, 1.0], [0.375, 0.25, 0.0]]
+
+
+def test_candidates_that_do_the_same_are_one_state_however_they_are_worded():
+    def offered(episode, word):
+        steps = [
+            replace(
+                s, candidates=(Candidate(f"{word} I go", "go"), Candidate(f"{word} no", "stay"))
+            )
+            for s in episode.steps
+        ]
+        return replace(episode, steps=tuple(steps))
+
+    _, lost = agent_prm([offered(WON, "now"), offered(LOST, "then")], 0, gamma=0.5)
+    assert lost[0].target == (0.75 + 0.375) / 2
+    _, lost = agent_prm([offered(WON, "now"), offered(LOST, "then")], 0, gamma=0.5, by_thought=True)
+    assert lost[0].target == 0.375
+
+
+def test_where_no_action_was_logged_the_thought_tells_them_apart():
+    bare = [replace(e, steps=tuple(replace(s, action="") for s in e.steps)) for e in (WON, LOST)]
+    assert agent_prm(bare, 0, gamma=0.5) == agent_prm([WON, LOST], 0, gamma=0.5)
+
+
 def test_from_start_discounts_by_the_steps_that_are_done():
     won, lost = agent_prm([WON, LOST], 0, gamma=0.5, discount="from_start", by_candidates=False)
     assert [e.target for e in won] == [(1.0 + 0.0) / 2, 0.75]
@@ -97,6 +144,15 @@ def test_pairs_are_of_one_state_the_better_first_and_differ_by_more_than_the_mar
     assert (pair.step, pair.thought, pair.other, pair.target) == (1, "go", "stay", 1.0 - 0.125)
     with pytest.raises(PgvError, match=r"by more than 0\.9, so there are no pairs"):
         agent_prm([WON, LOST], 0, **options, margin=0.9)
+
+
+def test_equal_actions_are_no_pair_however_the_thought_is_worded():
+    worded = reworded(WON, LOST)
+    won, lost = agent_prm(worded, 0, gamma=0.5, by_candidates=False, form="pairs")
+    assert lost == []
+    (pair,) = won  # go against stay, in the words in which each was first thought there
+    assert (pair.step, pair.target) == (1, 1.0 - 0.125)
+    assert (pair.thought, pair.other) == (worded[0].steps[1].thought, worded[1].steps[1].thought)
 
 
 def test_hindsight_goals_are_worth_gamma_to_the_steps_until_they_hold():

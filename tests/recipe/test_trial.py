@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from pgv_jax.data.layout import build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.recipe import residual, trial
-from pgv_jax.recipe.selection import choose, updates
+from pgv_jax.recipe.choice import Choice, record_of
+from pgv_jax.recipe.selection import _Trials, choose, updates
 from tests.recipe.test_selection import episodes
 
 ENCODER = HashEncoder(16)
@@ -46,8 +49,10 @@ def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
     given = (config, {"train": episodes()}, (table, None), ENCODER.encode, tmp_path / "recipe")
     told: list[int] = []
     first = choose(*given, told.append)
-    assert told == sorted(told) and 0 < told[-1] <= updates(config) == 30
+    assert told == sorted(told) and 0 < told[-1] <= updates(config, table) == 30
     assert set(first.record["gains"]) == {"probe", "network", "td"}
+    # TD is behind in the first trial, and nothing is held out that could say whether it converged.
+    assert first.record["trials"] == {"updates": 10, "best": [10], "converged": None}
     kept = sorted(path.name for path in (tmp_path / "recipe").iterdir())
     assert kept and all(name.startswith("fold-") and "." in name for name in kept)
     assert np.isfinite(np.load(tmp_path / "recipe" / "fold-0.npy")).all()
@@ -71,3 +76,46 @@ def test_folds_without_training_tasks_on_both_sides_try_no_td(tmp_path, monkeypa
     config = load_config(None, list(SETTINGS))
     choice = choose(config, splits, (table, None), ENCODER.encode, tmp_path / "recipe")
     assert set(choice.record["gains"]) == {"probe", "network"}
+
+
+def lasting(*lengths):
+    """A table of episodes of so many steps, as far as a budget looks at it."""
+    starts = np.concatenate([[0], np.cumsum(np.asarray(lengths) + 1)])
+    return SimpleNamespace(shards=[SimpleNamespace(episode_start=starts)])
+
+
+def test_a_trial_is_given_two_passes_for_each_step_of_a_long_episode():
+    config = load_config(None, ["train.batch=100", "train.steps=1000"])
+    assert trial.trial_updates(config, lasting(*[40] * 50)) == 2 * 40 * 50 * 40 / 100
+    assert trial.trial_updates(config, lasting(*[1] * 50)) == 500  # half of the run's at least
+    assert trial.trial_updates(config, lasting(*[40] * 500)) == 4000  # four times them at most
+    assert trial.patience_of(config, 1600) == 2  # of the looks every 200 updates, a quarter
+
+
+@pytest.mark.parametrize(("best", "enough"), [([800, 1000], 1400), ([800, 1600], 1600)])
+def test_td_that_wins_is_trained_as_long_as_its_trials(best, enough):
+    config = load_config(None, ["train.batch=100", "train.steps=1000"])
+    trials = _Trials(config, (), (lasting(*[40] * 50), None), None, None, None, None)
+    trials.done.extend(trial.Trial(np.zeros(0), n, n + 200 <= 1600) for n in best)
+    assert trials.record() == {"updates": 1600, "best": best, "converged": best[1] < 1600}
+    assert trials.enough() == enough
+    assert Choice({}, updates=enough).config(config).train.steps == enough
+    assert Choice({}, updates=200).config(config).train.steps == 1000
+
+
+def test_trials_that_still_improve_are_said_not_to_have_converged():
+    gains = {"probe": {"nats": 0.1, "low": 0.05, "high": 0.2}}
+    config = load_config(None, ["critic.recipe=auto"])
+    told = [
+        " ".join(
+            record_of(
+                config,
+                "probe",
+                gains=gains,
+                fitted={"folds": 5, "tasks": 9, "trials": {"updates": 1600, "converged": rested}},
+            )["words"]
+        )
+        for rested in (False, True, None)
+    ]
+    assert "still improving when their 1,600 updates ended (not converged)" in told[0]
+    assert told[1] == told[2] and "improving" not in told[1]

@@ -1,7 +1,7 @@
 """What each arm of an experiment achieved, and what it gained over the others, pair by pair.
 
 Arms play the same games from the same seeds with the same proposals, so they are compared within
-(game, goal, seed); games are the clusters of every bootstrap.
+(game, goal, seed); games are the clusters of every interval and test.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import numpy as np
 
 from pgv_jax.report.columns import COLUMNS
 from pgv_jax.report.stats import (
-    cluster_mean,
-    mcnemar_exact,
+    cluster_share,
     paired_difference,
     paired_ratio,
     rounded,
-    wilson,
+    sign_test,
 )
 from pgv_jax.types import Episode
 
@@ -29,29 +28,24 @@ REFERENCES = tuple(column.name for column in COLUMNS if column.reference)
 Key = tuple[Hashable, ...]
 
 
-def arms_summary(
-    episodes_by_arm: Mapping[str, Sequence[Episode]], *, seed: int = 0
-) -> dict[str, dict[str, Any]]:
+def arms_summary(episodes_by_arm: Mapping[str, Sequence[Episode]]) -> dict[str, dict[str, Any]]:
     """Success of each arm with intervals, mean steps, and paired tests against ``REFERENCES``.
 
-    An arm: ``success``, ``ci95`` (bootstrap over games; where all episodes end alike, which no
-    bootstrap can widen, Wilson's), ``wilson95`` (as if episodes were independent),
-    ``episodes``, ``games``, ``unknown`` (outcome not known: counted as failures),
-    ``mean_steps``, ``minus`` = {reference: {difference, ci95, pairs, mcnemar}}.
+    An arm: ``success``, ``ci95`` (over games), ``episodes``, ``games``, ``unknown`` (outcome not
+    known: counted as failures), ``mean_steps``, ``minus`` = {reference: {difference, ci95, pairs,
+    sign_test}}.
     """
     arms = {name: list(episodes) for name, episodes in episodes_by_arm.items() if episodes}
     return {
         name: {
-            **_success(episodes, "success", seed),
-            "minus": _minus(name, arms, seed),
+            **_success(episodes, "success"),
+            "minus": _minus(name, arms),
         }
         for name, episodes in arms.items()
     }
 
 
-def goals_summary(
-    episodes_by_arm: Mapping[str, Sequence[Episode]], *, seed: int = 0
-) -> dict[str, Any]:
+def goals_summary(episodes_by_arm: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
     """Goals asked at run time: the share reached by arm, overall and by ``metadata["goal_kind"]``.
 
     ``{"goals", "games", "arms": {arm: {reached, ci95, ..., ratio_to_first, minus}},
@@ -63,10 +57,10 @@ def goals_summary(
     everything = [episode for episodes in arms.values() for episode in episodes]
     overall = {}
     for name, episodes in arms.items():
-        overall[name] = {**_success(episodes, "reached", seed), "minus": _minus(name, arms, seed)}
+        overall[name] = {**_success(episodes, "reached"), "minus": _minus(name, arms)}
         if "first" in arms and name != "first":
             a, b, clusters = _pairs(episodes, arms["first"])
-            ratio = paired_ratio(a, b, clusters, seed=seed)
+            ratio = paired_ratio(a, b, clusters)
             overall[name]["ratio_to_first"] = ratio.as_json("ratio")
     kinds = {}
     for kind in dict.fromkeys(_kind(episode) for episode in everything):
@@ -77,7 +71,7 @@ def goals_summary(
         kinds[kind] = {
             "goals": _count_goals(e for episodes in of_kind.values() for e in episodes),
             "arms": {
-                name: _success(episodes, "reached", seed)
+                name: _success(episodes, "reached")
                 for name, episodes in of_kind.items()
                 if episodes
             },
@@ -111,15 +105,11 @@ def pair_keys(episodes: Iterable[Episode]) -> list[Key]:
     return keys
 
 
-def _success(episodes: Sequence[Episode], name: str, seed: int) -> dict[str, Any]:
+def _success(episodes: Sequence[Episode], name: str) -> dict[str, Any]:
     won = np.array([bool(episode.success) for episode in episodes], np.float64)
     games = [game_of(episode) for episode in episodes]
-    single = wilson(int(won.sum()), len(won))
-    alike = won.min() == won.max()
-    mean = single if alike else cluster_mean(won, games, seed=seed)
     return {
-        **mean.as_json(name),
-        "wilson95": [rounded(single.low), rounded(single.high)],
+        **cluster_share(won, games).as_json(name),
         "episodes": len(episodes),
         "games": len(set(games)),
         "unknown": sum(episode.success is None for episode in episodes),
@@ -127,7 +117,7 @@ def _success(episodes: Sequence[Episode], name: str, seed: int) -> dict[str, Any
     }
 
 
-def _minus(name: str, arms: Mapping[str, Sequence[Episode]], seed: int) -> dict[str, Any]:
+def _minus(name: str, arms: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
     compared = {}
     for reference in REFERENCES:
         if reference == name or reference not in arms:
@@ -135,15 +125,10 @@ def _minus(name: str, arms: Mapping[str, Sequence[Episode]], seed: int) -> dict[
         a, b, clusters = _pairs(arms[name], arms[reference])
         if not len(a):
             continue
-        test = mcnemar_exact(a, b)
         compared[reference] = {
-            **paired_difference(a, b, clusters, seed=seed).as_json("difference"),
+            **paired_difference(a, b, clusters).as_json("difference"),
             "pairs": len(a),
-            "mcnemar": {
-                "only_this": test.only_a,
-                "only_other": test.only_b,
-                "p": float(f"{test.p:.6g}"),
-            },
+            "sign_test": sign_test(a, b, clusters).as_json(),
         }
     return compared
 

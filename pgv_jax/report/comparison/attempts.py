@@ -10,14 +10,14 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.report.stats import cluster_mean
+from pgv_jax.report.stats import cluster_share
 from pgv_jax.types import Episode
 
 SELF_VALUE = "self_value"
 """The step's metadata that holds the value which the search itself found."""
 
 
-def tries_summary(episodes: Sequence[Episode], *, seed: int = 0) -> dict[str, Any]:
+def tries_summary(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Success of the first try, the self-selected try and the oracle's, with intervals over tasks.
 
     Tries are episodes that share (task, ``metadata["group"]``), in the order of
@@ -40,7 +40,7 @@ def tries_summary(episodes: Sequence[Episode], *, seed: int = 0) -> dict[str, An
     }
     told: dict[str, Any] = {"groups": len(ordered), "tries": max(map(len, ordered))}
     for name, won in picks.items():
-        told[name] = cluster_mean(won, tasks, seed=seed).as_json("success")
+        told[name] = cluster_share(won, tasks).as_json("success")
     return told
 
 

@@ -24,11 +24,10 @@ from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.report.comparison.arms import Key, game_of, pair_keys
 from pgv_jax.report.stats import (
-    cluster_mean,
-    mcnemar_exact,
+    cluster_share,
     paired_difference,
     rounded,
-    wilson,
+    sign_test,
 )
 from pgv_jax.report.wording import interval, number, p_value, percent, percent_interval
 from pgv_jax.types import Episode
@@ -85,15 +84,13 @@ def unfinished(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     return found
 
 
-def compare(
-    runs: Mapping[str, Sequence[Episode]], reference: str | None = None, *, seed: int = 0
-) -> dict[str, Any]:
+def compare(runs: Mapping[str, Sequence[Episode]], reference: str | None = None) -> dict[str, Any]:
     """The comparison as JSON values; every run is paired with ``reference`` (default: the first).
 
     A run: ``first_try``, ``self_selected`` and ``oracle`` (None where nothing was tried twice) =
-    {success, ci95 (bootstrap over tasks), wilson95, score, score_ci95}; ``costs`` =
+    {success, ci95 (over tasks), score, score_ci95}; ``costs`` =
     {per_decision, per_success} of tokens, dollars, seconds; ``minus`` = {pairs, success, ci95,
-    mcnemar, score, score_ci95}, first tries against the reference's on the same tasks and seeds.
+    sign_test, score, score_ci95}, first tries against the reference's on the same tasks and seeds.
     """
     runs = {name: list(episodes) for name, episodes in runs.items() if episodes}
     if not runs:
@@ -108,8 +105,8 @@ def compare(
             set.intersection(*({e.task_id for e in episodes} for episodes in runs.values()))
         ),
         "runs": {
-            name: _run(episodes, seed)
-            | {"minus": None if name == reference else _minus(first[name], first[reference], seed)}
+            name: _run(episodes)
+            | {"minus": None if name == reference else _minus(first[name], first[reference])}
             for name, episodes in runs.items()
         },
     }
@@ -165,9 +162,9 @@ def _difference(run: Mapping[str, Any]) -> str:
     return f"{percent(minus['success'], sign=True)} {percent_interval(minus['ci95'], sign=True)}"
 
 
-def _mcnemar(run: Mapping[str, Any]) -> str:
+def _sign_test(run: Mapping[str, Any]) -> str:
     minus = run["minus"] or {"pairs": 0}
-    return p_value(minus["mcnemar"]["p"]) if minus["pairs"] else ""
+    return p_value(minus["sign_test"]["p"]) if minus["pairs"] else ""
 
 
 def _refined(run: Mapping[str, Any]) -> str:
@@ -190,13 +187,12 @@ class TableColumn(NamedTuple):
 RESULTS = (
     TableColumn("Episodes", lambda run: str(run["first_try"]["episodes"])),
     TableColumn("Success", lambda run: _success(run["first_try"])),
-    TableColumn("Wilson", lambda run: percent_interval(run["first_try"]["wilson95"])),
     TableColumn("Score", lambda run: _score(run["first_try"])),
     TableColumn("Self-selected", lambda run: _success(run["self_selected"]), of_tries=True),
     TableColumn("Oracle (bound)", lambda run: _success(run["oracle"]), of_tries=True),
     TableColumn("Pairs", _pairs),
     TableColumn("Difference", _difference),
-    TableColumn("McNemar", _mcnemar),
+    TableColumn("Sign test", _sign_test),
 )
 COSTS = (
     TableColumn("Tokens a decision", lambda run: number(run["costs"]["per_decision"]["tokens"], 0)),
@@ -263,10 +259,10 @@ def _tries(episodes: Sequence[Episode]) -> dict[str, list[Episode] | None]:
     return {"first_try": first, "self_selected": own or None, "oracle": best}
 
 
-def _run(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+def _run(episodes: Sequence[Episode]) -> dict[str, Any]:
     tries = _tries(episodes)
     return {
-        **{name: None if tried is None else _result(tried, seed) for name, tried in tries.items()},
+        **{name: None if tried is None else _result(tried) for name, tried in tries.items()},
         "tasks": len({episode.task_id for episode in episodes}),
         "episodes": len(episodes),
         "unknown": sum(episode.success is None for episode in episodes),
@@ -276,24 +272,20 @@ def _run(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
     }
 
 
-def _result(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+def _result(episodes: Sequence[Episode]) -> dict[str, Any]:
     clusters = [game_of(episode) for episode in episodes]
     won = [bool(episode.success) for episode in episodes]
-    single = wilson(sum(won), len(won))
     scored = [(e.score, c) for e, c in zip(episodes, clusters, strict=True) if e.score is not None]
-    score = (
-        cluster_mean([s for s, _ in scored], [c for _, c in scored], seed=seed) if scored else None
-    )
+    score = cluster_share([s for s, _ in scored], [c for _, c in scored]) if scored else None
     return {
-        **cluster_mean(won, clusters, seed=seed).as_json("success"),
-        "wilson95": [rounded(single.low), rounded(single.high)],
+        **cluster_share(won, clusters).as_json("success"),
         "score": None if score is None else rounded(score.value),
         "score_ci95": None if score is None else [rounded(score.low), rounded(score.high)],
         "episodes": len(episodes),
     }
 
 
-def _minus(episodes: Sequence[Episode], others: Sequence[Episode], seed: int) -> dict[str, Any]:
+def _minus(episodes: Sequence[Episode], others: Sequence[Episode]) -> dict[str, Any]:
     twins = dict(zip(pair_keys(others), others, strict=True))
     pairs = [
         (e, twins[key])
@@ -304,15 +296,10 @@ def _minus(episodes: Sequence[Episode], others: Sequence[Episode], seed: int) ->
         return {"pairs": 0}
     clusters = [game_of(episode) for episode, _ in pairs]
     a, b = [bool(e.success) for e, _ in pairs], [bool(twin.success) for _, twin in pairs]
-    test = mcnemar_exact(a, b)
     result = {
         "pairs": len(pairs),
-        **paired_difference(a, b, clusters, seed=seed).as_json("success"),
-        "mcnemar": {
-            "only_this": test.only_a,
-            "only_other": test.only_b,
-            "p": float(f"{test.p:.6g}"),
-        },
+        **paired_difference(a, b, clusters).as_json("success"),
+        "sign_test": sign_test(a, b, clusters).as_json(),
     }
     scored = [
         (e.score, twin.score, c)
@@ -321,7 +308,7 @@ def _minus(episodes: Sequence[Episode], others: Sequence[Episode], seed: int) ->
     ]
     if scored:
         ours, theirs, of = zip(*scored, strict=True)
-        score = paired_difference(ours, theirs, of, seed=seed)
+        score = paired_difference(ours, theirs, of)
         result["score"] = rounded(score.value)
         result["score_ci95"] = [rounded(score.low), rounded(score.high)]
     return result

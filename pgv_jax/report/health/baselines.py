@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.sparse import hstack
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
@@ -28,6 +30,9 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 C_GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the L2 penalty that cross-validation chooses from."""
+FIELDS, TASK = ("task", "observation", "thought"), ("task",)
+"""What a probe reads."""
+WORDS = 20_000
 MOST_ROWS = 8000
 """Training steps that a probe is fitted on at most."""
 
@@ -90,40 +95,85 @@ class Lengths:
 
 
 class LogisticProbe:
-    """Logistic regression with L2 penalty on the concatenated (task, observation, thought).
+    """Logistic regression with L2 penalty on the concatenated embeddings of ``fields``.
 
     C is chosen by the log-likelihood in cross-validation over *tasks*; at most ``max_rows``
     training steps are used, drawn with ``seed``. ``c`` is the choice, ``folds`` how many folds
     could be used (0: too few tasks, C = 1).
     """
 
-    name = "logistic_regression"
-
     def __init__(
         self,
         train: Rows,
         embed: Embed,
         *,
+        name: str = "logistic_regression",
+        fields: Sequence[str] = FIELDS,
         history: History = 0,
         max_rows: int = MOST_ROWS,
         seed: int = 0,
     ):
-        self._embed, self._history = embed, history
+        self.name, self._embed, self._fields, self._history = name, embed, fields, history
         train = _at_most(train, max_rows, seed)
         folds = task_folds(train, seed)
         self.folds = len(folds)
         model = LogisticRegression(max_iter=500)
-        features = _features(embed, train, history)
+        features = _features(embed, train, history, fields)
         self._model, best = _search(
             model, {"C": list(C_GRID)}, "neg_log_loss", features, train.success_B, folds
         )
         self.c = best.get("C", 1.0)
 
     def score(self, rows: Rows) -> np.ndarray:
-        """P(success | task, observation, thought): float [B]."""
+        """P(success | the fields): float [B]."""
         if not len(rows):
             return np.zeros(0)
-        return _probability(self._model, _features(self._embed, rows, self._history))
+        return _probability(self._model, _features(self._embed, rows, self._history, self._fields))
+
+
+class WordProbe:
+    """Logistic regression with L2 penalty on the TF-IDF weights of the words of ``fields``.
+
+    Each field has words of its own, the ``WORDS`` commonest of training at most. The penalty is
+    chosen as that of ``LogisticProbe``. It reads no embedding: what a frozen encoder loses of the
+    words, it has.
+    """
+
+    def __init__(
+        self,
+        train: Rows,
+        *,
+        name: str = "tf_idf",
+        fields: Sequence[str] = FIELDS,
+        max_rows: int = MOST_ROWS,
+        seed: int = 0,
+    ):
+        self.name, self._fields = name, fields
+        train = _at_most(train, max_rows, seed)
+        self._words = {
+            field: TfidfVectorizer(sublinear_tf=True, max_features=WORDS, token_pattern=r"\w+")
+            for field in fields
+        }
+        for field, words in self._words.items():
+            words.fit([*_column(train, field), "word"])  # a vocabulary may not be empty
+        model = LogisticRegression(solver="liblinear", max_iter=200)
+        self._model, _ = _search(
+            model,
+            {"C": list(C_GRID)},
+            "neg_log_loss",
+            self._weights(train),
+            train.success_B,
+            task_folds(train, seed),
+        )
+
+    def score(self, rows: Rows) -> np.ndarray:
+        """P(success | the words): float [B]."""
+        return np.zeros(0) if not len(rows) else _probability(self._model, self._weights(rows))
+
+    def _weights(self, rows: Rows) -> Any:
+        return hstack(
+            [words.transform(_column(rows, field)) for field, words in self._words.items()], "csr"
+        )
 
 
 class MonteCarloProbe:
@@ -182,7 +232,7 @@ def fit_baselines(
     gamma: float | None = None,
     seed: int = 0,
 ) -> tuple[list[Baseline], list[str]]:
-    """Fit the constant, the clock, the lengths and two probes on training episodes.
+    """Fit the constant, the clock, the lengths and the probes on training episodes.
 
     ``gamma`` discounts the return that ``MonteCarloProbe`` regresses on (None: 1). Returns the
     baselines and a sentence for each that could not be fitted.
@@ -199,6 +249,9 @@ def fit_baselines(
         StepIndex(rows),
         Lengths(rows),
         LogisticProbe(rows, embed, history=history, seed=seed),
+        LogisticProbe(rows, embed, name="task_only", fields=TASK, history=history, seed=seed),
+        WordProbe(rows, seed=seed),
+        WordProbe(rows, name="tf_idf_task", fields=TASK, seed=seed),
         MonteCarloProbe(rows, embed, gamma=gamma or 1.0, history=history, seed=seed),
     ]
     return fitted, []
@@ -211,10 +264,18 @@ def _at_most(rows: Rows, most: int, seed: int) -> Rows:
     return rows.take(np.sort(rng.choice(len(rows), most, replace=False)))
 
 
-def _features(embed: Embed, rows: Rows, history: History) -> np.ndarray:
+def _column(rows: Rows, field: str, history: History = 0) -> list[str]:
+    """A field's texts, as the critic embeds them."""
+    if field != "thought":
+        return {"task": rows.tasks, "observation": rows.observations}[field]
     said = zip(rows.observations, rows.thoughts, strict=True)
-    thoughts = [thought_text(seen, thought, history) for seen, thought in said]
-    columns = (rows.tasks, rows.observations, thoughts)
+    return [thought_text(seen, thought, history) for seen, thought in said]
+
+
+def _features(
+    embed: Embed, rows: Rows, history: History, fields: Sequence[str] = FIELDS
+) -> np.ndarray:
+    columns = [_column(rows, field, history) for field in fields]
     texts = list(dict.fromkeys(text for column in columns for text in column))
     place = {text: i for i, text in enumerate(texts)}
     vectors = np.asarray(embed(texts), np.float32)
@@ -225,7 +286,7 @@ def _search(
     model: Any,
     grid: dict[str, list[float]],
     scoring: str,
-    features: np.ndarray,
+    features: Any,
     targets: np.ndarray,
     folds: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[Any, dict[str, float]]:
@@ -250,8 +311,8 @@ def _clock(rows: Rows) -> np.ndarray:
     return np.stack([rows.step_B, np.log1p(rows.step_B)], axis=1).astype(np.float64)
 
 
-def _probability(model: LogisticRegression, features: np.ndarray) -> np.ndarray:
-    if not len(features):
+def _probability(model: LogisticRegression, features: Any) -> np.ndarray:
+    if not features.shape[0]:
         return np.zeros(0)
     return np.asarray(model.predict_proba(features)[:, 1], np.float64)
 

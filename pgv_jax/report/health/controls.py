@@ -16,10 +16,11 @@ from pgv_jax.report.health.sections import not_testable
 from pgv_jax.report.health.state_goals import GoalRows, q_goals
 from pgv_jax.report.rows import Rows, Scorer
 from pgv_jax.report.stats import (
+    Interval,
     cluster_codes,
+    cluster_interval,
     cluster_mean,
-    cluster_weights,
-    percentile_interval,
+    left_out,
     rounded,
     weighted_correlation,
 )
@@ -64,7 +65,7 @@ def shuffled_thoughts(scorer: Scorer, rows: Rows, seed: int) -> np.ndarray:
 
 
 def sensitivity(
-    scorer: Scorer, rows: Rows, q: np.ndarray, goals: Sequence[str], seed: int, resamples: int
+    scorer: Scorer, rows: Rows, q: np.ndarray, goals: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """How far Q moves when one text alone is exchanged: Jansen's total effect of each field.
 
@@ -88,15 +89,11 @@ def sensitivity(
         asked = {**columns, name: [columns[name][i] for i in order]}
         moved = scorer.q_pairs(asked["task"], asked["observation"], asked["thought"], asked["goal"])
         effect = (q - np.asarray(moved, np.float64)) ** 2 / (2 * spread)
-        shares[name] = cluster_mean(effect, rows.task_ids, resamples=resamples, seed=seed).as_json(
-            "share"
-        )
+        shares[name] = cluster_mean(effect, rows.task_ids).as_json("share")
     return {"testable": True, "rows": len(rows), "spread": rounded(spread**0.5), "fields": shares}
 
 
-def disagreement(
-    scorer: Ensemble, rows: Rows, error_B: np.ndarray, resamples: int, seed: int
-) -> dict[str, Any]:
+def disagreement(scorer: Ensemble, rows: Rows, error_B: np.ndarray) -> dict[str, Any]:
     """Spearman's correlation of the members' standard deviation with the error, and its interval.
 
     Above 0, members disagree where the critic errs.
@@ -110,7 +107,7 @@ def disagreement(
         "testable": True,
         "members": len(members),
         "spread": rounded(float(members.std(0).mean())),
-        **_spearman(members.std(0), error_B, rows.task_ids, resamples, seed).as_json("rho"),
+        **_spearman(members.std(0), error_B, rows.task_ids).as_json("rho"),
     }
 
 
@@ -120,7 +117,6 @@ def distance(
     rows: Rows,
     error_B: np.ndarray,
     history: History,
-    resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """How far judged observations and thoughts are from the nearest one in training.
@@ -141,7 +137,7 @@ def distance(
         gap = 1 - (_unit(embed, _texts(asked, name, history)) @ inside.T).max(1)
         among = _leave_task_out(inside, tasks)
         usual = float(np.quantile(among, 0.95))
-        rho = _spearman(gap, error_B[here], asked.task_ids, resamples, seed)
+        rho = _spearman(gap, error_B[here], asked.task_ids)
         fields[name] = {
             "median": rounded(float(np.median(gap))),
             "usual": rounded(usual),
@@ -184,14 +180,11 @@ def _leave_task_out(vectors: np.ndarray, tasks: np.ndarray, block: int = 500) ->
     return np.concatenate(nearest)
 
 
-def _spearman(
-    x: np.ndarray, y: np.ndarray, task_ids: Sequence[str], resamples: int, seed: int
-) -> Any:
+def _spearman(x: np.ndarray, y: np.ndarray, task_ids: Sequence[str]) -> Interval:
     codes = cluster_codes(task_ids)
-    n = int(codes.max()) + 1
-    weights = np.concatenate([np.ones((1, n)), cluster_weights(n, resamples, seed)])
+    weights = left_out(int(codes.max()) + 1)
     drawn_R = weighted_correlation(rankdata(x), rankdata(y), codes, weights)
-    return percentile_interval(float(drawn_R[0]), drawn_R[1:])
+    return cluster_interval(drawn_R, "correlation")
 
 
 def goal_controls(scorer: Scorer, asked: GoalRows, seed: int) -> dict[str, np.ndarray]:

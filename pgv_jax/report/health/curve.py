@@ -32,8 +32,6 @@ def curve(
     *,
     history: History = 0,
     thresholds: Thresholds | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """AUC at fixed steps by the share of training tasks: the section ``curve`` of a report.
 
@@ -45,9 +43,7 @@ def curve(
     critics = {f"{share:g}": critic for share, (critic, _) in sorted(smaller.items())}
     scores = {name: q_success(critic, rows) for name, critic in critics.items()}
     scores[CRITIC] = q_success(scorer, rows)
-    section = few(len(set(rows.task_ids)), needs) or auc_at_steps(
-        rows, scores, AT_STEPS, needs, resamples, seed
-    )
+    section = few(len(set(rows.task_ids)), needs) or auc_at_steps(rows, scores, AT_STEPS, needs)
     if not section["testable"]:
         return section
     parts = {share: part for share, (_, part) in sorted(smaller.items())} | {1.0: train}

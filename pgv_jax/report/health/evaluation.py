@@ -1,7 +1,7 @@
 """The health report: does a critic know anything on tasks that it was not trained on?
 
-Every test is run for the critic and for each baseline on the same rows, with intervals by
-bootstrap over tasks; a test without enough data says "not testable" instead of a number.
+Every test is run for the critic and for each baseline on the same rows, with intervals over
+tasks; a test without enough data says "not testable" instead of a number.
 docs/health.md explains each figure to a reader.
 """
 
@@ -30,7 +30,7 @@ from pgv_jax.report.health.state_goals import (
 from pgv_jax.report.health.trust import Limits, trust
 from pgv_jax.report.health.verdict import verdict
 from pgv_jax.report.rows import Rows, Scorer, decisions, step_rows
-from pgv_jax.report.stats import cluster_codes, cluster_weights, rounded
+from pgv_jax.report.stats import rounded
 from pgv_jax.texts.templates import FAILURE, SUCCESS, History
 from pgv_jax.types import Episode
 
@@ -69,7 +69,6 @@ class _Judged:
     gamma: float | None
     goal_gamma: float | None
     limits: Thresholds
-    resamples: int
     seed: int
 
     def calibrated(self) -> np.ndarray | None:
@@ -94,7 +93,6 @@ def judge(
     at_steps: Sequence[int] = ranking.AT_STEPS,
     thresholds: Thresholds | None = None,
     limits: Limits | None = None,
-    resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Judge ``scorer`` on held-out episodes; returns the JSON-able health report.
@@ -128,7 +126,6 @@ def judge(
         gamma,
         gamma if goal_gamma is None else goal_gamma,
         needs,
-        resamples,
         seed,
     )
     report: dict[str, Any] = {
@@ -156,7 +153,6 @@ def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:
     ``same_group`` is there where groups are known.
     """
     rows, needs = judged.rows, judged.limits
-    sampled = (judged.resamples, judged.seed)
     short = few(len(set(rows.task_ids)), needs)
     offered = decisions(judged.episodes, judged.history)
     scores = dict(judged.scores)
@@ -164,26 +160,26 @@ def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:
         scores["shuffled_thoughts"] = finite(
             "shuffled_thoughts", controls.shuffled_thoughts(judged.scorer, rows, judged.seed)
         )
-    auc = short or ranking.auc_at_steps(rows, scores, at_steps, needs, *sampled)
+    auc = short or ranking.auc_at_steps(rows, scores, at_steps, needs)
     sections = {"auc": auc}
     if auc["testable"]:
         tested = [entry["step"] for entry in auc["steps"] if entry["testable"]]
-        within = (tested, needs, *sampled)
+        within = (tested, needs)
         sections["same_task"] = ranking.auc_within(rows, scores, rows.task_ids, *within)
         if judged.beside.group is not None:
             kinds = {e.task_id: judged.beside.group(e) for e in judged.episodes}
             strata = [kinds[task_id] for task_id in rows.task_ids]
             sections["same_group"] = ranking.auc_within(rows, scores, strata, *within)
         gamma = 1.0 if judged.gamma is None else judged.gamma
-        sections["spearman"] = ranking.spearman_at_steps(rows, scores, gamma, tested, *sampled)
+        sections["spearman"] = ranking.spearman_at_steps(rows, scores, gamma, tested)
     else:
         sections |= {"same_task": auc, "spearman": auc}
         if judged.beside.group is not None:
             sections["same_group"] = auc
     sections["top1"] = few(len(set(offered.task_ids)), needs) or ranking.top1(
-        offered, judged.columns, needs, *sampled
+        offered, judged.columns, needs
     )
-    sections["same_state"] = short or ranking.same_state(rows, judged.scores, needs, *sampled)
+    sections["same_state"] = short or ranking.same_state(rows, judged.scores, needs, judged.seed)
     return sections
 
 
@@ -198,7 +194,7 @@ def _goals(judged: _Judged) -> dict[str, Any]:
         scores["popularity"] = Popularity(judged.beside.train).score(asked)
     if judged.beside.embed is not None:
         scores["similarity"] = similarity(judged.beside.embed, asked)
-    section = judge_goals(asked, scores, judged.limits, judged.resamples, judged.seed)
+    section = judge_goals(asked, scores, judged.limits)
     return {"goals": section, "goal_calibration": _goal_calibration(judged, asked, q, section)}
 
 
@@ -212,21 +208,18 @@ def _goal_calibration(
     known = (judged.beside.calibration or {}).get("states")
     if known is not None:
         shown[CALIBRATED] = apply(known, q)
-    found = _reliability(judged, shown, outcome, asked.rows.task_ids)
+    found = _reliability(shown, outcome, asked.rows.task_ids)
     return {"testable": True, "gamma": judged.goal_gamma, **found}
 
 
 def _reliability(
-    judged: _Judged,
     scores: Mapping[str, np.ndarray],
     outcome: np.ndarray,
     task_ids: Sequence[str],
 ) -> dict[str, Any]:
-    codes = cluster_codes(task_ids)
-    weights = cluster_weights(int(codes.max()) + 1, judged.resamples, judged.seed)
     constant = float(outcome.mean())
     return {
-        name: calibration(score, outcome, task_ids, weights, constant=constant)
+        name: calibration(score, outcome, task_ids, constant=constant)
         for name, score in scores.items()
     }
 
@@ -237,24 +230,16 @@ def _controls(judged: _Judged) -> dict[str, Any]:
     if not len(rows):
         nothing = not_testable("no step with a known outcome")
         return dict.fromkeys(("success", "states", "disagreement", "distance"), nothing)
-    sampled = (judged.resamples, judged.seed)
     asked = judged.asked
     likely = judged.calibrated()
     error_B = np.abs((q if likely is None else likely) - rows.success_B)
-    success = controls.sensitivity(
-        judged.scorer, rows, q, [SUCCESS] * len(rows), judged.seed, judged.resamples
-    )
+    success = controls.sensitivity(judged.scorer, rows, q, [SUCCESS] * len(rows), judged.seed)
     states = controls.sensitivity(
-        judged.scorer,
-        asked.rows,
-        q_goals(judged.scorer, asked),
-        asked.goals,
-        judged.seed,
-        judged.resamples,
+        judged.scorer, asked.rows, q_goals(judged.scorer, asked), asked.goals, judged.seed
     )
     found = {"success": success, "states": states}
     if isinstance(judged.scorer, controls.Ensemble):
-        found["disagreement"] = controls.disagreement(judged.scorer, rows, error_B, *sampled)
+        found["disagreement"] = controls.disagreement(judged.scorer, rows, error_B)
     else:
         found["disagreement"] = not_testable("the critic does not show its members")
     if judged.beside.embed is None:
@@ -262,7 +247,7 @@ def _controls(judged: _Judged) -> dict[str, Any]:
     else:
         train = step_rows(judged.beside.train, judged.history)
         found["distance"] = controls.distance(
-            judged.beside.embed, train, rows, error_B, judged.history, *sampled
+            judged.beside.embed, train, rows, error_B, judged.history, judged.seed
         )
     return found
 
@@ -290,13 +275,13 @@ def _calibration(judged: _Judged) -> dict[str, Any]:
         "testable": True,
         "gamma": gamma,
         "calibrators": judged.beside.calibration,
-        "success": _reliability(judged, shown, success, rows.task_ids),
+        "success": _reliability(shown, success, rows.task_ids),
     }
     if gamma is not None and gamma < 1:
         critics = {c.name for c in judged.columns if isinstance(c, Critic)} | {"critic_v"}
         scores = {name: score for name, score in judged.scores.items() if name in critics}
         outcome = gamma**rows.steps_left_B * success
-        section["discounted"] = _reliability(judged, scores, outcome, rows.task_ids)
+        section["discounted"] = _reliability(scores, outcome, rows.task_ids)
     return section
 
 

@@ -1,7 +1,7 @@
 """Does a score rank? Later success against failure, and right candidates against wrong ones.
 
-Every function takes the scores of all scorers and returns a JSON-able section; intervals are by
-bootstrap over tasks, the same draws for every scorer, so that differences are paired.
+Every function takes the scores of all scorers and returns a JSON-able section; intervals are over
+tasks (``stats.cluster_interval``), and differences are taken before an interval is, so paired.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from pgv_jax.report.health.sections import CRITIC, Thresholds, finite, not_testa
 from pgv_jax.report.rows import Decisions, Rows
 from pgv_jax.report.stats import (
     AucTerms,
+    Scale,
     auc_terms,
     cluster_codes,
-    cluster_mean,
-    cluster_weights,
+    cluster_interval,
+    cluster_share,
+    left_out,
     paired_difference,
-    percentile_interval,
     rounded,
     weighted_auc,
     weighted_correlation,
@@ -38,13 +39,11 @@ def auc_at_steps(
     scores: Mapping[str, np.ndarray],
     at_steps: Sequence[int],
     limits: Thresholds,
-    resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """AUC of eventual success at fixed steps, their mean, and (for the record) over all steps."""
     codes = cluster_codes(rows.task_ids)
     n = int(codes.max()) + 1
-    weights = np.concatenate([np.ones((1, n)), cluster_weights(n, resamples, seed)])
+    weights = left_out(n)
     counts, tested = [], []
     for t in at_steps:
         won = rows.success_B[rows.step_B == t]
@@ -58,11 +57,13 @@ def auc_at_steps(
     if not tested:
         need = limits.episodes_per_class
         return not_testable(f"no step has {need} later successes and {need} later failures")
-    drawn = {
-        name: np.stack(
-            [weighted_auc(_terms(rows, score, codes, n, rows.step_B == t), weights) for t in tested]
-        )
+    terms = {
+        name: [_terms(rows, score, codes, n, rows.step_B == t) for t in tested]
         for name, score in scores.items()
+    }
+    units = [at.units for at in terms[CRITIC]]
+    drawn = {
+        name: np.stack([weighted_auc(at, weights) for at in found]) for name, found in terms.items()
     }
     everywhere = np.ones(len(rows), bool)
     table = {}
@@ -70,11 +71,11 @@ def auc_at_steps(
         mean_R = _mean(drawn_TR)
         table[name] = {
             "by_step": [
-                {"step": t, **_interval(drawn_R, "auc")}
-                for t, drawn_R in zip(tested, drawn_TR, strict=True)
+                {"step": t, **_interval(drawn_R, "auc", "share", count)}
+                for t, drawn_R, count in zip(tested, drawn_TR, units, strict=True)
             ],
-            **_interval(mean_R, "mean"),
-            "critic_minus": _interval(_mean(drawn[CRITIC]) - mean_R, "difference"),
+            **_interval(mean_R, "mean", "share", min(units)),
+            "critic_minus": _minus(_mean(drawn[CRITIC]), mean_R, name, min(units)),
             "all_steps": rounded(
                 weighted_auc(_terms(rows, scores[name], codes, n, everywhere), weights[:1])[0]
             ),
@@ -87,23 +88,36 @@ def _terms(rows: Rows, score: np.ndarray, codes: np.ndarray, n: int, where: np.n
 
 
 def _mean(drawn_TR: np.ndarray) -> np.ndarray:
-    """Mean over the steps that a resample can test: [R]."""
+    """Mean over the steps that can be tested without a task: [R]."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a resample without both classes is NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # without both classes it is NaN
         return np.asarray(np.nanmean(drawn_TR, axis=0))
 
 
-def _interval(drawn_R: np.ndarray, name: str) -> dict[str, Any]:
-    """The first column is the estimate, the rest its resamples."""
-    return percentile_interval(float(drawn_R[0]), drawn_R[1:]).as_json(name)
+def _interval(
+    drawn_R: np.ndarray, name: str, scale: Scale, units: int | None = None
+) -> dict[str, Any]:
+    """By the statistic of all tasks, then of all but each."""
+    return cluster_interval(drawn_R, scale, units=units).as_json(name)
+
+
+def _minus(
+    critic_R: np.ndarray,
+    other_R: np.ndarray,
+    name: str,
+    units: int | None = None,
+    scale: Scale = "difference",
+) -> dict[str, Any]:
+    """The critic less another scorer; less itself, it is 0 for certain."""
+    if name == CRITIC:
+        return {"difference": 0.0, "ci95": [0.0, 0.0]}
+    return _interval(critic_R - other_R, "difference", scale, units)
 
 
 def top1(
     offered: Decisions,
     columns: Sequence[Baseline],
     limits: Thresholds,
-    resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """How often the best-scored candidate is a correct one; tied best ones share the credit."""
     if len(offered) < limits.pairs:
@@ -118,11 +132,11 @@ def top1(
     hits["random"] = np.add.reduceat(correct.astype(np.float64), first) / sizes
     table = {}
     for name, hit in hits.items():
-        difference = paired_difference(
-            hits[CRITIC], hit, offered.task_ids, resamples=resamples, seed=seed
-        )
-        mean = cluster_mean(hit, offered.task_ids, resamples=resamples, seed=seed)
-        table[name] = {**mean.as_json("top1"), "critic_minus": difference.as_json("difference")}
+        minus = paired_difference(hits[CRITIC], hit, offered.task_ids).as_json("difference")
+        if name == CRITIC:
+            minus["ci95"] = [0.0, 0.0]
+        share = cluster_share(hit, offered.task_ids)
+        table[name] = {**share.as_json("top1"), "critic_minus": minus}
     return {
         "testable": True,
         "decisions": len(offered),
@@ -144,7 +158,6 @@ def same_state(
     rows: Rows,
     scores: Mapping[str, np.ndarray],
     limits: Thresholds,
-    resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """P(higher score) for the successful one of two thoughts at one observation of one task."""
@@ -158,8 +171,7 @@ def same_state(
     table = {}
     for name, score in scores.items():
         better = (score[above] > score[below]) + 0.5 * (score[above] == score[below])
-        mean = cluster_mean(better, task_ids, resamples=resamples, seed=seed)
-        table[name] = mean.as_json("better")
+        table[name] = cluster_share(better, task_ids).as_json("better")
     return {"testable": True, "pairs": len(above), "tasks": len(set(task_ids)), "scorers": table}
 
 
@@ -188,8 +200,6 @@ def auc_within(
     strata: Sequence[Hashable],
     tested: Sequence[int],
     limits: Thresholds,
-    resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """AUC over pairs of one stratum and one step, all steps ``tested`` together.
 
@@ -201,8 +211,8 @@ def auc_within(
     group = np.zeros(n, np.int64)
     group[codes] = cluster_codes(strata)
     same = group[:, None] == group[None, :]
-    weights = np.concatenate([np.ones((1, n)), cluster_weights(n, resamples, seed)])
-    drawn, pairs = {}, 0.0
+    weights = left_out(n)
+    drawn, pairs, units = {}, 0.0, n
     for name, score in scores.items():
         above, below = np.zeros(len(weights)), np.zeros(len(weights))
         for t in tested:
@@ -211,6 +221,7 @@ def auc_within(
             above += _within(weights, terms.wins, same)
             below += _within(weights, both, same)
         pairs = float(below[0])
+        units = int((below[1:] < below[0]).sum())  # tasks without which there are fewer pairs
         drawn[name] = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
     if pairs < limits.pairs:
         return not_testable(f"{pairs:.0f} pairs of unlike end within one, under {limits.pairs}")
@@ -220,8 +231,8 @@ def auc_within(
         "strata": len(np.unique(group)),
         "scorers": {
             name: {
-                **_interval(drawn_R, "auc"),
-                "critic_minus": _interval(drawn[CRITIC] - drawn_R, "difference"),
+                **_interval(drawn_R, "auc", "share", units),
+                "critic_minus": _minus(drawn[CRITIC], drawn_R, name, units),
             }
             for name, drawn_R in drawn.items()
         },
@@ -240,16 +251,14 @@ def spearman_at_steps(
     scores: Mapping[str, np.ndarray],
     gamma: float,
     tested: Sequence[int],
-    resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Spearman's correlation with the return gamma^(steps left) * success at fixed steps, its mean.
 
-    Ranks are taken once within a step, over all episodes; resamples reweight them.
+    Ranks are taken once within a step, over all episodes.
     """
     codes = cluster_codes(rows.task_ids)
     n = int(codes.max()) + 1
-    weights = np.concatenate([np.ones((1, n)), cluster_weights(n, resamples, seed)])
+    weights = left_out(n)
     returns = gamma**rows.steps_left_B * rows.success_B
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     for t in tested:
@@ -263,8 +272,8 @@ def spearman_at_steps(
         "testable": True,
         "scorers": {
             name: {
-                **_interval(mean_R, "rho"),
-                "critic_minus": _interval(means[CRITIC] - mean_R, "difference"),
+                **_interval(mean_R, "rho", "correlation"),
+                "critic_minus": _minus(means[CRITIC], mean_R, name, scale="mean"),
             }
             for name, mean_R in means.items()
         },

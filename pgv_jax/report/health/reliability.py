@@ -7,83 +7,84 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.report.stats import cluster_codes, percentile_interval, rounded
+from pgv_jax.report.stats import (
+    Interval,
+    cluster_codes,
+    cluster_interval,
+    cluster_share,
+    mean_values,
+    rounded,
+)
 
 
 def calibration(
     scores: np.ndarray,
     outcomes: np.ndarray,
     clusters: Sequence[Hashable],
-    weights: np.ndarray,
     *,
     constant: float,
     bins: int = 10,
 ) -> dict[str, Any]:
-    """Compare scores [B] with outcomes in [0, 1] [B]; intervals by cluster ``weights`` [R, C].
+    """Compare scores [B] with outcomes in [0, 1] [B]; intervals over clusters.
 
     - Brier = mean (score - outcome)^2 (Brier 1950), on the raw score.
     - skill = 1 - Brier / Brier(constant): above 0 where the score beats the base rate.
     - ECE = sum_b (n_b / n) |mean score - mean outcome| over equal-width bins of [0, 1]
-      (Naeini et al. 2015); scores outside count in the end bins, ``outside`` says how many.
-      No interval: noise only ever adds to an ECE, so its resamples lie above the estimate.
+      (Naeini et al. 2015); scores outside count in the end bins, ``outside`` says how many. Noise
+      only ever adds to it, so the upper end of its interval is on the safe side, the lower not.
     """
-    codes, n_clusters = cluster_codes(clusters), weights.shape[1]
-    error = _sums(codes, (scores - outcomes) ** 2, n_clusters)
-    base = _sums(codes, (constant - outcomes) ** 2, n_clusters)
-    size = _sums(codes, np.ones_like(scores), n_clusters)
-    drawn_size = weights @ size
-    brier = percentile_interval(error.sum() / size.sum(), weights @ error / drawn_size)
-    drawn_base = weights @ base
-    skill = percentile_interval(
-        1 - error.sum() / base.sum() if base.sum() else float("nan"),
-        1 - _divide(weights @ error, drawn_base),
-    )
-    table, ece = _bins(scores, outcomes, codes, weights, bins)
+    codes = cluster_codes(clusters)
+    size = np.bincount(codes).astype(np.float64)
+    brier = mean_values(np.bincount(codes, (scores - outcomes) ** 2), size)
+    base = mean_values(np.bincount(codes, (constant - outcomes) ** 2), size)
+    ratio = np.divide(brier, base, out=np.full(len(base), np.nan), where=base > 0)
+    worse = cluster_interval(ratio, "ratio")
+    ece = cluster_interval(ece_values(scores, outcomes, codes, bins), "share")
+    place = np.clip((scores * bins).astype(np.int64), 0, bins - 1)
     return {
         "rows": len(scores),
-        "brier": brier.as_json(),
-        "skill": skill.as_json(),
-        "ece": rounded(ece),
+        "brier": cluster_interval(brier, "mean").as_json(),
+        "skill": Interval(1 - worse.value, 1 - worse.high, 1 - worse.low).as_json(),
+        "ece": rounded(ece.value),
+        "ece_ci95": [rounded(ece.low), rounded(ece.high)],
         "mean_score": rounded(float(scores.mean())),
         "mean_outcome": rounded(float(outcomes.mean())),
         "outside": rounded(float(((scores < 0) | (scores > 1)).mean())),
-        "bins": table,
+        "bins": [
+            _bin(
+                b / bins,
+                (b + 1) / bins,
+                scores[place == b],
+                outcomes[place == b],
+                codes[place == b],
+            )
+            for b in np.unique(place)
+        ],
     }
 
 
-def _bins(
-    scores: np.ndarray, outcomes: np.ndarray, codes: np.ndarray, weights: np.ndarray, bins: int
-) -> tuple[list[dict[str, Any]], float]:
-    n_clusters = weights.shape[1]
+def ece_values(
+    scores: np.ndarray, outcomes: np.ndarray, codes: np.ndarray, bins: int = 10
+) -> np.ndarray:
+    """The ECE of all clusters, then of all but each in turn: float [1 + C]."""
+    n = int(codes.max()) + 1
     place = np.clip((scores * bins).astype(np.int64), 0, bins - 1)
-    gap = 0.0
-    table = []
-    for b in range(bins):
-        inside = place == b
-        if not inside.any():
-            continue
-        size = _sums(codes[inside], np.ones(inside.sum()), n_clusters)
-        outcome = _sums(codes[inside], outcomes[inside], n_clusters)
-        gap += abs(scores[inside].sum() - outcome.sum())
-        interval = percentile_interval(
-            outcome.sum() / size.sum(), _divide(weights @ outcome, weights @ size)
-        )
-        table.append(
-            {
-                "low": b / bins,
-                "high": (b + 1) / bins,
-                "count": int(inside.sum()),
-                "tasks": int((size > 0).sum()),
-                "score": rounded(float(scores[inside].mean())),
-                **interval.as_json("outcome"),
-            }
-        )
-    return table, float(gap / len(scores))
+    gap_KC = np.bincount(place * n + codes, scores - outcomes, minlength=bins * n).reshape(bins, n)
+    all_K = gap_KC.sum(1, keepdims=True)
+    gaps = np.abs(np.concatenate([all_K, all_K - gap_KC], axis=1)).sum(0)
+    sizes = len(scores) - np.concatenate([[0], np.bincount(codes)])
+    return np.divide(gaps, sizes, out=np.full(n + 1, np.nan), where=sizes > 0)
 
 
-def _sums(codes: np.ndarray, values: np.ndarray, n_clusters: int) -> np.ndarray:
-    return np.bincount(codes, values, minlength=n_clusters)
-
-
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.full(len(a), np.nan), where=b > 0)
+def _bin(
+    low: float, high: float, scores: np.ndarray, outcomes: np.ndarray, codes: np.ndarray
+) -> dict[str, Any]:
+    tasks = [int(code) for code in codes]
+    return {
+        "low": float(low),
+        "high": float(high),
+        "count": len(scores),
+        "tasks": len(set(tasks)),
+        "score": rounded(float(scores.mean())),
+        **cluster_share(outcomes, tasks).as_json("outcome"),
+    }

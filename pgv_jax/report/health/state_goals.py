@@ -19,8 +19,8 @@ from pgv_jax.report.rows import Rows, Scorer, rows_of
 from pgv_jax.report.stats import (
     auc_terms,
     cluster_codes,
-    cluster_weights,
-    percentile_interval,
+    cluster_interval,
+    left_out,
     weighted_auc,
 )
 from pgv_jax.texts.templates import (
@@ -131,8 +131,6 @@ def judge_goals(
     asked: GoalRows,
     scores: Mapping[str, np.ndarray],
     limits: Thresholds,
-    resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """AUC of coming true later over all drawn goals: the section ``goals`` of a report."""
     reached = asked.reached_B
@@ -145,11 +143,9 @@ def judge_goals(
         )
     codes = cluster_codes(asked.rows.task_ids)
     n = int(codes.max()) + 1
-    weights = np.concatenate([np.ones((1, n)), cluster_weights(n, resamples, seed)])
-    drawn = {
-        name: weighted_auc(auc_terms(reached, score, codes, n), weights)
-        for name, score in scores.items()
-    }
+    terms = {name: auc_terms(reached, score, codes, n) for name, score in scores.items()}
+    units = terms[CRITIC].units
+    drawn = {name: weighted_auc(found, left_out(n)) for name, found in terms.items()}
     return {
         "testable": True,
         "goals": len(asked),
@@ -158,13 +154,13 @@ def judge_goals(
         "tasks": n,
         "scorers": {
             name: {
-                **_interval(drawn_R, "auc"),
-                "critic_minus": _interval(drawn[CRITIC] - drawn_R, "difference"),
+                **cluster_interval(drawn_R, "share", units=units).as_json("auc"),
+                "critic_minus": {"difference": 0.0, "ci95": [0.0, 0.0]}
+                if name == CRITIC
+                else cluster_interval(drawn[CRITIC] - drawn_R, "difference", units=units).as_json(
+                    "difference"
+                ),
             }
             for name, drawn_R in drawn.items()
         },
     }
-
-
-def _interval(drawn_R: np.ndarray, name: str) -> dict[str, Any]:
-    return percentile_interval(float(drawn_R[0]), drawn_R[1:]).as_json(name)

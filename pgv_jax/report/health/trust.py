@@ -30,7 +30,7 @@ class Limits:
     top1    the interval of the gain in top-1 over a random choice must begin above this
     worse   the interval of the difference to the strongest simple baseline must not end below this
     skill   the interval of the Brier skill, after calibration, must begin above this
-    ece     the expected calibration error, after calibration, must not exceed this
+    ece     the interval of the expected calibration error, after calibration, must end below this
     """
 
     auc: float = 0.55
@@ -172,12 +172,14 @@ def _likelihood(section: Mapping[str, Any], limits: Limits) -> list[dict[str, An
     name = "critic_calibrated" if "critic_calibrated" in scorers else "critic"
     how = "calibrated" if name == "critic_calibrated" else "raw"
     figures = scorers[name]
-    skill, ece = figures["skill"], figures["ece"]
+    skill, ece_high = figures["skill"], figures["ece_ci95"][1]
     low = skill["ci95"][0]
     better = low is not None and low > limits.skill
     shown = f"{number(skill['value'], sign=True)} {interval(skill['ci95'], sign=True)}"
     words = "begins above" if better else "does not begin above"
-    close = ece is not None and ece <= limits.ece
+    close = ece_high is not None and ece_high <= limits.ece
+    within = "ends within" if close else "does not end within"
+    error = f"{number(figures['ece'], 3)} {interval(figures['ece_ci95'], 3)}"
     return [
         _check(
             "skill",
@@ -187,7 +189,7 @@ def _likelihood(section: Mapping[str, Any], limits: Limits) -> list[dict[str, An
         _check(
             "ece",
             close,
-            f"the calibration error of its {how} scores, {number(ece, 3)}, is "
-            f"{'within' if close else 'above'} {limits.ece:g}",
+            f"the interval of the calibration error of its {how} scores, {error}, {within} "
+            f"{limits.ece:g}",
         ),
     ]

@@ -19,10 +19,16 @@ SIMPLE = (
     "length_only",
     "logistic_regression",
     "monte_carlo_regression",
+    "task_only",
+    "tf_idf",
+    "tf_idf_task",
     "random",
     "first",
 )
 """Baselines that need no critic to be trained."""
+
+TASK_ONLY = ("task_only", "tf_idf_task")
+"""Those that read the task alone: the same score at every step and for every thought."""
 
 LEADS = {
     "yes": "The critic knows something that simple baselines do not.",
@@ -56,7 +62,8 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         for test, what in (("auc", "The AUC at fixed steps"), ("top1", "Top-1 among candidates"))
         if not report[test]["testable"]
     ]
-    said += _thoughts(report) + _alike(report) + _likelihood(report) + _state_goals(report)
+    said += _steps(report) + _thoughts(report) + _alike(report)
+    said += _likelihood(report) + _state_goals(report)
     return {"adds": adds, "text": " ".join(said), "lines": said, "reasons": reasons}
 
 
@@ -120,6 +127,24 @@ def _likelihood(report: Mapping[str, Any]) -> list[str]:
     if high is not None and high < 0:
         return [f"Read as {what}, its scores are worse than a constant {shown}: only rank by them."]
     return [f"Read as {what}, its scores cannot be told from a constant {shown}."]
+
+
+def _steps(report: Mapping[str, Any]) -> list[str]:
+    """Whether the AUC hangs on more than which tasks are easy, the same at each step."""
+    scorers = report["auc"].get("scorers", {})
+    blind = [name for name in TASK_ONLY if name in scorers and scorers[name]["mean"] is not None]
+    if not blind:
+        return []
+    best = max(blind, key=lambda name: scorers[name]["mean"])
+    gain = scorers[best]["critic_minus"]
+    low = gain["ci95"][0]
+    if low is not None and low > 0:
+        return []
+    shown = f"{number(gain['difference'], sign=True)} {interval(gain['ci95'], sign=True)}"
+    return [
+        f"That it knows more than which tasks are easy is not shown: {named(best)}, which reads "
+        f"no step, has an AUC of {number(scorers[best]['mean'])} (a difference of {shown})."
+    ]
 
 
 def _thoughts(report: Mapping[str, Any]) -> list[str]:

@@ -51,7 +51,8 @@ def auc_chart(health: Mapping[str, Any]) -> Markup | None:
         return None
     names = {name: entry["by_step"] for name, entry in section["scorers"].items()}
     names.pop("step_index" if "constant" in names else "", None)  # both are 1/2 at a fixed step
-    for name in ("length_only", "monte_carlo_regression"):  # in the table; here they would crowd
+    crowd = ("length_only", "monte_carlo_regression", "task_only", "tf_idf", "tf_idf_task")
+    for name in crowd:  # they are in the table
         names.pop(name, None)
     return plots.auc_by_step(names)
 

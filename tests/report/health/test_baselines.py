@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pgv_jax.report.health.baselines import LogisticProbe, StepIndex, fit_baselines, task_folds
+from pgv_jax.report.health.baselines import (
+    LogisticProbe,
+    StepIndex,
+    WordProbe,
+    fit_baselines,
+    task_folds,
+)
 from pgv_jax.report.rows import decisions, step_rows
 from pgv_jax.report.stats import auc
 from pgv_jax.types import Candidate, Episode, Step
@@ -91,6 +97,9 @@ def test_fit_baselines_says_what_it_could_not_fit():
         "step_index",
         "length_only",
         "logistic_regression",
+        "task_only",
+        "tf_idf",
+        "tf_idf_task",
         "monte_carlo_regression",
     ]
     assert notes == []
@@ -134,3 +143,29 @@ def test_decisions_keep_the_order_of_the_candidates():
     assert found.rows.thoughts == ["one", "two", "one", "two"]
     assert found.start.tolist() == [0, 2, 4]
     assert found.correct_B.tolist() == [False, True, False, True]
+
+
+def worded(first=0):
+    """Logs whose task says how its episodes end in words that recur, and nothing else does."""
+    return [
+        replace(e, task=f"Room {e.task_id}, {'dry' if won else 'wet'} floor.", success=won)
+        for e in make_logs(12, 4, first=first)
+        for won in [int(e.task_id[4:]) % 2 == 0]
+    ]
+
+
+def test_the_words_of_the_task_tell_what_random_embeddings_lose():
+    train, test = step_rows(worded()), step_rows(worded(first=50))
+    alone = WordProbe(train, name="tf_idf_task", fields=("task",))
+    assert auc(test.success_B, alone.score(test)) == 1.0
+    assert auc(test.success_B, WordProbe(train).score(test)) > 0.9
+    assert (alone.score(test) == WordProbe(train, fields=("task",)).score(test)).all()
+    assert alone.score(test.take(np.zeros(0, int))).shape == (0,)
+
+
+def test_a_probe_of_the_task_alone_reads_no_step():
+    train, test = step_rows(logs()), step_rows(logs(first=50))
+    probe = LogisticProbe(train, telling, name="task_only", fields=("task",))
+    of_task = dict(zip(test.task_ids, probe.score(test), strict=True))
+    assert np.array_equal(probe.score(test), [of_task[name] for name in test.task_ids])
+    assert auc(test.success_B, probe.score(test)) < 0.7  # the thoughts tell, and it cannot see them

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from flax import nnx
 
-from pgv_jax.cli.evaluate import evaluate
+from pgv_jax.cli.evaluate import evaluate, unseen
 from pgv_jax.config import load_config
 from pgv_jax.critic import artifact
 from pgv_jax.critic.heads import Critic, CriticSpec
@@ -19,6 +19,7 @@ from pgv_jax.data.episodes import write_dataset
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import template_fingerprint
+from pgv_jax.types import Episode, Step
 from pgv_jax.workflows.pipeline import fit, prepare
 from tests.report.demo import make_logs
 from tests.report.page_checks import check_page
@@ -75,6 +76,9 @@ def test_the_command_judges_writes_and_tells(made):
         "step_index",
         "length_only",
         "logistic_regression",
+        "task_only",
+        "tf_idf",
+        "tf_idf_task",
         "monte_carlo_regression",
         "monte_carlo",
         "critic_v",
@@ -221,3 +225,26 @@ def test_the_data_curve_trains_on_parts_of_the_training_tasks(split_in_three, tm
     plain = publish(tmp_path / "plain")
     with pytest.raises(PgvError, match="does not say how it was trained"):
         run(plain, "--dataset", split_in_three / "data", "--data-curve")
+
+
+def asked(task_id, task, split):
+    return Episode(task_id, task_id, task, (Step("o", "t", "a"),), "end", True, split=split)
+
+
+def test_tasks_that_train_in_other_words_are_left_out_and_counted(tmp_path):
+    train = [
+        asked("a", "Please put the mug on the desk.", "train"),
+        asked("b", "Take the red book to the shelf.", "val"),
+    ]
+    twin = asked("c", "Could you put the mug on the desk?", "test")
+    other = asked("d", "Cool the apple in the fridge.", "test")
+    kept, said = unseen([twin, other], train, tmp_path, "test")
+    assert kept == [other]
+    assert said == [
+        "1 of 2 tasks are nearly a task of another split in other words; their 1 episodes are not "
+        "judged"
+    ]
+    assert unseen([other], train, tmp_path, "test") == ([other], [])
+    assert unseen(train[:1], [*train, twin], tmp_path, "train") == (train[:1], [])
+    with pytest.raises(PgvError, match=r"All 1 tasks in split 'test' .* import the logs again"):
+        unseen([twin], train, tmp_path, "test")

@@ -62,9 +62,9 @@ def test_a_critic_that_knows_is_found_out_and_so_is_one_that_guesses(logs, basel
 def test_planted_useless_critics_are_not_praised(baselines):
     logs = make_logs(16, 4)
     praised = sum(
-        judge(logs, Oracle(lambda o, t, s=seed: unit(s, o, t)), baselines=baselines, resamples=300)[
-            "verdict"
-        ]["adds"]
+        judge(logs, Oracle(lambda o, t, s=seed: unit(s, o, t)), baselines=baselines)["verdict"][
+            "adds"
+        ]
         in ("yes", "mixed")
         for seed in range(20)
     )
@@ -207,6 +207,9 @@ def test_other_critics_and_v_are_columns_and_everything_is_json(logs, baselines,
         "step_index",
         "length_only",
         "logistic_regression",
+        "task_only",
+        "tf_idf",
+        "tf_idf_task",
         "monte_carlo_regression",
         "monte_carlo",
         "critic_v",
@@ -235,7 +238,6 @@ def test_a_calibration_of_state_goals_alone_is_shown_as_such(logs, baselines, tm
         baselines=baselines,
         gamma=0.95,
         reference=Reference(logs, embed, {"states": states}),
-        resamples=200,
     )
     assert "critic_calibrated" not in found["calibration"]["success"]
     assert found["goal_calibration"]["critic_calibrated"]["rows"] == found["goals"]["goals"]

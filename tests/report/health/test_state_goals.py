@@ -66,7 +66,7 @@ def test_a_critic_that_knows_the_way_is_exact_and_its_controls_are_not(asked):
     scores = {"critic": q, **controls.goal_controls(scorer, asked, 0)}
     scores["popularity"] = Popularity([walk(i) for i in range(10)]).score(asked)
     scores["similarity"] = similarity(embed, asked)
-    found = judge_goals(asked, scores, NEEDS, 300, 0)["scorers"]
+    found = judge_goals(asked, scores, NEEDS)["scorers"]
     assert found["critic"]["auc"] > 0.85
     assert found["shuffled_goals"]["auc"] == pytest.approx(0.5, abs=0.1)
     assert found["shuffled_states"]["critic_minus"]["ci95"][0] > 0
@@ -81,7 +81,7 @@ def test_popularity_is_the_share_of_episodes(asked):
 
 def test_too_few_goals_are_not_testable():
     few = goal_rows([walk(i) for i in range(6)])
-    why = judge_goals(few, {"critic": np.zeros(len(few))}, Thresholds(pairs=10**6), 100, 0)
+    why = judge_goals(few, {"critic": np.zeros(len(few))}, Thresholds(pairs=10**6))
     assert "drawn goals come true" in why["why"]
     assert len(goal_rows([])) == 0
 
@@ -92,11 +92,11 @@ def test_sensitivity_is_one_for_the_text_that_decides_and_none_for_the_others(as
             return np.array([len(g) % 7 / 7 for g in goals])
 
     scorer = Goal()
-    found = controls.sensitivity(scorer, asked.rows, q_goals(scorer, asked), asked.goals, 0, 200)
+    found = controls.sensitivity(scorer, asked.rows, q_goals(scorer, asked), asked.goals, 0)
     assert found["fields"]["goal"]["share"] == pytest.approx(1.0, abs=0.15)
     assert found["fields"]["thought"]["share"] == 0.0
     assert "task" not in found["fields"]  # there is one task only
-    level = controls.sensitivity(scorer, asked.rows, np.zeros(len(asked)), asked.goals, 0, 200)
+    level = controls.sensitivity(scorer, asked.rows, np.zeros(len(asked)), asked.goals, 0)
     assert not level["testable"]
 
 
@@ -111,11 +111,11 @@ def test_disagreement_warns_of_errors_where_it_does():
         def q_members(self, tasks, observations, thoughts, goals):
             return np.stack([0.5 - self.spread, 0.5 + self.spread])
 
-    warned = controls.disagreement(Members(error / 4), rows, error, 200, 0)
+    warned = controls.disagreement(Members(error / 4), rows, error)
     assert warned["rho"] == pytest.approx(1.0)
-    blind = controls.disagreement(Members(np.full(len(rows), 0.1)), rows, error, 200, 0)
+    blind = controls.disagreement(Members(np.full(len(rows), 0.1)), rows, error)
     assert blind["rho"] == 0.0
-    assert not controls.disagreement(OneMember(), rows, error, 200, 0)["testable"]
+    assert not controls.disagreement(OneMember(), rows, error)["testable"]
 
 
 class OneMember:
@@ -126,11 +126,11 @@ class OneMember:
 def test_texts_that_were_never_seen_are_far():
     train = goal_rows([walk(i) for i in range(10)]).rows
     error = np.zeros(len(train))
-    near = controls.distance(embed, train, train, error, 0, 100, 0)["fields"]["observation"]
+    near = controls.distance(embed, train, train, error, 0, 0)["fields"]["observation"]
     assert (near["median"], near["far"]) == (pytest.approx(0, abs=1e-6), 0.0)
     other = goal_rows([walk(i, 9) for i in range(10)]).rows
     strange = other.take(np.array([o[-2] in "678" for o in other.observations]))
-    far = controls.distance(embed, train, strange, np.zeros(len(strange)), 0, 100, 0)
+    far = controls.distance(embed, train, strange, np.zeros(len(strange)), 0, 0)
     assert far["fields"]["observation"]["far"] > 0.5
 
 

@@ -50,14 +50,14 @@ def numbered(episodes):
     ]
 
 
-def knowing(episodes, sure=0.9):
+def knowing(episodes, sure=0.99):
     won = {s.observation: e.success for e in episodes for s in e.steps}
     return Planted(lambda o, t: sure if won[o] else 1 - sure)
 
 
 @pytest.fixture(scope="module")
 def logs():
-    return numbered(make_logs(24, 4))
+    return numbered(make_logs(60, 2))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,6 @@ def baselines():
 
 
 def level(logs, scorer, baselines, **options):
-    options = {"resamples": 400, **options}
     return judge(logs, scorer, baselines=baselines, **options)["verdict"]
 
 
@@ -76,6 +75,14 @@ def test_a_critic_that_knows_is_trusted(logs, baselines):
     assert found["said"].startswith("Trust: it ranks")
     assert found["said"].endswith("That it ranks thoughts, and not states alone, is not shown.")
     assert all(check["passed"] is not False for check in found["checks"])
+
+
+def test_few_tasks_do_not_show_that_likelihoods_are_right(logs, baselines):
+    few = logs[:40]  # 20 tasks: one in ten more might be wrong
+    found = level(few, knowing(logs), baselines)
+    assert found["level"] == RANKING
+    assert "the calibration error of its raw scores, 0.010 [" in found["said"]
+    assert "does not end within 0.1" in found["said"]
 
 
 def test_one_that_ranks_with_scores_that_are_no_likelihoods_is_for_ranking(logs, baselines):
