@@ -47,6 +47,7 @@ SETTINGS = (
     "data.encoder=hash:32",
     "texts.history=0",
     "critic.hidden=[32]",
+    "critic.recipe=td",
     "objective.expectile=0.5",
     "objective.gamma=0.97",
     "train.batch=128",

@@ -17,6 +17,7 @@ import optax
 
 from pgv_jax.config import Config
 from pgv_jax.data.table import Table
+from pgv_jax.objectives.iql import GCIQL
 from pgv_jax.objectives.losses import cross_entropy, expectile_weight
 
 STEPS = 25
@@ -68,6 +69,7 @@ def baseline_loss(
     q_loss = cross_entropy(q, y[None]).mean()
     q_target = jax.lax.stop_gradient(jax.nn.sigmoid(mlp(target, q_in)).min(0))
     v = mlp(params["v"], v_in)[0]
+    assert isinstance(config.objective, GCIQL)
     weight = expectile_weight(q_target - jax.nn.sigmoid(v), config.objective.expectile)
     v_loss = (jax.lax.stop_gradient(weight) * cross_entropy(v, q_target)).mean()
     return q_loss + v_loss, {"q": q, "v": v, "q_loss": q_loss, "v_loss": v_loss}

@@ -53,7 +53,7 @@ EXPERT_SKILL = 0.9
 """Logged players of at least this skill are InversePRM's experts."""
 METHODS: dict[str, tuple[str, ...]] = {
     "gc_iql": (),
-    "goal_free_iql": SUCCESS_ONLY,
+    "success_only_iql": SUCCESS_ONLY,
     "monte_carlo": ("objective.name=monte_carlo", *SUCCESS_ONLY),
     "agent_prm": ("objective.name=agent_prm", "objective.by_candidates=false"),
     "inverse_prm": ("objective.name=inverse_prm", "objective.next_thought=policy"),
@@ -155,6 +155,7 @@ class Bench:
             "texts.history=0",
             "objective.expectile=0.7",
             "critic.hidden=[64,64]",
+            "critic.recipe=td",
             f"train.steps={self.steps}",
             f"train.eval_every={min(200, self.steps)}",
             "train.scan=100",  # one length of call, compiled once

@@ -45,12 +45,12 @@ from pgv_jax.data.importers.base import BadRecord, Options
 from pgv_jax.data.importers.registry import importer_of
 from pgv_jax.data.jsonl import numbered_lines, parse_json
 from pgv_jax.data.layout import build_table, shards_for, texts_of
-from pgv_jax.data.targets import TARGETS
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import graph_of
+from pgv_jax.objectives.agent_prm import AgentPRM
 from pgv_jax.recipe.outcomes import FIELDS, Outcomes, components_of
 from pgv_jax.recipe.probe import fit_probe
 from pgv_jax.report.health.baselines import task_folds
@@ -115,12 +115,12 @@ def of_agent_prm(
             *(f"train.steps={UPDATES}", "train.early_stop=false"),
         ],
     )
+    assert isinstance(config.objective, AgentPRM)
     rows, q_B = outcomes.rows, np.zeros(len(label_B))
     alone = [_alone(rows, i, float(label)) for i, label in enumerate(label_B)]
     store.add(texts_of(alone, 0))
     for k, (fitted_on, held_out) in enumerate(outcomes.folds):
         steps = [alone[i] for i in fitted_on]
-        options = {name: getattr(config.objective, name) for name in TARGETS["agent_prm"].options}
         table = build_table(
             out / f"table-{k}",
             steps,
@@ -130,7 +130,7 @@ def of_agent_prm(
             history=0,
             encoder={"name": store.encoder.name, "fingerprint": store.encoder.fingerprint},
             data_fingerprint=f"fold-{k}",
-            examples=TARGETS["agent_prm"].make(steps, 0, **options),
+            examples=config.objective.targets(steps, 0),
         )
         trained = train(config, table, None, out / f"run-{k}")
         critic = nnx.merge(graph_of(trained.spec), nnx.State(trained.params))

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from pgv_jax.errors import PgvError
+from pgv_jax.objectives.base import Objective
 
 SHIPPED = Path(__file__).with_name("configs")
 """The configurations that come with the package."""
@@ -46,32 +55,6 @@ class TextsConfig(_Section):
     )
 
 
-class ObjectiveConfig(_Section):
-    """The loss and its constants (Hong et al. 2025; Kostrikov et al. 2021)."""
-
-    name: Literal["gc_iql", "monte_carlo", "agent_prm", "inverse_prm", "lookahead"] = "gc_iql"
-    gamma: float = Field(0.95, gt=0, le=1, description="discount a step")
-    expectile: float = Field(0.9, ge=0.5, lt=1, description="IQL asymmetry; .5 is the mean")
-    head: Literal["sigmoid", "linear"] = Field("sigmoid", description="bounded or free values")
-    reduce: Literal["min", "mean"] = Field("min", description="of the target ensemble, for V")
-    polyak: float = Field(0.005, gt=0, le=1, description="rate of the slow copy, an update")
-    form: Literal["points", "pairs"] = Field("points", description="AgentPRM: regress or compare")
-    discount: Literal["to_end", "from_start"] = Field(
-        "to_end", description="AgentPRM: gamma^(steps left), or gamma^(steps done) as released"
-    )
-    by_candidates: bool = Field(
-        True, description="AgentPRM: two visits are of one state only under the same candidates"
-    )
-    by_thought: bool = Field(
-        False, description="AgentPRM: two visits are of one action only under the same thought"
-    )
-    margin: float = Field(0.03, ge=0, description="AgentPRM: least difference of a pair's targets")
-    hindsight: int = Field(0, ge=0, description="AgentPRM, lookahead: goals beside success")
-    next_thought: Literal["policy", "logged"] = Field(
-        "policy", description="InversePRM: a' of expert steps, metadata.policy_thought or logged"
-    )
-
-
 class GoalsConfig(_Section):
     """Hindsight relabeling: what share of the goals comes from where."""
 
@@ -99,7 +82,7 @@ class CriticConfig(_Section):
     layer_norm: bool = False
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
     recipe: Literal["auto", "anchored", "td"] = Field(
-        "td", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
+        "auto", description="what answers outcome goals: chosen on held-out tasks | a probe | TD"
     )
     q: Literal["direct", "imagined"] = Field(
         "direct", description="Q by a head of its own, or by the imagined next note and V"
@@ -155,12 +138,22 @@ class MeshConfig(_Section):
     shards: int = Field(8, ge=1, description="logical shards of the data")
 
 
+def _chosen(tree: Any) -> Any:
+    from pgv_jax.objectives.registry import objective_of  # JAX, which other configurations spare
+
+    return objective_of(tree)
+
+
+ChosenObjective = Annotated[SerializeAsAny[Objective], BeforeValidator(_chosen)]
+"""The objective that ``name`` names, with its own keys; the name discriminates."""
+
+
 class Config(_Section):
     """A whole training experiment."""
 
     data: DataConfig = DataConfig()
     texts: TextsConfig = TextsConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ChosenObjective = Field(default_factory=lambda: _chosen({}), validate_default=True)
     goals: GoalsConfig = GoalsConfig()
     critic: CriticConfig = CriticConfig()
     train: TrainConfig = TrainConfig()
@@ -177,7 +170,10 @@ def check_imagined(config: Config) -> None:
             config.data.encoder.startswith("sentences:"),
             f"an encoder of sentences, data.encoder='sentences:{config.data.encoder}'",
         ),
-        (config.objective.name == "gc_iql", f"objective.name=gc_iql, not {config.objective.name}"),
+        (
+            config.objective.bootstraps,
+            f"an objective that bootstraps V, such as gc_iql, not {config.objective.name}",
+        ),
         (config.critic.recipe != "anchored", "critic.recipe=td or auto, not anchored"),
     )
     for fits, what in needs:
@@ -202,10 +198,10 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: An
             raise PgvError(f"Override '{override}' is not of the form key.path=value.")
         _set(tree, key.split("."), _parse(text), override)
     where = str(path) if path is not None else "the configuration"
-    known = set(_keys(kind))
+    known = set(_keys(kind, tree))
     for key in _leaves(tree, known):
         if key not in known:
-            raise PgvError(_unknown(key, known, where))
+            raise PgvError(_of_another_objective(key, where) or _unknown(key, known, where))
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -275,10 +271,16 @@ def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> No
     tree[path[-1]] = value
 
 
-def _keys(kind: Any, prefix: str = "") -> Iterable[str]:
+def _keys(kind: Any, tree: Any, prefix: str = "") -> Iterable[str]:
+    """The keys of a section; those of an objective are the ones of the one that ``tree`` names."""
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+        section = field.annotation
+        below = tree[name] if isinstance(tree, dict) and name in tree else {}
+        if section is Objective:
+            named = {"name": below["name"]} if isinstance(below, dict) and "name" in below else {}
+            section = type(_chosen(named))
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from _keys(section, below, f"{prefix}{name}.")
         else:
             yield prefix + name
 
@@ -289,6 +291,22 @@ def _leaves(tree: dict[str, Any], known: set[str], prefix: str = "") -> Iterable
             yield from _leaves(value, known, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def _of_another_objective(key: str, where: str) -> str:
+    """What to say of a key that other objectives have; empty where none has it."""
+    section, _, name = key.rpartition(".")
+    if section.rpartition(".")[2] != "objective":
+        return ""
+    from pgv_jax.objectives.registry import objectives_with
+
+    owners = objectives_with(name)
+    if not owners:
+        return ""
+    return (
+        f"{where}: {key} is a key of the objective {' and of '.join(owners)} alone; leave it out, "
+        f"or choose with {section}.name."
+    )
 
 
 def _unknown(key: str, known: set[str], where: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
+from yaml import safe_load
 
 from pgv_jax.config import SHIPPED, Config, config_file, load_config
 from pgv_jax.errors import PgvError
+from pgv_jax.objectives.iql import GCIQL
+from pgv_jax.objectives.registry import REGISTRY, saved_objective
 from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.workflows.iterate import IterateConfig
@@ -99,6 +103,65 @@ def test_an_unknown_key_names_its_near_misses(override, named):
     assert override.partition("=")[0] in said and f"did you mean {named}" in said
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["objective.form=pairs"], "objective.form is a key of the objective agent_prm alone"),
+        (["objective.name=monte_carlo", "objective.reduce=mean"], "of the objective gc_iql"),
+        (["objective.name=inverse_prm", "objective.hindsight=1"], "agent_prm and of lookahead"),
+    ],
+)
+def test_a_key_of_another_objective_names_the_objectives_that_have_it(overrides, words):
+    assert words in refusal(None, *overrides)
+
+
+def test_an_objective_has_its_own_keys_alone():
+    known = {name: set(kind.model_fields) for name, kind in built_in()}
+    common = {"name", "gamma", "head", "polyak"}
+    assert known["monte_carlo"] == common
+    assert known["gc_iql"] == common | {"expectile", "reduce"}
+    assert known["inverse_prm"] == common | {"next_thought"}
+    assert known["lookahead"] == common | {"hindsight"}
+    own = {"form", "discount", "by_candidates", "by_thought", "margin", "hindsight"}
+    assert known["agent_prm"] == common | own
+    for name in known:
+        assert load_config(None, [f"objective.name={name}"]).objective.name == name
+
+
+def built_in():
+    return [(name, REGISTRY.get(name)) for name in REGISTRY.names()]
+
+
+FLAT = {
+    **{"gamma": 0.9, "expectile": 0.8, "head": "linear", "reduce": "mean", "polyak": 0.01},
+    **{"form": "points", "discount": "to_end", "by_candidates": True, "margin": 0.03},
+    **{"hindsight": 0, "next_thought": "policy"},
+}
+"""What manifests of version 0.1 say of every objective, with constants of GC-IQL's that differ."""
+
+
+def test_the_objective_of_an_old_manifest_is_read():
+    read = saved_objective({"name": "gc_iql", **FLAT})
+    assert read == GCIQL(gamma=0.9, expectile=0.8, head="linear", reduce="mean", polyak=0.01)
+    assert saved_objective(read.model_dump()) == read
+    read = saved_objective({"name": "inverse_prm", **FLAT, "next_thought": "logged"})
+    assert read.model_dump()["next_thought"] == "logged"
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"name": "sarsa", "gamma": 0.9}, "'sarsa' is unknown"),
+        ({"name": "gc_iql", "form": "points"}, "objective.form = 'points' does not fit"),
+        ({"name": "gc_iql", **FLAT, "lambda": 0.5}, "objective.lambda = 0.5 does not fit"),
+    ],
+)
+def test_a_manifest_that_names_something_else_is_a_sentence(tree, words):
+    with pytest.raises(PgvError, match=words) as error:
+        saved_objective(tree)
+    assert "\n" not in str(error.value)
+
+
 def test_an_unknown_key_of_a_file_names_the_file(yaml):
     path = yaml("train: {setps: 5}\n")
     assert str(path) in refusal(path) and "train.steps" in refusal(path)
@@ -164,7 +227,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert "does not exist" in refusal(tmp_path / "absent.yaml")
     assert f"{tmp_path} is a folder" in refusal(tmp_path)
     assert "near it are: gc_iql" in refusal("gciql")
-    assert "near it are: gc_iql, imagined, rollout." in refusal("nothing-like-it")
+    assert "near it are: gc_iql, imagined, " in refusal("nothing-like-it")
 
 
 @pytest.mark.parametrize("name", ["alfworld/rollout", "configs/alfworld/rollout.yaml"])
@@ -193,6 +256,37 @@ def test_the_experiments_that_come_along_are_valid(name):
     config = load_config(SHIPPED / name, ["train.seed=1"])
     if "/" in name:
         assert config.data.dataset == f"data/{Path(name).parent}"
+
+
+def kind_of(name: str):
+    return RolloutConfig if name in ROLLOUTS else IterateConfig if name in ITERATIONS else Config
+
+
+def leaves(tree: dict, path: tuple[str, ...] = ()):
+    for key, value in tree.items():
+        if isinstance(value, dict) and key != "args":
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def value_at(tree: object, path: tuple[str, ...]) -> object:
+    return functools.reduce(getattr, path, tree)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_shipped_configuration_names_what_differs_from_the_defaults(name):
+    """But for the names of its objective and its task, which say what it is, and for the setting
+    of a paper, whose values are the paper's whatever ours become."""
+    if name == "pnlc.yaml":
+        return
+    keys = list(leaves(safe_load((SHIPPED / name).read_text("utf-8"))))
+    config = load_config(SHIPPED / name, (), kind_of(name))
+    named = [key for key in keys if key[-2:] == ("objective", "name")]
+    chosen = [f"{'.'.join(key)}={value_at(config, key)}" for key in named]
+    plain = load_config(None, chosen, kind_of(name))
+    told = [key for key in keys if key[-1] != "name"]
+    assert [k for k in told if value_at(config, k) == value_at(plain, k)] == []
 
 
 @pytest.mark.parametrize("name", ROLLOUTS)

@@ -4,7 +4,7 @@ import pytest
 
 from pgv_jax.config import SHIPPED, load_config
 from pgv_jax.rollout.settings import RolloutConfig
-from pgv_jax.workflows.iterate import METHODS, IterateConfig
+from pgv_jax.workflows.iterate import IterateConfig
 
 FILES = {"agent_prm": "agent_prm", "inverse_prm": "inverse_prm", "lookahead": "stl"}
 
@@ -16,7 +16,7 @@ ALL = ("textworld", "game24", "webshop", "alfworld")
 @pytest.mark.parametrize(
     ("task", "method"),
     [
-        *((task, method) for task in ALL for method in METHODS),
+        *((task, method) for task in ALL for method in FILES),
         ("avalon", "agent_prm"),
         ("persuasion", "agent_prm"),
     ],

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -75,8 +75,8 @@ class RefineOptions:
     goals: int = 2
     rounds: int = 2
     scores: str = "critic"
-    numbers: str = "raw"
-    grounding: str = "off"
+    numbers: Literal["raw", "calibrated", "rank"] = "raw"
+    grounding: Literal["off", "report", "snap"] = "off"
     fresh_goals: bool = True
     temperature: float = 0.7
     max_tokens: int = 512

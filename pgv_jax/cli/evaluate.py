@@ -304,7 +304,8 @@ def _store(
 
 def _notes(split: str, manifest: Mapping[str, Any]) -> list[str]:
     from pgv_jax.critic.artifact import still_improving
-    from pgv_jax.data.targets import TARGETS
+    from pgv_jax.objectives.base import ExampleObjective
+    from pgv_jax.objectives.registry import saved_objective
 
     notes, objective = [], manifest["objective"]
     if still_improving(manifest):
@@ -316,9 +317,14 @@ def _notes(split: str, manifest: Mapping[str, Any]) -> list[str]:
         notes.append("these are the tasks that the critic and the baselines were fitted on")
     if split == "val":
         notes.append("the critic was chosen on these tasks, so its figures are flattered")
-    if objective.get("name") in TARGETS and not objective.get("hindsight"):
+    try:
+        learned = saved_objective(objective)
+    except PgvError as error:  # of a package that is not installed here
+        notes.append(f"which goals the critic met while it learned is not known: {error}")
+        return notes
+    if isinstance(learned, ExampleObjective) and not learned.state_goals:
         notes.append(
-            f"objective {objective['name']} learned the goal of success alone; state goals and "
+            f"objective {learned.name} learned the goal of success alone; state goals and "
             "failure, which are judged here as well, are goals that it never met"
         )
     return notes

@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.argument("method", type=click.Choice(["agent_prm", "inverse_prm", "lookahead"]))
+@click.argument("method")
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
@@ -18,6 +18,8 @@ import click
 )
 def iterate(method: str, config: str, overrides: tuple[str, ...], out: str) -> None:
     """Run METHOD as CONFIG says, a file or a shipped one's name; KEY=VALUE overrides a key.
+
+    METHOD is an objective that says what it plays: agent_prm, inverse_prm, lookahead.
 
     \b
     pgv iterate agent_prm textworld/agent_prm --out runs/agent_prm

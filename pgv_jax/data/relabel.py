@@ -31,6 +31,8 @@ SENTENCE_TRIES = 4
 """Sentences looked at for one that does not hold now; the last is taken if all do."""
 
 
+Facts = Callable[[Any, jax.Array, jax.Array, jax.Array, float, int], Any]
+"""(index, row, goal, kind, gamma, longest) -> Draw, as the function ``facts``."""
 IntArray = Any
 """int32 of numpy on the host, of JAX on a device."""
 
@@ -41,10 +43,12 @@ class GoalSpec:
 
     shares: tuple[float, float, float, float]
     gamma: float
-    form: str = "sentence"
-    horizon: str = "geometric"
-    include_present: bool = False
-    failure: float = 0.5
+    form: str
+    horizon: str
+    include_present: bool
+    failure: float
+    facts: Facts | None = None
+    """What is true of a step and a goal; None: ``facts``, those of one step."""
 
 
 class Index(NamedTuple):
@@ -296,7 +300,8 @@ def draw(
     goal, kind = own.goal[shift], own.kind[shift]
     is_own = jnp.arange(goals)[None, :] == 0
     kind = jnp.where(is_own | (kind == OUTCOME), kind, RANDOM)
-    met = facts(index, jnp.broadcast_to(row[:, None], goal.shape), goal, kind, spec.gamma, longest)
+    told, rows = spec.facts or facts, jnp.broadcast_to(row[:, None], goal.shape)
+    met = told(index, rows, goal, kind, spec.gamma, longest)
     known = index.episode_success[index.row_episode[row]] >= 0
     counts = (is_own | (kind != OUTCOME) | known[:, None]) * 1.0
     flat = {
@@ -345,7 +350,7 @@ def relabel(bits: Chance, index: Index, row: jax.Array, spec: GoalSpec, longest:
     goal = _goal_text(bits.sentence, index, goal_row, row, spec, longest)
     outcome = jnp.where(_unit(bits.side) < spec.failure, FAILURE_ID, SUCCESS_ID)
     goal = jnp.where(kind == OUTCOME, outcome, goal)
-    return facts(index, row, goal, kind, spec.gamma, longest)
+    return (spec.facts or facts)(index, row, goal, kind, spec.gamma, longest)
 
 
 def facts(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class EncodeStats:
         self.unknown += unknown
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns texts into unit vectors, always the same way."""
 

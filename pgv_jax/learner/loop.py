@@ -46,7 +46,6 @@ from pgv_jax.learner.state import (
 )
 from pgv_jax.learner.step import NORMS, Metrics, NoteSpec, make_update, quantiles
 from pgv_jax.learner.validate import Validation
-from pgv_jax.objectives import OBJECTIVES
 
 CALL_SECONDS = 1.0
 """What the updates between two looks of the host should last: Ctrl-C is still answered soon."""
@@ -111,7 +110,7 @@ def train(
     if not distributed.is_writer():
         table.verify(meshes.own_numbers(mesh, len(table.shards)))
     spec = critic_spec(config, table.manifest["dim"])
-    optimizer = make_optimizer(config.train, OBJECTIVES[config.objective.name].heads)
+    optimizer = make_optimizer(config.train, config.objective.heads)
     abstract = abstract_state(spec, optimizer, mesh)
     checkpoints = Checkpoints(
         workdir / "checkpoints", config.train.keep, _identity(config, spec, table)

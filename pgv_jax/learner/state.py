@@ -42,9 +42,9 @@ def critic_spec(config: Config, dim: int) -> CriticSpec:
 
 
 def goal_spec(config: Config) -> GoalSpec:
-    """The goal mixture that a configuration asks for."""
+    """The goal mixture that a configuration asks for, as its objective draws it."""
     g = config.goals
-    return GoalSpec(
+    asked = GoalSpec(
         shares=(g.current, g.future, g.random, g.outcome),
         gamma=config.objective.gamma,
         form=g.form,
@@ -52,6 +52,7 @@ def goal_spec(config: Config) -> GoalSpec:
         include_present=g.include_present,
         failure=g.failure,
     )
+    return config.objective.goal_spec(asked)
 
 
 def make_optimizer(

@@ -16,7 +16,6 @@ from pgv_jax.critic.next_note import Centres, Scene, appearing, imagine, members
 from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Constants, standardized
 from pgv_jax.learner.state import State, graph_of
-from pgv_jax.objectives import OBJECTIVES
 from pgv_jax.objectives.next_note import next_note
 from pgv_jax.types import GOAL_KINDS, Batch, Predictions
 
@@ -133,8 +132,7 @@ def make_update(
     batches hold raw embeddings. ``notes`` is for a critic with a next-note model, which learns from
     the same batches.
     """
-    objective = OBJECTIVES[config.objective.name]
-    options = {name: getattr(config.objective, name) for name in objective.options}
+    objective = config.objective
     compute = config.train.compute
     graph = graph_of(spec, compute)
 
@@ -145,7 +143,7 @@ def make_update(
         if objective.other:
             other = other_q(heads["q"], batch, objective.other)
             predictions = predictions._replace(other_q_EB=other)
-        value, metrics = objective.loss(predictions, batch, **options)
+        value, metrics = objective.loss(predictions, batch)
         return value, metrics | _observed(predictions, batch, spec.head)
 
     def whole_loss(

@@ -59,7 +59,7 @@ class Validation:
         self._head = spec.head
         self._states = sum(goals.shares[:OUTCOME]) > 0
         index, longest = index_of(table.shards), longest_note(table.shards)
-        half = GoalSpec((0.0, 0.5, 0.5, 0.0), goals.gamma, goals.form, "uniform")
+        half = GoalSpec((0.0, 0.5, 0.5, 0.0), goals.gamma, goals.form, "uniform", False, 0.5)
         limit = STEPS // len(table.shards)
         bits = chance(jax.random.key(0), limit)
         draw = jax.jit(lambda index, rows: relabel(bits, index, rows, half, longest))

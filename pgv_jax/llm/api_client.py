@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.budget import Budget, Prices, Spend, worst_case
@@ -82,9 +82,9 @@ class ClientOptions:
     key_env: str | None = None
     timeout: float = 120.0
     connect_timeout: float = 10.0
-    concurrency: int = 32
+    concurrency: int = 64
     retry: Retry = field(default_factory=Retry)
-    samples: str = "auto"
+    samples: Literal["auto", "parallel"] = "auto"
     extra: Mapping[str, Any] = field(default_factory=dict)
     omit: tuple[str, ...] = ()
     local: LocalOptions = field(default_factory=LocalOptions)

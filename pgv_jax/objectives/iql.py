@@ -10,13 +10,15 @@ arXiv:2110.06169 eqs. 5-6; arXiv:2505.18098, section 4.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
-from pgv_jax.objectives.losses import cross_entropy, expectile_weight, squared_error
+from pgv_jax.objectives.base import Objective
+from pgv_jax.objectives.losses import Metrics, cross_entropy, expectile_weight, squared_error
 from pgv_jax.types import Batch, Predictions
-
-Metrics = dict[str, jax.Array]
 
 
 def td_target(next_v_B: jax.Array, batch: Batch) -> jax.Array:
@@ -25,37 +27,43 @@ def td_target(next_v_B: jax.Array, batch: Batch) -> jax.Array:
     return jnp.where(batch.reached_B, 1.0, batch.discount_B * next_value_B)
 
 
-def gc_iql(
-    predictions: Predictions, batch: Batch, *, expectile: float, head: str, reduce: str
-) -> tuple[jax.Array, Metrics]:
-    """Return the scalar loss and scalar metrics; see the module's formulas.
+class GCIQL(Objective):
+    """Goal-conditioned IQL; see the module's formulas."""
 
-    The target ensemble is reduced by ``min`` (pessimistic, as in OGBench) or ``mean``. A reached
-    goal ignores V(s') and Q alike: its V target is 1.
-    """
-    bounded = head == "sigmoid"
-    value = jax.nn.sigmoid if bounded else (lambda x: x)
-    loss = cross_entropy if bounded else squared_error
+    bootstraps = True
 
-    target_B = jax.lax.stop_gradient(td_target(value(predictions.next_v_B), batch))
-    weight_B = batch.weight_B / jnp.maximum(batch.weight_B.sum(), 1)
-    q_loss_EB = loss(predictions.q_EB, jnp.broadcast_to(target_B, predictions.q_EB.shape))
-    q_loss = (weight_B * q_loss_EB.mean(0)).sum()
+    name: str = "gc_iql"
+    expectile: float = Field(0.9, ge=0.5, lt=1, description="IQL asymmetry; .5 is the mean")
+    reduce: Literal["min", "mean"] = Field("min", description="of the target ensemble, for V")
 
-    q_target_EB = value(predictions.q_target_EB)
-    q_target_B = q_target_EB.min(0) if reduce == "min" else q_target_EB.mean(0)
-    q_target_B = jax.lax.stop_gradient(jnp.where(batch.reached_B, 1.0, q_target_B))
-    difference_B = q_target_B - jax.lax.stop_gradient(value(predictions.v_B))
-    v_loss_B = expectile_weight(difference_B, expectile) * loss(predictions.v_B, q_target_B)
-    v_loss = (weight_B * v_loss_B).sum()
+    def loss(self, predictions: Predictions, batch: Batch) -> tuple[jax.Array, Metrics]:
+        """The target ensemble is reduced by ``min`` (pessimistic, as in OGBench) or ``mean``.
 
-    q_B = value(predictions.q_EB).mean(0)
-    metrics = {
-        "loss": q_loss + v_loss,
-        "q_loss": q_loss,
-        "v_loss": v_loss,
-        "q_mean": q_B.mean(),
-        "v_mean": value(predictions.v_B).mean(),
-        "td_error": (weight_B * jnp.abs(q_B - target_B)).sum(),
-    }
-    return q_loss + v_loss, metrics
+        A reached goal ignores V(s') and Q alike: its V target is 1.
+        """
+        bounded = self.head == "sigmoid"
+        value = jax.nn.sigmoid if bounded else (lambda x: x)
+        loss = cross_entropy if bounded else squared_error
+
+        target_B = jax.lax.stop_gradient(td_target(value(predictions.next_v_B), batch))
+        weight_B = batch.weight_B / jnp.maximum(batch.weight_B.sum(), 1)
+        q_loss_EB = loss(predictions.q_EB, jnp.broadcast_to(target_B, predictions.q_EB.shape))
+        q_loss = (weight_B * q_loss_EB.mean(0)).sum()
+
+        q_target_EB = value(predictions.q_target_EB)
+        q_target_B = q_target_EB.min(0) if self.reduce == "min" else q_target_EB.mean(0)
+        q_target_B = jax.lax.stop_gradient(jnp.where(batch.reached_B, 1.0, q_target_B))
+        difference_B = q_target_B - jax.lax.stop_gradient(value(predictions.v_B))
+        side_B = expectile_weight(difference_B, self.expectile)
+        v_loss = (weight_B * (side_B * loss(predictions.v_B, q_target_B))).sum()
+
+        q_B = value(predictions.q_EB).mean(0)
+        metrics = {
+            "loss": q_loss + v_loss,
+            "q_loss": q_loss,
+            "v_loss": v_loss,
+            "q_mean": q_B.mean(),
+            "v_mean": value(predictions.v_B).mean(),
+            "td_error": (weight_B * jnp.abs(q_B - target_B)).sum(),
+        }
+        return q_loss + v_loss, metrics

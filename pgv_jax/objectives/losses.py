@@ -5,6 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+Metrics = dict[str, jax.Array]
+"""Scalars by name."""
+
 
 def squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """1/2 (prediction - target)^2; its gradient in the prediction is prediction - target."""

@@ -12,10 +12,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pgv_jax.objectives.losses import cross_entropy
+from pgv_jax.objectives.losses import Metrics, cross_entropy
 from pgv_jax.types import Scenes
-
-Metrics = dict[str, jax.Array]
 
 
 def next_note(

@@ -1,4 +1,4 @@
-"""Regression of both heads on targets that were computed from the logs (``data.targets``).
+"""Regression of both heads on targets that were computed from the logs by an objective.
 
     L = l(Q(s, thought, g), y) + l(V(s, g), z)
 
@@ -11,8 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pgv_jax.objectives.iql import Metrics
-from pgv_jax.objectives.losses import cross_entropy, squared_error
+from pgv_jax.objectives.losses import Metrics, cross_entropy, squared_error
 from pgv_jax.types import Batch, Predictions
 
 

@@ -79,7 +79,7 @@ def _unfit(config: Config) -> str | None:
     """Why outcome goals cannot have an expert under this configuration, or None."""
     if config.critic.q == "imagined":
         return "imagined Q answers all goals by the same V"
-    if config.objective.name != "gc_iql":
+    if not config.objective.bootstraps:
         return f"the objective {config.objective.name} has no other choice"
     if config.objective.head != "sigmoid":
         return "linear heads have no other choice"

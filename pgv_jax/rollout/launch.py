@@ -228,7 +228,7 @@ class Rollout:
         return Summarizer(self.model.shared, self.prompts[SUMMARY]).note
 
     def _check_calibration(self, value: ValueFunction) -> None:
-        """A model may imagine any sentence; a goal-free critic is asked for success alone."""
+        """A model may imagine any sentence; a success-only critic is asked for nothing else."""
         goal = SUCCESS if self.settings.scores == "scalar" else ""
         if not value.calibrated(goal):
             raise PgvError(

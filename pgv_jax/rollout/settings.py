@@ -8,11 +8,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pgv_jax.agents.guide import STRATEGIES, strategy
+from pgv_jax.agents.refine import RefineOptions
+from pgv_jax.agents.search import Limits
 from pgv_jax.agents.select import NEEDS_SCORES, REPEAT_PENALTY
 from pgv_jax.errors import PgvError
+from pgv_jax.llm.api_client import ClientOptions
+from pgv_jax.tasks import voice
 
 BALLOTS = ("critic", "shuffled", "oracle")
 """Values of ``scores`` by which best-of-n can pick."""
+CLIENT, REFINE, LIMITS = ClientOptions(), RefineOptions(), Limits()
+"""What the parts do unasked; the keys below have no other defaults."""
 
 
 class _Section(BaseModel):
@@ -22,7 +28,9 @@ class _Section(BaseModel):
 class TaskConfig(_Section):
     """Which episodes are played."""
 
-    name: str = Field("textworld", description="a task of pgv_jax.tasks")
+    name: str = Field(
+        "textworld", description="textworld, webshop, ... | an entry point's | FILE.py:Class"
+    )
     args: dict[str, Any] = Field({}, description="arguments of its environment")
     split: Literal["train", "test", "all"] = "test"
     ids: tuple[str, ...] = Field((), description="tasks by id; all of the split by default")
@@ -54,13 +62,17 @@ class ApiConfig(_Section):
     key_env: str | None = Field(
         None, description="environment variable of the key; 'none' for a server without"
     )
-    timeout: float = Field(120.0, gt=0, description="bounds each try as a whole")
-    connect_timeout: float = Field(10.0, gt=0)
-    concurrency: int = Field(64, ge=1, description="most calls at once; adapts to 429s")
-    tries: int = Field(12, ge=1, description="of one call")
-    retry_base: float = Field(0.5, gt=0, description="waits are drawn from 0 to base 2^k")
-    retry_cap: float = Field(30.0, gt=0, description="and never longer than this")
-    samples: Literal["auto", "parallel"] = "auto"
+    timeout: float = Field(CLIENT.timeout, gt=0, description="bounds each try as a whole")
+    connect_timeout: float = Field(CLIENT.connect_timeout, gt=0)
+    concurrency: int = Field(
+        CLIENT.concurrency, ge=1, description="most calls at once; adapts to 429s"
+    )
+    tries: int = Field(CLIENT.retry.tries, ge=1, description="of one call")
+    retry_base: float = Field(
+        CLIENT.retry.base, gt=0, description="waits are drawn from 0 to base 2^k"
+    )
+    retry_cap: float = Field(CLIENT.retry.cap, gt=0, description="and never longer than this")
+    samples: Literal["auto", "parallel"] = Field(CLIENT.samples)
     extra: dict[str, Any] = Field({}, description="goes into every request as it is")
     omit: tuple[str, ...] = Field((), description="request fields that the model does not take")
     local: LocalConfig = LocalConfig()
@@ -81,31 +93,33 @@ class VoiceConfig(_Section):
     client: str = Field("", description="openai:MODEL | anthropic:MODEL | ...; empty: scripts play")
     api: ApiConfig = ApiConfig()
     budget: BudgetConfig = BudgetConfig()
-    temperature: float = Field(0.7, ge=0)
-    max_tokens: int = Field(200, ge=1)
+    temperature: float = Field(voice.TEMPERATURE, ge=0)
+    max_tokens: int = Field(voice.MAX_TOKENS, ge=1)
 
 
 class RefineConfig(_Section):
     """How a thought is refined (``refine.RefineOptions``)."""
 
-    goals: int = Field(2, ge=1, description="good goals, and as many bad ones")
-    rounds: int = Field(2, ge=1, description="rewrites at most")
-    numbers: Literal["raw", "calibrated", "rank"] = "raw"
-    grounding: Literal["off", "report", "snap"] = "off"
+    goals: int = Field(REFINE.goals, ge=1, description="good goals, and as many bad ones")
+    rounds: int = Field(REFINE.rounds, ge=1, description="rewrites at most")
+    numbers: Literal["raw", "calibrated", "rank"] = Field(REFINE.numbers)
+    grounding: Literal["off", "report", "snap"] = Field(REFINE.grounding)
     dataset: str | None = Field(None, description="whose training sentences goals are grounded in")
-    fresh_goals: bool = Field(True, description="imagine anew for each rewrite")
-    temperature: float = Field(0.7, ge=0)
-    max_tokens: int = Field(512, ge=1)
-    json_mode: bool = False
-    examples: tuple[str, ...] = Field((), description="sentences that show the notes' wording")
+    fresh_goals: bool = Field(REFINE.fresh_goals, description="imagine anew for each rewrite")
+    temperature: float = Field(REFINE.temperature, ge=0)
+    max_tokens: int = Field(REFINE.max_tokens, ge=1)
+    json_mode: bool = REFINE.json_mode
+    examples: tuple[str, ...] = Field(
+        REFINE.examples, description="sentences that show the notes' wording"
+    )
 
 
 class SearchConfig(_Section):
     """How far a search strategy looks, each decision anew (``search_agent.SearchAgent``)."""
 
-    expansions: int = Field(10, ge=1, description="states expanded at most")
-    depth: int = Field(5, ge=1, description="steps ahead at most")
-    breadth: int = Field(5, ge=1, description="states that bfs keeps a level")
+    expansions: int = Field(LIMITS.expansions, ge=1, description="states expanded at most")
+    depth: int = Field(LIMITS.depth, ge=1, description="steps ahead at most")
+    breadth: int = Field(LIMITS.breadth, ge=1, description="states that bfs keeps a level")
     root_candidates: int = Field(0, ge=0, description="proposals at the root; 0: as elsewhere")
     tokens: int | None = Field(None, ge=0, description="a decision's; unset: no limit")
     dollars: float | None = Field(None, ge=0, description="a decision's; needs budget.prices")

@@ -16,16 +16,17 @@ Scripted clients, oracles and statistics ask it; selection never does.
 
 from __future__ import annotations
 
-import importlib
 import string
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium
 from gymnasium import spaces
 
 from pgv_jax.errors import PgvError
+from pgv_jax.registry import Registry
 
 NOT_UNDERSTOOD = "The last command was not understood."
 """The sentence that a note carries after an action that the task does not know."""
@@ -38,7 +39,7 @@ TASKS = {
     "textworld": "pgv_jax.tasks.textworld.env:TextWorldEnv",
     "webshop": "pgv_jax.tasks.webshop.env:WebShopEnv",
 }
-"""Name of a task -> where its environment is."""
+"""Name of a task of our own -> where its environment is."""
 
 
 class TextEnv(gymnasium.Env[str, str]):
@@ -108,29 +109,28 @@ class TextEnv(gymnasium.Env[str, str]):
         return str(asked)
 
 
-def env_class(name: str) -> Any:
-    """The class of a task's environment, by its name in ``TASKS``."""
-    if name not in TASKS:
-        raise PgvError(f"Task '{name}' is unknown; use one of: {', '.join(sorted(TASKS))}.")
-    module, _, attribute = TASKS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+REGISTRY: Registry[type[TextEnv]] = Registry("Task", "pgv_jax.tasks", lambda: TASKS, TextEnv)
+"""The tasks of ``TASKS``, of entry points and of ``FILE.py:Class``."""
+
+
+def env_class(name: str) -> type[TextEnv]:
+    """The class of a task's environment, by its name in ``REGISTRY``."""
+    return REGISTRY.get(name)
 
 
 def make_env(name: str, **settings: Any) -> TextEnv:
-    """Make the environment of a task by its name in ``TASKS``."""
-    env = env_class(name)(**settings)
-    assert isinstance(env, TextEnv)
-    return env
+    """Make the environment of a task by its name in ``REGISTRY``."""
+    return env_class(name)(**settings)
 
 
 def register_all() -> None:
     """Register every task with gymnasium as ``pgv_jax/NAME-v0``; a second call changes nothing."""
-    for name, entry_point in TASKS.items():
+    for name in REGISTRY.names():
         env_id = f"pgv_jax/{name}-v0"
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 id=env_id,
-                entry_point=entry_point,
+                entry_point=partial(make_env, name),
                 disable_env_checker=True,
                 order_enforce=False,
             )

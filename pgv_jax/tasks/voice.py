@@ -23,6 +23,9 @@ Message = Mapping[str, Any]
 Voice = Callable[[Sequence[Message], int], str]
 """(chat messages in OpenAI's form, seed) -> the answer's text."""
 
+TEMPERATURE, MAX_TOKENS = 0.7, 200
+"""How a voice is asked unless told otherwise."""
+
 _PLAIN = str.maketrans(
     {
         "\u2018": "'",
@@ -89,8 +92,8 @@ def voice_of(
     client: Completes,
     make_request: Callable[..., Any],
     *,
-    temperature: float = 0.7,
-    max_tokens: int = 200,
+    temperature: float = TEMPERATURE,
+    max_tokens: int = MAX_TOKENS,
 ) -> ClientVoice:
     """A voice that asks ``client``; ``make_request`` is the class of its requests.
 

@@ -28,6 +28,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
 from pgv_jax.learner.loop import check_start
 from pgv_jax.learner.state import critic_spec
+from pgv_jax.objectives.base import ExampleObjective
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.plan import held_out_tasks
 from pgv_jax.rollout.settings import RolloutConfig
@@ -37,7 +38,6 @@ from pgv_jax.types import Episode
 from pgv_jax.workflows.claim import claim
 from pgv_jax.workflows.pipeline import Bar, fit, prepare, silent, without_outcome
 
-METHODS = ("agent_prm", "inverse_prm", "lookahead")
 SEEDS = 1000
 """Seeds of an iteration's episodes: the first counts on by so many from iteration to iteration."""
 
@@ -80,16 +80,16 @@ def iterate(
     artifact = Path(settings.base) if settings.base else None
     for number in range(settings.iterations):
         folder = out / f"iteration-{number}"
-        episodes = _play(method, settings, out, number, artifact, bar)
+        episodes = _play(settings, out, number, artifact, bar)
         data = folder / "dataset"
         write_dataset(
             data,
-            _learnt_from(method, settings, out, number, artifact, episodes, bar),
+            _learnt_from(settings, out, number, artifact, episodes, bar),
             source=f"pgv iterate {method}, iteration {number}",
             licence="generated",
             overwrite=True,
         )
-        config = _learn_config(method, settings, out, data)
+        config = _learn_config(settings, out, data)
         artifact = fit(config, prepare(config, folder / "tables", bar), folder / "critic", bar)
         records.append(_record(number, episodes, artifact))
         text = "".join(json.dumps(record) + "\n" for record in records)
@@ -98,18 +98,16 @@ def iterate(
 
 
 def _check(method: str, settings: IterateConfig) -> None:
-    if method not in METHODS:
-        raise PgvError(f"Method '{method}' is unknown; use one of: {', '.join(METHODS)}.")
-    if settings.learn.objective.name != method:
+    named = settings.learn.objective.name
+    if named != method:
         raise PgvError(
-            f"learn.objective.name is {settings.learn.objective.name}, and the method is {method}; "
-            "name the same twice."
+            f"learn.objective.name is {named}, and the method is {method}; name the same twice."
         )
-    if method == "lookahead" and settings.base is None:
+    if _iterated(settings).plays == "search" and settings.base is None:
         raise PgvError("Self-taught lookahead starts from a value; give base=ARTIFACT.")
     if settings.steer and not settings.steering:
         raise PgvError(f"steer = {settings.steer} needs sentences to steer by; give steering.")
-    if method == "lookahead":
+    if _iterated(settings).plays == "search":
         _check_base(_from_base(settings))
 
 
@@ -136,19 +134,30 @@ def _from_base(settings: IterateConfig) -> Config:
     return learn.model_copy(update={"train": train})
 
 
-def _learn_config(method: str, settings: IterateConfig, out: Path, dataset: Path) -> Config:
-    learn = _from_base(settings) if method == "lookahead" else settings.learn
+def _iterated(settings: IterateConfig) -> ExampleObjective:
+    """The objective, which must say what makes its data (``ExampleObjective.plays``)."""
+    objective = settings.learn.objective
+    if not isinstance(objective, ExampleObjective) or not objective.plays:
+        raise PgvError(
+            f"The objective {objective.name} learns from a log as it is; use `pgv train`."
+        )
+    return objective
+
+
+def _learn_config(settings: IterateConfig, out: Path, dataset: Path) -> Config:
+    searched = _iterated(settings).plays == "search"
+    learn = _from_base(settings) if searched else settings.learn
     store = learn.data.store or str(out / "embeddings")
     data = learn.data.model_copy(update={"dataset": str(dataset), "store": store})
     return learn.model_copy(update={"data": data})
 
 
 def _play(
-    method: str, settings: IterateConfig, out: Path, number: int, artifact: Path | None, bar: Bar
+    settings: IterateConfig, out: Path, number: int, artifact: Path | None, bar: Bar
 ) -> list[Episode]:
     """The episodes of one iteration: the model alone, or guided by the critic so far."""
-    chosen = settings.search if method == "lookahead" else "best-of-n"
-    plain = artifact is None
+    objective, plain = _iterated(settings), artifact is None
+    chosen = settings.search if objective.plays == "search" else "best-of-n"
     base = settings.rollout
     task = base.task.model_copy(update={"seed": base.task.seed + SEEDS * number})
     played = base.model_copy(
@@ -160,7 +169,7 @@ def _play(
             "search": base.search.model_copy(
                 update={
                     "ends": settings.base,
-                    "hindsight": settings.learn.objective.hindsight,
+                    "hindsight": objective.state_goals,
                 }
             ),
         }
@@ -197,7 +206,6 @@ def _episodes_of(out: Path, number: int) -> list[Episode]:
 
 
 def _learnt_from(
-    method: str,
     settings: IterateConfig,
     out: Path,
     number: int,
@@ -207,7 +215,8 @@ def _learnt_from(
 ) -> Iterator[Episode]:
     """What iteration ``number`` learns from; a tenth of the tasks is held out where outcomes
     judge the critic."""
-    if method == "lookahead":
+    objective = _iterated(settings)
+    if objective.plays == "search":
         history = settings.learn.texts.history
         if history == EPISODE:
             raise PgvError(
@@ -218,11 +227,11 @@ def _learnt_from(
     first = 0 if settings.aggregate else number
     before = [e for k in range(first, number) for e in _named(_episodes_of(out, k), k)]
     everything = [*before, *_named(episodes, number)]
-    if method == "inverse_prm":
+    if objective.plays == "expert":
         everything = [without_outcome(episode) for episode in everything]
         everything += _expert(settings, out, number, artifact, bar)
     tasks = sorted({episode.task_id for episode in everything})
-    held_out = held_out_tasks(tasks) if method == "agent_prm" else set()
+    held_out = held_out_tasks(tasks) if objective.reads_outcome else set()
     for episode in everything:
         yield replace(episode, split="val" if episode.task_id in held_out else "train")
 
@@ -238,12 +247,12 @@ def _expert(
 ) -> list[Episode]:
     """The expert's episodes: of a dataset, or played by a client; their outcomes are left out.
 
-    Under ``objective.next_thought=policy`` the policy of this iteration thinks beside the client.
+    Where the objective ``asks_policy``, the policy of this iteration thinks beside the client.
     """
     if is_dataset(Path(settings.expert)):
         found = list(read_episodes(settings.expert, "train"))
     else:
-        shadowed = settings.learn.objective.next_thought == "policy"
+        shadowed = _iterated(settings).asks_policy
         task = settings.rollout.task.model_copy(update={"repeats": settings.expert_repeats})
         update: dict[str, Any] = {"client": settings.expert, "task": task, "strategy": "react"}
         if shadowed and artifact is not None:

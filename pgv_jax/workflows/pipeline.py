@@ -20,14 +20,14 @@ from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.examples import Example, texts_of_examples
 from pgv_jax.data.layout import build_table, shards_for, texts_of
 from pgv_jax.data.table import Table
-from pgv_jax.data.targets import TARGETS, Targets
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import distributed
 from pgv_jax.learner.loop import train
-from pgv_jax.objectives import OBJECTIVES
+from pgv_jax.objectives.base import ExampleObjective
+from pgv_jax.objectives.registry import saved_objective
 from pgv_jax.recipe.choice import Choice, settled
 from pgv_jax.texts.templates import EPISODE, History, worded
 from pgv_jax.types import Episode
@@ -102,11 +102,12 @@ def _tables(
     for split in splits:
         episodes = _episodes(config, split)
         notes = notes or next((e.metadata.get("notes") for e in episodes), None)
-        examples, targets = None, TARGETS.get(config.objective.name)
-        if targets is not None and split == "train":
-            episodes, examples = _with_examples(config, targets, episodes)
-        elif targets is not None and not targets.reads_outcome:
-            continue  # held-out tasks are judged by their outcomes
+        examples, objective = None, config.objective
+        if isinstance(objective, ExampleObjective):
+            if split == "train":
+                episodes, examples = _with_examples(config, objective, episodes)
+            elif not objective.reads_outcome:
+                continue  # held-out tasks are judged by their outcomes
         imagined = config.critic.q == "imagined"
         texts = texts_of(episodes, config.texts.history, parts=imagined)
         texts = list(dict.fromkeys([*texts, *texts_of_examples(examples or [])]))
@@ -153,19 +154,18 @@ def _check_mode(encoder: Encoder, history: History) -> None:
 
 
 def _with_examples(
-    config: Config, targets: Targets, episodes: list[Episode]
+    config: Config, objective: ExampleObjective, episodes: list[Episode]
 ) -> tuple[list[Episode], list[list[Example]]]:
     """The episodes that have examples under the objective, and those; without outcomes unless the
     objective reads them."""
-    if not targets.reads_outcome:
+    if not objective.reads_outcome:
         episodes = [without_outcome(episode) for episode in episodes]
-    options = {name: getattr(config.objective, name) for name in targets.options}
-    made = targets.make(episodes, config.texts.history, **options)
+    made = objective.targets(episodes, config.texts.history)
     kept = [(e, own) for e, own in zip(episodes, made, strict=True) if own]
     if not kept:
         raise PgvError(
             f"No training episode of {config.data.dataset} has a known outcome, which "
-            f"objective.name={config.objective.name} learns from; give the log rewards."
+            f"objective.name={objective.name} learns from; give the log rewards."
         )
     return [e for e, _ in kept], [own for _, own in kept]
 
@@ -217,7 +217,7 @@ def fit(
         "texts": {**table["texts"], **({"notes": prepared.notes} if prepared.notes else {})},
         "objective": config.objective.model_dump(),
         "goals": config.goals.model_dump(),
-        "heads": [*OBJECTIVES[config.objective.name].heads, *(["m"] if spec.note_width else [])],
+        "heads": [*config.objective.heads, *(["m"] if spec.note_width else [])],
         "data": {
             "fingerprint": table["data_fingerprint"],
             "episodes": table["episodes"],
@@ -253,6 +253,7 @@ def refit(
     write_dataset(dataset, episodes, overwrite=True)
     tree = dict(manifest["config"])
     tree["data"] = {**tree.get("data", {}), "dataset": str(dataset), "store": str(store)}
+    tree["objective"] = saved_objective(tree["objective"])
     config = Config.model_validate(tree)
     return fit(config, prepare(config, folder / "tables", bar), folder, bar)
 

@@ -16,9 +16,9 @@ from pgv_jax.agents.search import ALGORITHMS, Limits, Node, Search, Values
 from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
 from pgv_jax.agents.search_world import Place, World
 from pgv_jax.critic.artifact import discount
-from pgv_jax.data.targets import lookahead
 from pgv_jax.llm.budget import Prices, worst_case
 from pgv_jax.llm.client import ClientError, Completion, Request
+from pgv_jax.objectives.lookahead import Lookahead
 from pgv_jax.rollout.runner import play
 from pgv_jax.texts.templates import SUCCESS
 from tests.agents import toy
@@ -273,12 +273,12 @@ def test_an_episode_unfolds_into_one_example_a_node_and_candidate_without_outcom
     assert all(e.success is None and e.score is None for e in data)
     assert all(step.reward is None for e in data for step in e.steps)
     assert "The best action is: go right." in data[0].steps[0].metadata["rationale"]
-    made = [example for own in lookahead(data, 0, gamma=GAMMA) for example in own]
+    made = [example for own in Lookahead(gamma=GAMMA).targets(data, 0) for example in own]
     assert len([e for e in made if e.goal == SUCCESS]) == 3 * nodes
     assert {e.goal for e in made} > {SUCCESS}
     best = {
         e.steps[x.step].observation: x.value
-        for e, own in zip(data, lookahead(data, 0, gamma=GAMMA), strict=True)
+        for e, own in zip(data, Lookahead(gamma=GAMMA).targets(data, 0), strict=True)
         for x in own
         if x.goal == SUCCESS
     }

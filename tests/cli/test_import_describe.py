@@ -101,7 +101,7 @@ def test_import_sets_aside(run: Run, tmp_path: Path) -> None:
     ("args", "message"),
     [
         (("absent.jsonl",), "does not exist"),
-        (("chat.jsonl", "--format", "chat"), "no format 'chat'"),
+        (("chat.jsonl", "--format", "chat"), "--format 'chat' is unknown"),
         (("chat.jsonl", "--success", "import os"), "--success"),
         (("chat.jsonl", "--redact", "x"), "--redact"),
         (("chat.jsonl", "--column", "x"), "NAME=VALUE"),

@@ -90,7 +90,12 @@ def drawn(key, index, size: int, spec: GoalSpec, longest: int) -> Draw:
     return draw(key, index, size, spec, longest)
 
 
-MIXED = GoalSpec((0.1, 0.4, 0.2, 0.3), 0.8, failure=0.3)
+def spec_of(shares, gamma, **other) -> GoalSpec:
+    plain = {"form": "sentence", "horizon": "geometric", "include_present": False, "failure": 0.5}
+    return GoalSpec(shares, gamma, **{**plain, **other})
+
+
+MIXED = spec_of((0.1, 0.4, 0.2, 0.3), 0.8, failure=0.3)
 PADDING = Walk(tuple(Note(2, (2, 3, 4, 5)) for _ in range(40)))
 
 
@@ -159,7 +164,7 @@ def test_every_step_is_drawn_alike_and_no_final_row() -> None:
     assert (got.task == 3000 + np.searchsorted([2, 7, 10], got.row, side="right")).all()
 
 
-@pytest.mark.parametrize("spec", [MIXED, GoalSpec((0, 0, 0, 2.0), 0.9, failure=0.0)])
+@pytest.mark.parametrize("spec", [MIXED, spec_of((0, 0, 0, 2.0), 0.9, failure=0.0)])
 def test_kinds_come_by_their_shares_and_unknown_outcomes_get_no_outcome_goals(spec) -> None:
     got = sample([corridor(3, success=1), corridor(3, start=6)], spec)
     shares = np.asarray(spec.shares) / sum(spec.shares)
@@ -180,9 +185,9 @@ def test_kinds_come_by_their_shares_and_unknown_outcomes_get_no_outcome_goals(sp
     "spec",
     [
         MIXED,
-        GoalSpec((0, 1, 0, 0), 0.8, include_present=True),
-        GoalSpec((0, 1, 0, 0), 0.8, horizon="uniform", include_present=True),
-        GoalSpec((0, 1, 0, 0), 1.0),
+        spec_of((0, 1, 0, 0), 0.8, include_present=True),
+        spec_of((0, 1, 0, 0), 0.8, horizon="uniform", include_present=True),
+        spec_of((0, 1, 0, 0), 1.0),
     ],
     ids=["exclusive", "inclusive", "uniform", "undiscounted"],
 )
@@ -231,7 +236,7 @@ def test_a_sentence_goal_prefers_what_is_not_true_now() -> None:
 
 def test_a_goal_is_the_whole_note_where_asked_or_where_it_has_no_sentence() -> None:
     walks = [Walk((Note(20, (2, 3)), Note(21, (3, 4)), Note(22, ())))]
-    whole = of_kind(sample(walks, GoalSpec(MIXED.shares, 0.8, form="note")), FUTURE)
+    whole = of_kind(sample(walks, spec_of(MIXED.shares, 0.8, form="note")), FUTURE)
     assert set(whole.goal) == {21, 22} and not whole.reached.any()
     assert set(of_kind(sample(walks), FUTURE).goal) == {3, 4, 22}
 

@@ -158,7 +158,8 @@ def test_a_run_may_start_with_an_artifact_that_imagines(dataset, tmp_path):
     q = ValueFunction.load(second).q(chain.TASK, chain.note(1), ["I go left."], [SUCCESS])
     assert q.shape == (1, 1)
     # Without the model, Q and V begin with what they had learned.
-    direct = config(dataset, *FEW, f"train.start={first}", "critic.q=direct", "train.steps=1")
+    overrides = ("critic.q=direct", "critic.recipe=td", "train.steps=1")
+    direct = config(dataset, *FEW, f"train.start={first}", *overrides)
     prepared = prepare(direct, tmp_path / "direct")
     value = ValueFunction.load(fit(direct, prepared, tmp_path / "three"))
     begun = ValueFunction.load(first, imagine=False)
@@ -173,7 +174,7 @@ def test_a_run_may_start_with_an_artifact_that_imagines(dataset, tmp_path):
     [
         ("texts.history=2", "texts.history=0, not 2"),
         ("data.encoder=hash:32", "data.encoder='sentences:hash:32'"),
-        ("objective.name=monte_carlo", "objective.name=gc_iql, not monte_carlo"),
+        ("objective.name=monte_carlo", "such as gc_iql, not monte_carlo"),
         ("critic.recipe=anchored", "critic.recipe=td or auto"),
     ],
 )

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from pgv_jax.objectives.agent_prm import agent_prm
+from pgv_jax.objectives.agent_prm import AgentPRM
 
 from . import examples
 
@@ -16,7 +16,7 @@ LN3 = math.log(3)  # sigmoid(ln 3) = 3/4
 
 
 def loss_and_gradients(said, facts, **options):
-    call = jax.value_and_grad(lambda p, b: agent_prm(p, b, **options), has_aux=True)
+    call = jax.value_and_grad(AgentPRM(**options).loss, has_aux=True)
     (loss, metrics), gradients = jax.jit(call)(said, facts)
     return float(loss), gradients, {name: float(value) for name, value in metrics.items()}
 

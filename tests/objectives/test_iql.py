@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgv_jax.objectives import OBJECTIVES
-from pgv_jax.objectives.iql import gc_iql, td_target
+from pgv_jax.objectives.iql import GCIQL, td_target
 from pgv_jax.types import Predictions
 
 from .hand import batch, predictions
@@ -26,7 +25,7 @@ def logit(value: float) -> float:
 
 @functools.cache
 def compiled(**options):
-    return jax.jit(jax.value_and_grad(functools.partial(gc_iql, **options), has_aux=True))
+    return jax.jit(jax.value_and_grad(GCIQL(**options).loss, has_aux=True))
 
 
 def loss_and_gradients(said: Predictions, facts, **options) -> tuple[float, Predictions, dict]:
@@ -159,12 +158,3 @@ def test_expectile_one_half_halves_the_plain_loss_of_v(random_case, options):
     cross_entropy = -target * np.log(np.abs(v)) - (1 - target) * np.log(np.abs(1 - v))
     plain = cross_entropy if bounded else 0.5 * (v - target) ** 2
     assert got == pytest.approx(0.5 * plain.mean(), rel=1e-5)
-
-
-def test_options_are_configuration_keys_and_heads_are_those_of_the_critic():
-    from pgv_jax.config import ObjectiveConfig
-
-    for name, objective in OBJECTIVES.items():
-        config = ObjectiveConfig(name=name)
-        assert set(objective.options) <= set(config.model_dump())
-        assert set(objective.heads) <= {"q", "v"} and objective.heads

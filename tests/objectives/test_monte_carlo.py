@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from pgv_jax.objectives.monte_carlo import monte_carlo
+from pgv_jax.objectives.monte_carlo import MonteCarlo
 
 from .hand import batch, predictions
 
@@ -18,7 +18,7 @@ NAN = math.nan
 
 @functools.cache
 def compiled(head):
-    return jax.jit(jax.value_and_grad(functools.partial(monte_carlo, head=head), has_aux=True))
+    return jax.jit(jax.value_and_grad(MonteCarlo(head=head).loss, has_aux=True))
 
 
 def loss_and_gradients(said, facts, head):

@@ -108,7 +108,7 @@ def make_arms(games: int = 12, seeds: int = 4) -> dict[str, list[Episode]]:
     chances = {
         "first": 0.02,
         "critic": 0.9,
-        "goal_free": 0.84,
+        "success_only": 0.84,
         "monte_carlo": 0.66,
         "shuffled": 0.03,
         "oracle": 1.0,
@@ -235,7 +235,7 @@ def make_health(noise: float = 0.9) -> dict[str, Any]:
         KnowingScorer(test, noise),
         baselines=fitted,
         critics={
-            "goal_free": KnowingScorer(test, noise + 0.4),
+            "success_only": KnowingScorer(test, noise + 0.4),
             "monte_carlo": KnowingScorer(test, noise + 1.5),
         },
         gamma=0.97,

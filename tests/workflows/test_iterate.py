@@ -33,7 +33,6 @@ TINY = (
     "learn.data.encoder=hash:16",
     "learn.texts.history=0",
     "learn.objective.gamma=0.9",
-    "learn.objective.by_candidates=false",
     "learn.critic.hidden=[16]",
     "learn.mesh.shards=2",
     "learn.train.batch=32",
@@ -42,6 +41,7 @@ TINY = (
     "learn.train.eval_every=150",
     "learn.train.scan=50",
 )
+AGENT_PRM = ("learn.objective.name=agent_prm", "learn.objective.by_candidates=false")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def base(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("agent_prm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "corridor", "tests.agents.toy:Corridor")
-        asked = settings("learn.objective.name=agent_prm", "reset=0.5")
+        asked = settings(*AGENT_PRM, "reset=0.5")
         records = iterate("agent_prm", asked, out)
         assert iterate("agent_prm", asked, out) == records  # nothing left to do
     return out
@@ -146,7 +146,7 @@ def test_goals_in_hindsight_give_goal_conditioned_agent_prm_and_lookahead(tmp_pa
     common = ("iterations=1", "rollout.client=scripted:player:0.2", "learn.train.steps=600")
     asked = settings(
         *common,
-        "learn.objective.name=agent_prm",
+        *AGENT_PRM,
         "learn.objective.hindsight=4",
         "learn.train.early_stop=false",
         "rollout.task.repeats=24",
@@ -199,7 +199,8 @@ def test_lookahead_starts_from_a_value_and_keeps_no_outcome(base, tmp_path, sear
     [
         ("agent_prm", (), "learn.objective.name is gc_iql"),
         ("lookahead", ("learn.objective.name=lookahead",), "give base=ARTIFACT"),
-        ("agent_prm", ("learn.objective.name=agent_prm", "steer=0.5"), "give steering"),
+        ("agent_prm", (*AGENT_PRM, "steer=0.5"), "give steering"),
+        ("gc_iql", (), "gc_iql learns from a log as it is"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_played(tmp_path, method, overrides, words):
@@ -210,7 +211,7 @@ def test_what_does_not_fit_is_said_before_anything_is_played(tmp_path, method, o
 
 def test_another_run_in_the_same_folder_is_refused(base):
     with pytest.raises(PgvError, match="an iteration with reset ="):
-        iterate("agent_prm", settings("learn.objective.name=agent_prm"), base)
+        iterate("agent_prm", settings(*AGENT_PRM), base)
 
 
 def test_steered_episodes_are_told_their_strategy(tmp_path, monkeypatch):
@@ -222,7 +223,7 @@ def test_steered_episodes_are_told_their_strategy(tmp_path, monkeypatch):
         Rollout, "_system", lambda self, spec: told.append(plain(self, spec)) or told[-1]
     )
     asked = settings(
-        "learn.objective.name=agent_prm",
+        *AGENT_PRM,
         "iterations=1",
         "steer=0.5",
         "steering=['Try every door.']",
@@ -235,7 +236,7 @@ def test_steered_episodes_are_told_their_strategy(tmp_path, monkeypatch):
 def test_the_command_says_how_it_went(base, tmp_path, capsys):
     config = tmp_path / "c.yaml"
     config.write_text("{}")
-    words = ["iterate", "agent_prm", str(config), *TINY, "learn.objective.name=agent_prm"]
+    words = ["iterate", "agent_prm", str(config), *TINY, *AGENT_PRM]
     with pytest.raises(SystemExit) as done:
         cli.main([*words, "reset=0.5", "--out", str(base)])
     assert done.value.code == 0

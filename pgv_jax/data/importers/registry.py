@@ -5,11 +5,8 @@ Users add one with an entry point of the group ``pgv_jax.importers`` (docs/impor
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +46,8 @@ from pgv_jax.data.importers.formats.traces.openai_agents import OpenAIAgents
 from pgv_jax.data.importers.formats.traces.otel import OTel
 from pgv_jax.data.importers.formats.traces.phoenix import Phoenix
 from pgv_jax.errors import PgvError
+from pgv_jax.registry import Registry
 
-GROUP = "pgv_jax.importers"
 SURE = 0.5
 """Below this an importer does not count as a candidate."""
 SAMPLED = 20
@@ -95,63 +92,32 @@ BUILT_IN: dict[str, Importer] = {
 }
 
 
-@lru_cache(maxsize=1)
+REGISTRY: Registry[type[Importer]] = Registry(
+    "--format",
+    "pgv_jax.importers",
+    lambda: {name: type(importer) for name, importer in BUILT_IN.items()},
+    Importer,
+)
+
+
 def importers() -> Mapping[str, Importer]:
     """Return all importers by name: the built-in ones and those of entry points."""
-    found = dict(BUILT_IN)
-    for point in metadata.entry_points(group=GROUP):
-        try:
-            importer = point.load()()
-        except Exception as error:  # somebody else's module may raise anything
-            raise PgvError(
-                f"The importer '{point.name}' ({point.value}) cannot be loaded: {error}."
-            ) from error
-        if not isinstance(importer, Importer):
-            raise PgvError(
-                f"The importer '{point.name}' ({point.value}) is not a subclass of "
-                "pgv_jax.data.importers.base.Importer."
-            )
-        found[point.name] = importer
-    return found
+    return {**BUILT_IN, **{name: _made(kind, name) for name, kind in REGISTRY.added().items()}}
 
 
 def importer_of(name: str) -> Importer:
     """Return the importer of that name, or the class of ``FILE.py:Class``."""
-    if ".py:" in name:
-        return _own_importer(*name.rsplit(":", 1))
-    known = importers()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise PgvError(
-            f"There is no format '{name}'.{hint} Use auto or one of {', '.join(known)}, or "
-            "FILE.py:Class for an importer of your own."
-        )
-    return known[name]
+    return BUILT_IN[name] if name in BUILT_IN else _made(REGISTRY.get(name), name)
 
 
-@lru_cache(maxsize=8)
-def _own_importer(file: str, name: str) -> Importer:
-    spec = importlib.util.spec_from_file_location(f"pgv_importer_{Path(file).stem}", file)
-    if spec is None or spec.loader is None or not Path(file).is_file():
-        raise PgvError(f"--format {file}:{name}: {file} does not exist.")
-    module = importlib.util.module_from_spec(spec)
+@lru_cache(maxsize=64)
+def _made(kind: type[Importer], name: str) -> Importer:
     try:
-        spec.loader.exec_module(module)
-        made = getattr(module, name)()
-    except AttributeError as error:
-        have = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise PgvError(f"--format {file}:{name}: {error}; it has {', '.join(have)}.") from None
-    except Exception as error:  # somebody else's module may raise anything
+        return kind()
+    except Exception as error:  # somebody else's class may raise anything
         raise PgvError(
-            f"--format {file}:{name} cannot be loaded ({type(error).__name__}: {error})."
+            f"--format {name} cannot be opened ({type(error).__name__}: {error})."
         ) from error
-    if not isinstance(made, Importer):
-        raise PgvError(
-            f"--format {file}:{name}: {name} is not a subclass of "
-            "pgv_jax.data.importers.base.Importer."
-        )
-    return made
 
 
 def sample_of(path: Path) -> Sample:

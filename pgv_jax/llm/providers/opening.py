@@ -9,13 +9,19 @@ from pgv_jax.llm.providers.anthropic import AnthropicClient
 from pgv_jax.llm.providers.google import GoogleClient
 from pgv_jax.llm.providers.local import LocalClient
 from pgv_jax.llm.providers.openai import OpenAIClient
+from pgv_jax.registry import Registry
 
-PROVIDERS: dict[str, type[ApiClient]] = {
+PROVIDERS = {
     "openai": OpenAIClient,
     "anthropic": AnthropicClient,
     "google": GoogleClient,
     "local": LocalClient,
 }
+DEFAULT, UNNAMED = "openai", "local"
+"""The provider of a model alone, and the one that has a model of its own."""
+REGISTRY: Registry[type[ApiClient]] = Registry(
+    "Provider", "pgv_jax.providers", lambda: PROVIDERS, ApiClient
+)
 
 
 def open_client(
@@ -27,13 +33,12 @@ def open_client(
 ) -> ApiClient:
     """``MODEL`` or ``openai:MODEL`` | ``anthropic:MODEL`` | ``google:MODEL`` -> client.
 
-    ``local`` is a packaged small model on this machine, ``local:FILE.gguf`` another one.
+    ``local`` is a packaged small model on this machine, ``local:FILE.gguf`` another one. An entry
+    point's name and ``FILE.py:Class`` stand in a provider's place, too.
     """
-    provider, colon, model = spec.partition(":")
-    if provider == "local":
-        return LocalClient(model, options, budget=budget, prices=prices)
-    if not colon or provider not in PROVIDERS:
-        provider, model = "openai", spec  # local models carry colons in their names
-    if not model:
+    # Local models carry colons in their names.
+    alone = (UNNAMED, "") if spec == UNNAMED else (DEFAULT, spec)
+    provider, model = REGISTRY.split(spec) or alone
+    if not model and provider != UNNAMED:
         raise PgvError(f"Model '{spec}' names no model; write for example openai:NAME.")
-    return PROVIDERS[provider](model, options, budget=budget, prices=prices)
+    return REGISTRY.get(provider)(model, options, budget=budget, prices=prices)

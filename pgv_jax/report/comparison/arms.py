@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pgv_jax.report.columns import COLUMNS
 from pgv_jax.report.stats import (
     cluster_share,
     paired_difference,
@@ -21,7 +22,7 @@ from pgv_jax.report.stats import (
 )
 from pgv_jax.types import Episode
 
-REFERENCES = ("first", "direct", "goal_free", "success_only", "monte_carlo", "shuffled")
+REFERENCES = tuple(column.name for column in COLUMNS if column.reference)
 """Arms that every other arm is compared with, where they were played."""
 
 Key = tuple[Hashable, ...]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Group
@@ -116,56 +116,26 @@ def compare_table(comparison: Mapping[str, Any]) -> Group:
     """The comparison for the terminal: results with intervals, then costs."""
     runs, reference = comparison["runs"], comparison["reference"]
     tried = any(run["oracle"] for run in runs.values())
-    results = Table(
-        title=f"{comparison['tasks_in_common']} tasks in common; pairs against {reference}",
-        title_justify="left",
-    )
-    columns = ["Run", "Episodes", "Success", "Score"]
-    columns += ["Self-selected", "Oracle (bound)"] if tried else []
-    for column in [*columns, "Pairs", "Difference", "Sign test"]:
-        results.add_column(column, justify="left" if column == "Run" else "right")
-    for name, run in runs.items():
-        result = run["first_try"]
-        cells = [name, str(result["episodes"]), _success(result)]
-        cells.append(_score(result))
-        if tried:
-            cells += [_success(run["self_selected"]), _success(run["oracle"])]
-        minus = run["minus"]
-        if minus is None or not minus["pairs"]:
-            cells += ["" if minus is None else "0", "", ""]
-        else:
-            difference = percent(minus["success"], sign=True)
-            cells += [
-                str(minus["pairs"]),
-                f"{difference} {percent_interval(minus['ci95'], sign=True)}",
-                p_value(minus["sign_test"]["p"]),
-            ]
-        results.add_row(*cells)
+    title = f"{comparison['tasks_in_common']} tasks in common; pairs against {reference}"
+    results = [column for column in RESULTS if tried or not column.of_tries]
     notes = [
         f"{name}: {run['unknown']} episodes of unknown outcome count as failures."
         for name, run in runs.items()
         if run["unknown"]
     ]
-    return Group(results, _costs_table(runs), *(Text(note) for note in notes))
+    tables = (_table(title, results, runs), _table("What it costs", COSTS, runs))
+    return Group(*tables, *(Text(note) for note in notes))
 
 
-def _costs_table(runs: Mapping[str, Any]) -> Table:
-    table = Table(title="What it costs", title_justify="left")
+def _table(
+    title: str, columns: Sequence[TableColumn], runs: Mapping[str, Mapping[str, Any]]
+) -> Table:
+    table = Table(title=title, title_justify="left")
     table.add_column("Run")
-    for what in ("decision", "success"):
-        for unit in ("Tokens", "$", "Seconds"):
-            table.add_column(f"{unit} a {what}", justify="right")
-    table.add_column("Refined, kept, fell back", justify="right")
+    for column in columns:
+        table.add_column(column.heading, justify="right")
     for name, run in runs.items():
-        cells = [name]
-        for what in ("per_decision", "per_success"):
-            costs = run["costs"][what]
-            cells.append(number(costs["tokens"], 0))
-            cells.append(number(costs["dollars"], 4))
-            cells.append(number(costs["seconds"], 2))
-        outcomes = run["refinements"]
-        counts = [outcomes.get(key, 0) for key in ("rewritten", "kept", "fallback")]
-        table.add_row(*cells, ", ".join(map(str, counts)) if outcomes else "")
+        table.add_row(name, *(column.cell(run) for column in columns))
     return table
 
 
@@ -179,6 +149,60 @@ def _score(result: Mapping[str, Any]) -> str:
     if result["score"] is None:
         return number(None)
     return f"{number(result['score'])} {interval(result['score_ci95'])}"
+
+
+def _pairs(run: Mapping[str, Any]) -> str:
+    return "" if run["minus"] is None else str(run["minus"]["pairs"])
+
+
+def _difference(run: Mapping[str, Any]) -> str:
+    minus = run["minus"] or {"pairs": 0}
+    if not minus["pairs"]:
+        return ""
+    return f"{percent(minus['success'], sign=True)} {percent_interval(minus['ci95'], sign=True)}"
+
+
+def _sign_test(run: Mapping[str, Any]) -> str:
+    minus = run["minus"] or {"pairs": 0}
+    return p_value(minus["sign_test"]["p"]) if minus["pairs"] else ""
+
+
+def _refined(run: Mapping[str, Any]) -> str:
+    outcomes = run["refinements"]
+    counts = [outcomes.get(key, 0) for key in ("rewritten", "kept", "fallback")]
+    return ", ".join(map(str, counts)) if outcomes else ""
+
+
+class TableColumn(NamedTuple):
+    """A column of the terminal's tables: its heading, and a run's cell in it.
+
+    ``of_tries``: it is shown where a task was tried more than once in some run.
+    """
+
+    heading: str
+    cell: Callable[[Mapping[str, Any]], str]
+    of_tries: bool = False
+
+
+RESULTS = (
+    TableColumn("Episodes", lambda run: str(run["first_try"]["episodes"])),
+    TableColumn("Success", lambda run: _success(run["first_try"])),
+    TableColumn("Score", lambda run: _score(run["first_try"])),
+    TableColumn("Self-selected", lambda run: _success(run["self_selected"]), of_tries=True),
+    TableColumn("Oracle (bound)", lambda run: _success(run["oracle"]), of_tries=True),
+    TableColumn("Pairs", _pairs),
+    TableColumn("Difference", _difference),
+    TableColumn("Sign test", _sign_test),
+)
+COSTS = (
+    TableColumn("Tokens a decision", lambda run: number(run["costs"]["per_decision"]["tokens"], 0)),
+    TableColumn("$ a decision", lambda run: number(run["costs"]["per_decision"]["dollars"], 4)),
+    TableColumn("Seconds a decision", lambda run: number(run["costs"]["per_decision"]["seconds"])),
+    TableColumn("Tokens a success", lambda run: number(run["costs"]["per_success"]["tokens"], 0)),
+    TableColumn("$ a success", lambda run: number(run["costs"]["per_success"]["dollars"], 4)),
+    TableColumn("Seconds a success", lambda run: number(run["costs"]["per_success"]["seconds"])),
+    TableColumn("Refined, kept, fell back", _refined),
+)
 
 
 def read_run(path: Path) -> list[Episode]:

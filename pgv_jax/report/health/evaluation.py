@@ -98,7 +98,7 @@ def judge(
     """Judge ``scorer`` on held-out episodes; returns the JSON-able health report.
 
     ``baselines`` come fitted (``fit_baselines``), ``critics`` are other artifacts by name (a
-    Monte-Carlo head, a goal-free critic). ``gamma`` is the discount in Q of success (1: a chance)
+    Monte-Carlo head, one of success alone). ``gamma`` is the discount in Q of success (1: a chance)
     and below 1 adds calibration against gamma^steps-to-success; ``goal_gamma`` is that in Q of
     state goals, by default the same. ``v_head`` judges V(s, success) as a column of its own.
     ``thresholds`` say how much data a test needs, ``limits`` what the verdict demands. Raises

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.report.wording import interval, named, number
+from pgv_jax.report.columns import named
+from pgv_jax.report.wording import interval, number
 
 TRUST, RANKING, DO_NOT_USE = "trust", "trust for ranking only", "do not use"
 LEVELS = (DO_NOT_USE, RANKING, TRUST)

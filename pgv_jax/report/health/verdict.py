@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgv_jax.report.wording import interval, named, number, percent, percent_interval
+from pgv_jax.report.columns import named
+from pgv_jax.report.wording import interval, number, percent, percent_interval
 
 CRITIC = "critic"
 SIMPLE = (

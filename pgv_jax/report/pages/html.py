@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pgv_jax.report import wording
+from pgv_jax.report import columns, wording
 from pgv_jax.report.pages import plots
 from pgv_jax.report.pages.transcript import tell
 
@@ -109,17 +109,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (
-        "calibrator",
-        "label",
-        "explanation",
-        "number",
-        "percent",
-        "interval",
-        "percent_interval",
-    )
-    for name in (*words, "score_explanation", "seconds", "p_value", "setting", "unbroken"):
+    words = ("calibrator", "number", "percent", "interval", "percent_interval", "seconds")
+    for name in (*words, "p_value", "setting", "unbroken"):
         environment.filters[name] = getattr(wording, name)
+    for name in ("label", "explanation", "score_explanation"):
+        environment.filters[name] = getattr(columns, name)
     environment.globals.update(
         arms_chart=arms_chart,
         goals_chart=goals_chart,

@@ -20,29 +20,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pgv_jax.report.wording import label
+from pgv_jax.report.columns import BLUE, GREEN, GREY, ORANGE, PINK, VIOLET, column, label
 
 INK = "#010203"
 """Stands for the page's text colour until the SVG is written."""
 FAINT = "#010204"
 """Stands for the page's colour of grid lines."""
-COLORS = {
-    "critic": "#2f7de1",
-    "critic_v": "#6aa5ee",
-    "direct": "#0f8a8a",
-    "goal_free": "#c2660c",
-    "monte_carlo": "#a65fd6",
-    "success_only": "#c2660c",
-    "critic_calibrated": "#c2660c",
-    "logistic_regression": "#1a9460",
-    "oracle": "#1a9460",
-    "first": "#808893",
-    "shuffled": "#d0497a",
-    "random": "#808893",
-    "step_index": "#d0497a",
-    "constant": "#808893",
-}
-OTHER = ("#2f7de1", "#c2660c", "#1a9460", "#a65fd6", "#d0497a", "#808893")
+OTHER = (BLUE, ORANGE, GREEN, VIOLET, PINK, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH = 4.3
 """Inches: 413 px on a page, so that 10 pt text stays readable when it is scaled to a phone."""
@@ -85,7 +69,7 @@ STYLE: dict[Any, Any] = {
 
 def color(name: str, place: int = 0) -> str:
     """The colour of an arm or a scorer, the same in every chart."""
-    return COLORS.get(name, OTHER[place % len(OTHER)])
+    return column(name).colour or OTHER[place % len(OTHER)]
 
 
 def learning_curve(

@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pgv_jax.files import write_whole
+from pgv_jax.report.columns import label
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
 from pgv_jax.report.pages.html import render
 from pgv_jax.report.pages.transcript import pick_story
-from pgv_jax.report.wording import MISSING, label, number, percent, percent_interval
+from pgv_jax.report.wording import MISSING, number, percent, percent_interval
 
 __all__ = ["arms_summary", "build_report", "goals_summary", "pick_story", "terminal_table"]
 
@@ -131,13 +132,13 @@ def caveats(report: Mapping[str, Any]) -> list[str]:
                 f"This run does not show that the critic beats '{label(name).lower()}': the "
                 f"paired difference is {_points(compared)}."
             )
-    goal_free = (arms.get("critic") or {}).get("minus", {}).get("goal_free")
-    if goal_free and not _above_zero(goal_free["ci95"]):
-        below = goal_free["ci95"][1] is not None and goal_free["ci95"][1] < 0
+    simpler = (arms.get("critic") or {}).get("minus", {}).get("success_only")
+    if simpler and not _above_zero(simpler["ci95"]):
+        below = simpler["ci95"][1] is not None and simpler["ci95"][1] < 0
         how = "is better than the critic" if below else "does about as well"
         said.append(
             f"On that one task, a critic trained on success alone {how} (paired difference "
-            f"{_points(goal_free)}); goals pay where the question changes."
+            f"{_points(simpler)}); goals pay where the question changes."
         )
     if settings.get("quick"):
         said.append("This was a quick run with little training: expect less than the full one.")

@@ -9,7 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pgv_jax.report.wording import interval, label, number
+from pgv_jax.report.columns import label
+from pgv_jax.report.wording import interval, number
 
 
 def health_table(report: Mapping[str, Any]) -> Group:

@@ -1,7 +1,6 @@
 """Detection says what and why; doubt is an error that lists the candidates; users add formats."""
 
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ Diary = documented()
 
 
 class Point:
+    """An entry point that is not installed."""
+
     def __init__(self, name: str, target: Any):
         self.name, self.value, self._target = name, f"x:{name}", target
 
@@ -46,11 +47,9 @@ class Point:
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch) -> Any:
     def add(*points: Point) -> None:
-        monkeypatch.setattr(metadata, "entry_points", lambda group: points)
-        registry.importers.cache_clear()
+        monkeypatch.setattr(registry.REGISTRY, "_points", lambda: points)
 
-    yield add
-    registry.importers.cache_clear()
+    return add
 
 
 def log(folder: Path, record: Any, name: str = "x.jsonl") -> Path:
@@ -84,7 +83,7 @@ def test_an_importer_of_ones_own_needs_no_package(tmp_path: Path) -> None:
     for name, words in (
         (f"{file}:Dairy", "has no attribute 'Dairy'; it has .*Diary"),
         (f"{tmp_path}/no.py:Diary", "no.py does not exist"),
-        (f"{file}:Step", "cannot be loaded"),
+        (f"{file}:Step", "is not a subclass of pgv_jax.data.importers.base.Importer"),
     ):
         with pytest.raises(PgvError, match=words):
             importer_of(name)
@@ -119,7 +118,7 @@ def test_doubt_is_an_error_that_lists_the_candidates(tmp_path: Path, register: A
 def test_an_unknown_file_is_described(tmp_path: Path, record: Any, words: str) -> None:
     with pytest.raises(PgvError, match=words):
         detect(log(tmp_path, record))
-    with pytest.raises(PgvError, match=r"no format 'chat'.* Use auto or one of episodes, openai"):
+    with pytest.raises(PgvError, match=r"--format 'chat' is unknown; .*: episodes, openai"):
         importer_of("chat")
     with pytest.raises(PgvError, match="does not exist"):
         detect(tmp_path / "absent")

@@ -35,7 +35,7 @@ def test_the_report_has_the_shape_that_stays(data, tmp_path):
     assert list(read["arms"]) == [
         "first",
         "critic",
-        "goal_free",
+        "success_only",
         "monte_carlo",
         "shuffled",
         "oracle",
@@ -139,10 +139,10 @@ def test_the_caveats_follow_the_figures():
     )
     assert "beats 'shuffled scores'" in said(shuffled=compared(0.1, None, None))
     assert "a critic trained on success alone does about as well" in said(
-        goal_free=compared(0.0, -0.1, 0.1)
+        success_only=compared(0.0, -0.1, 0.1)
     )
-    assert "better than the critic" in said(goal_free=compared(-0.2, -0.3, -0.1))
-    assert said(goal_free=compared(0.3, 0.1, 0.4)) == ""
+    assert "better than the critic" in said(success_only=compared(-0.2, -0.3, -0.1))
+    assert said(success_only=compared(0.3, 0.1, 0.4)) == ""
 
 
 def test_a_scripted_proposer_and_a_quick_run_are_said():

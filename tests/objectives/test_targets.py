@@ -7,10 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from pgv_jax.data.targets import TARGETS, agent_prm, inverse_prm, lookahead
 from pgv_jax.errors import PgvError
+from pgv_jax.objectives.agent_prm import AgentPRM
+from pgv_jax.objectives.inverse_prm import InversePRM
+from pgv_jax.objectives.lookahead import Lookahead
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
+
+
+def agent_prm(episodes, history, **options):
+    return AgentPRM(**options).targets(episodes, history)
+
+
+def inverse_prm(episodes, history, **options):
+    return InversePRM(**options).targets(episodes, history)
+
+
+def lookahead(episodes, history, **options):
+    return Lookahead(**options).targets(episodes, history)
 
 
 def episode(name, moves, success, score=None, terminal=True, **metadata):
@@ -202,7 +216,8 @@ def test_data_without_a_search_or_with_broken_values_is_refused():
 
 
 def test_only_agent_prm_reads_outcomes():
-    assert {name for name, t in TARGETS.items() if t.reads_outcome} == {"agent_prm"}
+    kinds = (AgentPRM, InversePRM, Lookahead)
+    assert [kind for kind in kinds if kind.reads_outcome] == [AgentPRM]
     steps = (WON.steps[0], replace(WON.steps[1], metadata={"policy_thought": "stay"}))
     judged = [replace(WON, steps=steps, metadata={"expert": True}), LOST]
     bare = [replace(episode, success=None) for episode in judged]
