@@ -17,6 +17,7 @@ _PUBLIC = {
     "Candidate": "pgv_jax.types",
     "PgvError": "pgv_jax.errors",
     "ValueFunction": "pgv_jax.critic.value",
+    "Guide": "pgv_jax.guide.guide",
 }
 
 __all__ = ["__version__", *_PUBLIC]

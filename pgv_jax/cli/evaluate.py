@@ -112,11 +112,13 @@ def evaluate(
 
     from rich.console import Console
 
+    from pgv_jax.critic.support import save_support
     from pgv_jax.critic.value import ValueFunction
     from pgv_jax.report.health.baselines import fit_baselines
     from pgv_jax.report.health.calibrators import fit_calibration
     from pgv_jax.report.health.curve import SHARES, curve, tasks_of_share
     from pgv_jax.report.health.evaluation import Reference, judge
+    from pgv_jax.report.health.support import support_of
     from pgv_jax.report.pages.health import write_health
     from pgv_jax.report.pages.terminal import health_table
 
@@ -160,6 +162,9 @@ def evaluate(
             limits=demanded,
             seed=seed,
         )
+        support = support_of(train, embedded.lookup, history=history, seed=seed)
+        if support is not None:
+            save_support(artifact, support)
     folder = out or artifact.parent / "health"
     if data_curve:
         from pgv_jax.workflows.pipeline import refit

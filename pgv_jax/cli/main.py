@@ -49,6 +49,10 @@ COMMANDS = {
     "score": Command("pgv_jax.cli.score:score", "Add a critic's values to a file of pairs."),
     "evaluate": Command("pgv_jax.cli.evaluate:evaluate", "Judge a critic on held-out tasks."),
     "rollout": Command("pgv_jax.cli.rollout:rollout", "Run an agent that a critic may guide."),
+    "serve": Command(
+        "pgv_jax.cli.serve:serve", "Let the critic choose the answers of a model's API."
+    ),
+    "mcp": Command("pgv_jax.cli.mcp:mcp", "Let an agent ask the critic by itself (MCP)."),
     "iterate": Command(
         "pgv_jax.cli.iterate:iterate", "Play, learn, play with what was learned, again and again."
     ),

@@ -16,7 +16,7 @@ target of an outcome is whether it came about; of a state goal, gamma^(steps unt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,20 @@ def likelihoods(
                 "evaluate ARTIFACT --dataset D`, or show raw numbers or ranks."
             )
         out[..., g] = apply(calibrator, scores_NG[..., g])
+    return out
+
+
+def known_likelihoods(
+    values: np.ndarray,
+    goals: Sequence[str],
+    known: Callable[[str], bool],
+    apply: Callable[[np.ndarray, Sequence[str]], np.ndarray],
+) -> np.ndarray:
+    """``apply(values, goals)`` for the goals that have a calibration, NaN for others: [..., G]."""
+    out = np.full(values.shape, np.nan)
+    for g, goal in enumerate(goals):
+        if known(goal):
+            out[..., g] = apply(values[..., g : g + 1], [goal])[..., 0]
     return out
 
 

@@ -15,7 +15,7 @@ from pgv_jax.critic.heads import Head, link, width_first
 class CompiledHead:
     """One head and its compiled functions; arrays in and out, [E, H] as ``Head.project`` has it."""
 
-    def __init__(self, head: Head, params: dict[str, Any], linked: str, pessimism: float):
+    def __init__(self, head: Head, params: dict[str, Any], linked: str):
         graph = nnx.graphdef(head)
         self.compilations = 0
         self._params = jax.tree.map(jnp.array, width_first(params))
@@ -31,7 +31,7 @@ class CompiledHead:
         def grid(params: Any, context_GEH: jax.Array, rows: dict[str, jax.Array]) -> jax.Array:
             head = opened(params)
             h_RGEH = head.project(rows)[:, None] + context_GEH[None]
-            return reduced(link(head.finish(h_RGEH), linked), pessimism)
+            return link(head.finish(h_RGEH), linked)
 
         def pairs(params: Any, inputs: dict[str, jax.Array]) -> jax.Array:
             return link(opened(params)(inputs), linked)
@@ -43,7 +43,7 @@ class CompiledHead:
         return self._context(self._params, task_D[None], goal_GD)
 
     def grid(self, context_GEH: jax.Array, rows: dict[str, np.ndarray]) -> np.ndarray:
-        """Values of every row for every goal of the context: [R, G].
+        """Values of every row for every goal of the context by each member: [E, R, G].
 
         ``rows`` holds [R, D] or [1, D] for each other field.
         """

@@ -24,6 +24,7 @@ from pgv_jax.critic.calibration import calibrator_of, likelihoods
 from pgv_jax.critic.compiled import CompiledHead, reduced, sizes
 from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec
 from pgv_jax.critic.imagined import Expectation, ImaginedQ, Row, question_of
+from pgv_jax.critic.vectors import Vectors
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
@@ -36,9 +37,6 @@ PAIRS = 1024
 
 IMAGINED_PAIRS = 128
 """Pairs whose next notes are imagined in one call."""
-
-UNSAVED = 512
-"""New vectors that may wait in memory before they are written to the store."""
 
 CONTEXTS = 256
 """Tasks, each with its goals, whose part of the first layer is kept."""
@@ -77,17 +75,14 @@ class ValueFunction:
         self.history: History = artifact.manifest["texts"]["history"]
         self.step: StepForm = artifact.manifest["texts"].get("step", "thought")
         self._spec = _spec_of(artifact)
-        self.encoder, self._store = encoder, store
-        self._live = _live(encoder) if self.history == EPISODE else encoder.encode
+        self.encoder = encoder
+        live = _live(encoder) if self.history == EPISODE else encoder.encode
         self._pessimism, self._members = pessimism, self._spec.ensemble
-        self._known: dict[str, np.ndarray] = {}
-        self._unsaved: list[str] = []
+        self._known = Vectors(encoder, store, live)
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
         _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
         self._heads = {
-            name: CompiledHead(
-                getattr(critic, name), artifact.params[name], self._spec.head, pessimism
-            )
+            name: CompiledHead(getattr(critic, name), artifact.params[name], self._spec.head)
             for name in ("q", "v")
         }
         self._context = functools.lru_cache(CONTEXTS)(self._new_context)
@@ -134,19 +129,25 @@ class ValueFunction:
         ``observation`` is the field's text, ``texts.templates.observation_text(.., history)``, and
         ``thoughts`` are ``step_text(thought, action, critic.step)``.
         """
+        return reduced(self.q_ensemble(task, observation, thoughts, goals), self._pessimism)
+
+    def q_ensemble(
+        self, task: str, observation: str, thoughts: Sequence[str], goals: Sequence[str]
+    ) -> np.ndarray:
+        """What ``q`` reduces, Q by each member of the ensemble: float32 [E, N, G]."""
         self._trained("q")
         _are_lists(thoughts=thoughts, goals=goals)
         thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
         if not thoughts or not goals:
-            return np.zeros((len(thoughts), len(goals)), np.float32)
+            return np.zeros((self._members, len(thoughts), len(goals)), np.float32)
         if self._imagined is not None:
             steps = [Row(task, observation, thought) for thought in thoughts]
             members_ENG = self._imagined.values(question_of(steps, [goals], self.vectors))
-            return reduced(members_ENG, self._pessimism)[: len(thoughts), : len(goals)]
+            return members_ENG[:, : len(thoughts), : len(goals)]
         self.embed([task, observation, *thoughts, *goals], live=True)
         rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
-        scores_NG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
-        return scores_NG[: len(thoughts), : len(goals)]
+        members_ENG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
+        return members_ENG[:, : len(thoughts), : len(goals)]
 
     def v(self, task: str, observation: str, goals: Sequence[str]) -> np.ndarray:
         """V of every goal: float32 [G]."""
@@ -156,8 +157,8 @@ class ValueFunction:
             return np.zeros(0, np.float32)
         self.embed([task, observation, *goals], live=True)
         rows = {"observation": self._known[observation][None]}
-        scores_1G = self._heads["v"].grid(self._context("v", task, tuple(goals)), rows)
-        return scores_1G[0, : len(goals)]
+        scores_E1G = self._heads["v"].grid(self._context("v", task, tuple(goals)), rows)
+        return reduced(scores_E1G, self._pessimism)[0, : len(goals)]
 
     def q_pairs(
         self,
@@ -251,24 +252,13 @@ class ValueFunction:
         """Make texts known: from memory, else from the store, else by the encoder.
 
         ``live``: they belong to a decision, so of an episode only what is new is read.
-
-        What the encoder had to do goes to the store too, ``UNSAVED`` texts at a time: a decision
-        does not wait for the disk. ``flush`` writes the rest.
         """
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if not new:
-            return
-        if self._store is not None:
-            missing = set(self._store.missing(new))
-            stored = [text for text in new if text not in missing]
-            self._known.update(zip(stored, self._store.lookup(stored), strict=True))
-            new = [text for text in new if text in missing]
-        if new:
-            encode = self._live if live else self.encoder.encode
-            self._known.update(zip(new, encode(new), strict=True))
-            self._unsaved += new
-        if len(self._unsaved) >= UNSAVED:
-            self.flush()
+        self._known.embed(texts, live=live)
+
+    @property
+    def lookups(self) -> tuple[int, int]:
+        """How many distinct texts calls asked for so far, and how many were in memory."""
+        return self._known.asked, self._known.found
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """The embeddings of texts, as the critic meets them: float32 [len(texts), D]."""
@@ -278,9 +268,7 @@ class ValueFunction:
 
     def flush(self) -> None:
         """Write the vectors that the store lacks."""
-        if self._store is not None and self._unsaved:
-            self._store.put(self._unsaved, np.stack([self._known[t] for t in self._unsaved]))
-        self._unsaved = []
+        self._known.flush()
 
     def _imagined_pairs(self, fields: dict[str, Sequence[str]]) -> np.ndarray:
         """Imagined Q of aligned lists: [E, B]."""

@@ -21,6 +21,8 @@ PARTS: dict[str, tuple[Callable[[str], list[str]], dict[str, Any]]] = {
     "turns": (turns, {"pooling_of_turns": "mean", "quoted_marks": "a space before"}),
 }
 """What a text is cut into, and what manifests say of it."""
+KEPT = 1 << 18
+"""Parts whose vectors stay in memory; one more, and memory starts anew."""
 
 
 class PooledEncoder:
@@ -44,6 +46,8 @@ class PooledEncoder:
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """Embed ``texts`` in order: float32 [len(texts), dim], unit vectors."""
+        if len(self._known) > KEPT:
+            self._known = {}
         cut = [self._parts(text) or [text] for text in texts]
         new = [part for part in dict.fromkeys(p for c in cut for p in c) if part not in self._known]
         if new:

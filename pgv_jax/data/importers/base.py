@@ -128,6 +128,10 @@ class Importer(ABC):
         """Say how this file's columns are read, where that is a choice; else ""."""
         return ""
 
+    def beside(self, path: Path) -> Sequence[Path]:
+        """The other files that are read with this one, so that an import knows their change."""
+        return ()
+
     def prompts(self, path: Path, options: Options) -> Iterator[Any]:
         """Yield each record's prompt (text, or a list of messages) for ``--strip-prefix``."""
         return iter(())

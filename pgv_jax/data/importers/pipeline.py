@@ -278,6 +278,8 @@ def _key(plan: Plan, sources: list[Source]) -> str:
             if not file.is_dir():
                 inside = archive_of(file)
                 digest.update(sha256_of(file if inside is None else inside[0]).encode())
+        for file in source.importer.beside(source.path):
+            digest.update(sha256_of(file).encode())
     joined = sorted((plan.rewards.values if plan.rewards else {}).items())
     on = (plan.rewards.on, sorted(plan.rewards.tasks.items())) if plan.rewards else ""
     said = (plan.options, plan.success, plan.redact, plan.on_error, plan.source, on, joined)

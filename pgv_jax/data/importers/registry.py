@@ -32,6 +32,7 @@ from pgv_jax.data.importers.formats.chats.langchain import LangChain
 from pgv_jax.data.importers.formats.chats.openai import OpenAIMessages
 from pgv_jax.data.importers.formats.chats.prompt_completion import PromptCompletion
 from pgv_jax.data.importers.formats.chats.responses import Responses
+from pgv_jax.data.importers.formats.chats.served import Served
 from pgv_jax.data.importers.formats.chats.sharegpt import ShareGPT
 from pgv_jax.data.importers.formats.tables.episodes_jsonl import EpisodesJSONL
 from pgv_jax.data.importers.formats.tables.rlds_folder import RLDS
@@ -59,6 +60,7 @@ BUILT_IN: dict[str, Importer] = {
     for importer in (
         EpisodesJSONL(),
         OpenAIMessages(),
+        Served(),
         ATIF(),
         InspectLog(),
         ShareGPT(),

@@ -133,9 +133,9 @@ def distance(
     tasks = np.array(known.task_ids)
     fields = {}
     for name in ("observation", "thought"):
-        inside = _unit(embed, _texts(known, name, history))
-        gap = 1 - (_unit(embed, _texts(asked, name, history)) @ inside.T).max(1)
-        among = _leave_task_out(inside, tasks)
+        inside = unit_vectors(embed, _texts(known, name, history))
+        gap = 1 - (unit_vectors(embed, _texts(asked, name, history)) @ inside.T).max(1)
+        among = leave_task_out(inside, tasks)
         usual = float(np.quantile(among, 0.95))
         rho = _spearman(gap, error_B[here], asked.task_ids)
         fields[name] = {
@@ -159,7 +159,8 @@ def _sample(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.permutation(n)[:NEIGHBOURS])
 
 
-def _unit(embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
+def unit_vectors(embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
+    """The texts' vectors at length 1, each distinct text embedded once: float32 [n, D]."""
     distinct = list(dict.fromkeys(texts))
     place = {text: i for i, text in enumerate(distinct)}
     vectors = np.asarray(embed(distinct), np.float32)
@@ -167,7 +168,7 @@ def _unit(embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) ->
     return vectors[[place[text] for text in texts]]
 
 
-def _leave_task_out(vectors: np.ndarray, tasks: np.ndarray, block: int = 500) -> np.ndarray:
+def leave_task_out(vectors: np.ndarray, tasks: np.ndarray, block: int = 500) -> np.ndarray:
     """Distance of each vector to the nearest one of another task: float [n]."""
     if len(np.unique(tasks)) < 2:
         return np.zeros(len(vectors))

@@ -14,8 +14,8 @@ from pgv_jax.data.importers.conversation.messages import (
     unwrapped,
 )
 
-DIALECTS: tuple[str, ...] = ("responses", "langchain", "gemini", "sharegpt", "prompt-completion")
-DIALECTS += ("anthropic", "openai")
+DIALECTS: tuple[str, ...] = ("served", "responses", "langchain", "gemini", "sharegpt")
+DIALECTS += ("prompt-completion", "anthropic", "openai")
 """The one that says most comes first: a log may hold plain messages of OpenAI's and others."""
 BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking", "server_tool_use")
 
@@ -38,6 +38,8 @@ def roles_in(messages: Sequence[Any]) -> list[str]:
 
 def dialect_of(found: Logged) -> str:
     """Return the name of a conversation's dialect, one of ``DIALECTS``."""
+    if "pgv_decision" in found.fields:
+        return "served"
     messages = [message for message in found.conversation if isinstance(message, Mapping)]
     blocks = has_blocks(messages)
     if any(is_item(m) or (m.get("type") == "message" and not blocks) for m in messages):

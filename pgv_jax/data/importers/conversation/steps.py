@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import Options, Where
@@ -117,6 +117,38 @@ def asked_for(turns: Sequence[Turn]) -> str:
     return next((r.text.strip() for t in told for r in t.results if r.text.strip()), "")
 
 
+class Played(NamedTuple):
+    """The steps of a conversation, and what arrived after the agent's last turn."""
+
+    steps: tuple[Step, ...]
+    waiting: tuple[Turn, ...]
+    last: Turn | None
+
+    @property
+    def observation(self) -> str:
+        """What the agent sees now."""
+        return observe(self.waiting, self.last.calls if self.last else ())
+
+
+def played(turns: Sequence[Turn], fenced: bool) -> Played:
+    """Cut a conversation into steps; ``fenced`` is what ``in_fences`` says of its agent."""
+    waiting: list[Turn] = []
+    steps: list[Step] = []
+    last: Turn | None = None
+    for turn in turns:
+        if turn.role == "assistant" and not turn.context:
+            steps.append(step_of(turn, waiting, last.calls if last else (), fenced))
+            waiting, last = [], turn
+        else:
+            waiting.append(turn)
+    return Played(tuple(steps), tuple(waiting), last)
+
+
+def in_fences(turns: Sequence[Turn]) -> bool:
+    """Whether the agent writes its actions as fenced blocks (``speaks_in_fences``)."""
+    return speaks_in_fences([t.text for t in turns if t.role == "assistant" and not t.calls])
+
+
 def episode_of(
     turns: Sequence[Turn],
     record: Mapping[str, Any],
@@ -131,25 +163,15 @@ def episode_of(
     ``kept`` is what the metadata keep of the record, by default all of it.
     """
     turns = without_prefix(turns, options.prefix)
-    fenced = speaks_in_fences([t.text for t in turns if t.role == "assistant" and not t.calls])
-    waiting: list[Turn] = []
-    asked: Sequence[Call] = ()
-    steps: list[Step] = []
-    last: Turn | None = None
-    for turn in turns:
-        if turn.role == "assistant" and not turn.context:
-            steps.append(step_of(turn, waiting, asked, fenced))
-            waiting, asked, last = [], turn.calls, turn
-        else:
-            waiting.append(turn)
-    if last is None:
+    story = played(turns, in_fences(turns))
+    if story.last is None:
         raise FieldError("messages", "there is no assistant message")
     task_id, task = identity.name_task(record, asked_for(turns), options)
     metadata: dict[str, Any] = {"format": message_format}
     rest = record if kept is None else kept
     if rest:
         metadata["record"] = dict(rest)
-    after = [raw for turn in waiting for raw in turn.raws]
+    after = [raw for turn in story.waiting for raw in turn.raws]
     if after:
         metadata["messages_after"] = after
     outcome = outcome_of(record)
@@ -157,11 +179,11 @@ def episode_of(
         episode_id=identity.name_episode(record, where, options),
         task_id=task_id,
         task=task,
-        steps=tuple(steps),
-        final_observation=observe(waiting, asked),
+        steps=story.steps,
+        final_observation=story.observation,
         metadata=metadata,
     )
-    return with_outcome(episode, replace(outcome, cut=outcome.cut or _cut_short(last)))
+    return with_outcome(episode, replace(outcome, cut=outcome.cut or _cut_short(story.last)))
 
 
 def _cut_short(turn: Turn) -> bool:

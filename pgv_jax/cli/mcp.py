@@ -1,0 +1,29 @@
+"""``pgv mcp``: the critic as tools of the Model Context Protocol."""
+
+from __future__ import annotations
+
+import click
+
+from pgv_jax.errors import PgvError
+
+
+@click.command()
+@click.argument("artifact")
+@click.option("--goal", "goals", multiple=True, help="A goal's sentence; may be given often.")
+@click.option("--store", type=click.Path(), help="Embeddings to read and to add to.")
+def mcp(artifact: str, goals: tuple[str, ...], store: str | None) -> None:
+    """Answer an agent's questions to the critic of ARTIFACT over stdin and stdout.
+
+    The tools are choose, critique and value; needs the extra `mcp`.
+    """
+    try:
+        from pgv_jax.serve.mcp_server import mcp_server
+    except ImportError as error:
+        raise PgvError(
+            f"The MCP server needs the package mcp ({error}): pip install 'pgv_jax[mcp]'."
+        ) from None
+    from pgv_jax.guide.guide import Guide
+    from pgv_jax.texts.templates import SUCCESS
+
+    guide = Guide.load(artifact, goals=goals or (SUCCESS,), store=store)
+    mcp_server(guide).run("stdio")

@@ -1,0 +1,84 @@
+"""A server that runs: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import uvicorn
+from starlette.applications import Starlette
+
+from pgv_jax.errors import PgvError
+from pgv_jax.serve.app import Serving, open_guide
+from pgv_jax.serve.settings import Settings
+
+STREAM_SECONDS = 30
+"""How long a stopping server waits for answers under way."""
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, and end what is under way; SIGHUP opens the artifact anew."""
+    listener = listen(settings.host, settings.port)
+    serving = Serving(settings, open_guide(settings))
+    say(f"Serving on http://{settings.host}:{listener.getsockname()[1]}/v1")
+    asyncio.run(_serve(server_of(serving.app()), listener, serving))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; PgvError where the address cannot be had."""
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # The protocol is named since asyncio sets TCP_NODELAY only then: 40 ms a call without.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        raise PgvError(f"{host}:{port} cannot be listened on: {error.strerror}.") from None
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which leaves the signals to its caller: its own way ends a process by them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
+def server_of(app: Starlette) -> Server:
+    """What serves an application, quietly."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STREAM_SECONDS,
+        )
+    )
+
+
+async def _serve(server: Server, listener: socket.socket, serving: Serving) -> None:
+    load = partial(open_guide, serving.settings)
+    under_way: set[asyncio.Task[bool]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(serving.reload(load))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    with listener:
+        await server.serve(sockets=[listener])
