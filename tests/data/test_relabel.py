@@ -346,7 +346,7 @@ def test_ends_by_hand(told) -> None:
 @pytest.mark.parametrize("short", [1e-4, 5e-8, 1e-12])
 def test_a_gamma_next_to_one_takes_all_offsets_nearly_alike(short):
     """P(k) ~ gamma^k by inversion at 1,000 even quantiles: within one of each offset's share."""
-    spec = GoalSpec((0, 1, 0, 0), 1 - short)
+    spec = spec_of((0, 1, 0, 0), 1 - short)
     quantile = (np.arange(1000) + 0.5) / 1000
     bits = (quantile * 2**32).astype(np.uint32)
     offset = np.asarray(future_offset(bits, np.full(1000, 10, np.int32), spec))
