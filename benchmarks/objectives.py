@@ -51,9 +51,10 @@ CANDIDATES, SHARE = 6, 0.5
 """Proposals a decision; a right one is among them with this chance."""
 EXPERT_SKILL = 0.9
 """Logged players of at least this skill are InversePRM's experts."""
+EXPECTILE = "objective.expectile=0.7"
 METHODS: dict[str, tuple[str, ...]] = {
-    "gc_iql": (),
-    "success_only_iql": SUCCESS_ONLY,
+    "gc_iql": (EXPECTILE,),
+    "success_only_iql": (EXPECTILE, *SUCCESS_ONLY),
     "monte_carlo": ("objective.name=monte_carlo", *SUCCESS_ONLY),
     "agent_prm": ("objective.name=agent_prm", "objective.by_candidates=false"),
     "inverse_prm": ("objective.name=inverse_prm", "objective.next_thought=policy"),
@@ -153,7 +154,6 @@ class Bench:
             "data.encoder=sentences:minilm",
             f"data.store={self.dataset / 'embeddings'}",
             "texts.history=0",
-            "objective.expectile=0.7",
             "critic.hidden=[64,64]",
             "critic.recipe=td",
             f"train.steps={self.steps}",
