@@ -13,12 +13,14 @@ from flax import nnx
 from sklearn.linear_model import LogisticRegression
 
 from pgv_jax.critic.heads import Critic, link
-from pgv_jax.data import targets
 from pgv_jax.data.layout import build_table
 from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import Trained, train
+from pgv_jax.objectives.agent_prm import AgentPRM
+from pgv_jax.objectives.inverse_prm import InversePRM
+from pgv_jax.objectives.lookahead import Lookahead
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step
 from tests.learner import chain
@@ -82,7 +84,7 @@ QUESTIONS = [(room, move) for room in range(4) for move in chain.MOVES]
 
 def test_agent_prm_learns_the_monte_carlo_value(tmp_path):
     episodes = judged_walks()
-    examples = targets.agent_prm(episodes, 0, gamma=GAMMA)
+    examples = AgentPRM(gamma=GAMMA).targets(episodes, 0)
     config = chain.config(*BUDGET, "objective.name=agent_prm")
     trained = train(config, table(tmp_path / "t", episodes, examples), None, tmp_path)
     told = {
@@ -98,7 +100,7 @@ def test_agent_prm_learns_the_monte_carlo_value(tmp_path):
 
 def test_pairs_rank_as_the_targets_do(tmp_path):
     episodes = judged_walks()
-    examples = targets.agent_prm(episodes, 0, gamma=GAMMA, form="pairs")
+    examples = AgentPRM(gamma=GAMMA, form="pairs").targets(episodes, 0)
     kept = [(e, own) for e, own in zip(episodes, examples, strict=True) if own]
     config = chain.config(
         *BUDGET, "objective.name=agent_prm", "objective.form=pairs", "train.steps=300"
@@ -171,7 +173,7 @@ def margins(trained: Trained) -> np.ndarray:
 def test_inverse_prm_prefers_what_the_expert_does_and_leaves_v_alone(tmp_path):
     """Both sometimes walk right and sometimes left; nothing in the data says what is good."""
     episodes = [player(i, who) for who in SKILL for i in range(150)]
-    examples = targets.inverse_prm(episodes, 0)
+    examples = InversePRM().targets(episodes, 0)
     made = table(tmp_path / "t", episodes, examples)
     config = chain.config(*BUDGET, "objective.name=inverse_prm", "train.steps=1500")
     trained = train(config, made, None, tmp_path)
@@ -187,7 +189,7 @@ def test_inverse_prm_prefers_what_the_expert_does_and_leaves_v_alone(tmp_path):
 def test_with_the_experts_own_next_thoughts_the_preference_is_lost(tmp_path):
     """Why a' of the expert's steps is the policy's: what is raised at t is lowered at t - 1."""
     episodes = [player(i, who) for who in SKILL for i in range(150)]
-    examples = targets.inverse_prm(episodes, 0, next_thought="logged")
+    examples = InversePRM(next_thought="logged").targets(episodes, 0)
     made = table(tmp_path / "t", episodes, examples)
     config = chain.config(*BUDGET, "objective.name=inverse_prm", "train.steps=600")
     assert best_table(episodes, examples)[1:].max() < 0.1
@@ -199,7 +201,7 @@ def test_batches_hold_both_groups_in_equal_parts(tmp_path):
     expert = replace(chain.walk(0, 4, 2), is_terminal=True, metadata={"expert": True})
     episodes = [expert, *chain.walks(20, rooms=4, steps=5, is_terminal=True)]
     episodes[0] = replace(expert, episode_id="x")
-    examples = targets.inverse_prm(episodes, 0, next_thought="logged")
+    examples = InversePRM(next_thought="logged").targets(episodes, 0)
     config = chain.config("objective.name=inverse_prm", "train.steps=5")
     train(config, table(tmp_path / "t", episodes, examples), None, tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -225,7 +227,7 @@ def test_a_lookahead_that_is_repeated_finds_gamma_to_the_steps(tmp_path):
                 metadata={"expanded": True},
             )
             episodes.append(Episode(f"n{room}", "c", chain.TASK, (step,), "End."))
-        examples = targets.lookahead(episodes, 0, gamma=GAMMA)
+        examples = Lookahead(gamma=GAMMA).targets(episodes, 0)
         config = chain.config(*BUDGET, "objective.name=lookahead", "train.steps=500")
         made = table(tmp_path / f"t{k}", episodes, examples, shards=1)
         trained = train(config, made, None, tmp_path / f"w{k}")
@@ -242,7 +244,7 @@ def successor(room, move, rooms, value) -> float:
 
 def test_examples_name_their_goals_so_a_step_meets_one(tmp_path):
     episodes = judged_walks()
-    examples = targets.agent_prm(episodes, 0, gamma=GAMMA)
+    examples = AgentPRM(gamma=GAMMA).targets(episodes, 0)
     config = chain.config("objective.name=agent_prm", "train.goals=2")
     with pytest.raises(PgvError, match=r"train\.goals = 2"):
         train(config, table(tmp_path / "t", episodes, examples), None, tmp_path)
@@ -253,7 +255,7 @@ def test_a_streamed_table_draws_the_same_examples(tmp_path):
         replace(walk, metadata={"expert": number < 4})
         for number, walk in enumerate(chain.walks(12, rooms=4, steps=5, is_terminal=True))
     ]
-    made = table(tmp_path / "t", episodes, targets.inverse_prm(episodes, 0, next_thought="logged"))
+    made = table(tmp_path / "t", episodes, InversePRM(next_thought="logged").targets(episodes, 0))
     losses = []
     for feed in ("resident", "stream"):
         config = chain.config("objective.name=inverse_prm", "train.steps=20", f"train.feed={feed}")

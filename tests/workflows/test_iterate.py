@@ -219,9 +219,7 @@ def test_steered_episodes_are_told_their_strategy(tmp_path, monkeypatch):
 
     told = []
     plain = Rollout._system
-    monkeypatch.setattr(
-        Rollout, "_system", lambda self, spec: told.append(plain(self, spec)) or told[-1]
-    )
+    monkeypatch.setattr(Rollout, "_system", lambda *asked: told.append(plain(*asked)) or told[-1])
     asked = settings(
         *AGENT_PRM,
         "iterations=1",
