@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+LAST = (b"[DONE]", b'"message_stop"', b'"response.completed"')
+"""In the last event of a stream: OpenAI's chat, Anthropic's messages, OpenAI's responses."""
 MOST = 16 * 2**20
 """Bytes of a stream that are gathered; a longer one passes by unvalued."""
 
@@ -17,6 +19,8 @@ class Gathering:
         self._add = ADDERS[api]
         self._left, self._size = b"", 0
         self._answer: dict[str, Any] | None = {}
+        self.ended = False
+        """Whether the stream's last event was seen: the client may hang up at it."""
 
     @property
     def answer(self) -> dict[str, Any] | None:
@@ -31,6 +35,7 @@ class Gathering:
             return
         *lines, self._left = (self._left + block).split(b"\n")
         for line in lines:
+            self.ended = self.ended or any(last in line for last in LAST)
             if line.startswith(b"data:") and line[5:].strip() not in (b"", b"[DONE]"):
                 try:
                     self._add(self._answer, json.loads(line[5:]))

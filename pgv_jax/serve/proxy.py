@@ -93,14 +93,16 @@ class Proxy:
                 if valued:
                     gathering.feed(block)
                 yield block
+            gathering.ended = True
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # The status is out already; an end without a word would pass for a whole answer.
+            valued = False
             yield broken(work.api, error)
-            return
-        if valued and gathering.answer is not None:
-            answer = gathering.answer
-            values = answer.get("choices", []) if work.api.several else [answer]
-            self.later(self._value_later(work, values, answer))
+        finally:  # also where the client hangs up at the last event
+            answer = gathering.answer if valued and gathering.ended else None
+            if answer is not None:
+                values = answer.get("choices", []) if work.api.several else [answer]
+                self.later(self._value_later(work, values, answer))
 
     async def _shadow(self, work: Work, reply: Reply) -> None:
         try:
