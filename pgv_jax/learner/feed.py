@@ -244,9 +244,9 @@ class ResidentFeed:
         update: Update,
         like: Table | None = None,
     ):
-        self._sampler = _Sampler(table, mesh, config, like)
+        self._sampler = sampler = _Sampler(table, mesh, config, like)
         self._mesh, self._abstract, self._update = mesh, abstract, update
-        self.tasks = self._sampler.tasks
+        self.tasks = sampler.tasks
         shards = table.shards
         tables = [table, *([like] if like else [])]
         longest = padded_length(max(len(s.vectors) for each in tables for s in each.shards))
@@ -257,7 +257,6 @@ class ResidentFeed:
         tasks = meshes.place_same(mesh, stack([table.tasks], count)[0])
         parts = _parts_of(table, mesh, config)
         constants = meshes.place_same(mesh, constants_of(table))
-        sampler = self._sampler
         self._data = _Resident(tasks, vectors, sampler.index, parts, sampler.key, constants)
         self._triples = config.train.batch * config.train.goals
         self._log_every = config.train.log_every

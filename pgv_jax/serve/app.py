@@ -114,7 +114,7 @@ class Serving:
                     response = await handler(request)
                 except RefusalError as error:
                     response = refusal(form, error)
-                except Exception:
+                except Exception:  # the outermost place: a fault of ours is logged and answered
                     log.exception("A request failed")
                     why = "The server failed; its log says why."
                     response = refusal(form, RefusalError(500, why))

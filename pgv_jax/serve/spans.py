@@ -7,12 +7,11 @@ are found by the standard decoder, and only those that change are replaced.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 _DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\n\r]*")
+SPACE = " \t\n\r"
 DROP: Any = object()
 """The new value of a key that goes."""
 
@@ -89,7 +88,9 @@ def _written(value: Any) -> str:
 
 
 def _skip(text: str, at: int) -> int:
-    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text
+    while at < len(text) and text[at] in SPACE:
+        at += 1
+    return at
 
 
 def _past(text: str, at: int, mark: str) -> int:

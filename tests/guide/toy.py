@@ -21,6 +21,10 @@ class WordCritic:
     folder = Path("nowhere")
 
     def __init__(self, spread: float = 0.0):
+        self.reset(spread)
+
+    def reset(self, spread: float = 0.0) -> None:
+        """As new."""
         self.spread = spread
         self.asked: list[tuple[str, str, list[str], list[str]]] = []
         self.lookups = (0, 0)

@@ -25,6 +25,6 @@ def upstream(pair: tuple[Upstream, Ours]) -> Upstream:
 @pytest.fixture
 def server(pair: tuple[Upstream, Ours]) -> Ours:
     found = pair[1]
-    found.critic.__init__()  # type: ignore[misc]
+    found.critic.reset()
     found.serving.proxy._proposer.knows_n = True
     return found

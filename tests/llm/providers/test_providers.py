@@ -18,7 +18,6 @@ from pgv_jax.llm.limits import Retry
 from pgv_jax.llm.providers import formats
 from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.llm.scripted.server import ScriptedServer
-from pgv_jax.llm.structured import StructuredClient
 
 KEY = "sk-very-secret-0123456789"
 ASK = Request(
@@ -402,43 +401,3 @@ def test_a_schema_travels_in_each_vendors_own_words(
     assert [json.loads(answer.text) for answer in answers] == wanted
     asked = schema_of(server.calls[0].request)
     assert asked is not None and asked[1] == form["json_schema"]["schema"]
-
-
-class Refusing:
-    """A model whose server knows no schemas (or nothing at all)."""
-
-    model = "old"
-
-    def __init__(self, everything: str = "") -> None:
-        self.asked: list[Request] = []
-        self.everything = everything
-
-    async def complete(self, request: Request) -> list[Completion]:
-        self.asked.append(request)
-        if request.response_format is not None or self.everything:
-            raise ClientError(self.everything or "request", "The server answered 400.")
-        return [Completion("text")] * request.n
-
-
-def test_a_server_without_schemas_is_asked_for_text_and_that_is_said_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    inner = Refusing()
-    client = StructuredClient(inner)
-    held = replace(ASK, n=2, response_format=json_schema("step", {"type": "object"}))
-    for _ in range(2):
-        assert [c.text for c in run(client.complete(held))] == ["text", "text"]
-    assert [request.response_format is None for request in inner.asked] == [False, True, True]
-    assert [r.getMessage() for r in caplog.records] == [
-        "'old' refuses a JSON schema for its answers (The server answered 400.) It is asked for "
-        "text from now on; set answers=text to ask so from the start."
-    ]
-
-
-@pytest.mark.parametrize(("kind", "calls"), [("request", 2), ("key", 1), ("context", 1)])
-def test_another_failure_is_not_taken_for_a_refusal_of_schemas(kind: str, calls: int) -> None:
-    inner = Refusing(kind)
-    client = StructuredClient(inner)
-    with pytest.raises(ClientError, match="400"):
-        run(client.complete(replace(ASK, response_format=json_schema("step", {}))))
-    assert len(inner.asked) == calls and not client.refused
