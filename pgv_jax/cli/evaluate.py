@@ -87,10 +87,11 @@ def evaluate(
     from pgv_jax.cli.console import bar
     from pgv_jax.critic import artifact as artifacts
     from pgv_jax.data.episodes import dataset_info, read_episodes
+    from pgv_jax.data.samples import dataset_path
     from pgv_jax.report.health.trust import LEVELS, enough, limits_of
     from pgv_jax.texts.templates import SUCCESS, worded
 
-    demanded = limits_of(limits)
+    demanded, dataset = limits_of(limits), dataset_path(dataset)
     opened = artifacts.load(artifact)
     manifest, history = opened.manifest, opened.manifest["texts"]["history"]
     recipe = manifest.get("recipe", {})
