@@ -51,8 +51,9 @@ torch: install-dev
 		|| echo "$(TORCH) was not found, so the parity tests with PyTorch will be skipped. Name another" \
 			"build (make test TORCH=torch==2.13.0) or point pip at an index that has this one."
 
-# A file's tests stay in one worker, so that what they share is made once.
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A file's tests stay in one worker, so that what they share is made once; and bytecode is kept, so
+# that some hundred processes do not compile the package anew.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: torch
 	$(PYTEST) -m 'not slow'
 

@@ -19,7 +19,7 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
-from tests.compiled import QUICK, SHIPPED, flags_for, folder_of_programs, tidy
+from tests.compiled import FUSED, QUICK, SHIPPED, flags_for, folder_of_programs, tidy
 
 # Before anything imports jax: it reads these once. Set, not defaulted: a test never
 # depends on the shell that it is started from.
@@ -85,6 +85,14 @@ def as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     import jax
 
     monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=SHIPPED))
+
+
+@pytest.fixture
+def fused_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fuse as users' programs do, so that the same sums in another program round alike."""
+    import jax
+
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=FUSED))
 
 
 @pytest.fixture

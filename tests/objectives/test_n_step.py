@@ -97,6 +97,7 @@ def test_one_step_tells_what_gc_iql_is_told(index):
             np.testing.assert_array_equal(got, wanted, err_msg=name)
 
 
+@pytest.mark.usefixtures("fused_as_shipped")
 def test_one_step_learns_what_gc_iql_learns(tmp_path):
     """Through the learner, with two goals a step, to the last bit."""
     table = chain.table(tmp_path / "table", chain.walks(8, success=True))
