@@ -2,6 +2,7 @@
 
 import pytest
 
+from pgv_jax.cli.main import pgv
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.data.samples import dataset_path, log_path
@@ -36,3 +37,13 @@ def test_other_paths_stay_and_unknown_names_are_told_the_known_ones(tmp_path):
     for resolve in (log_path, dataset_path):
         with pytest.raises(PgvError, match=r"'sample:gpt'.* it has sample:smollm2-cooking"):
             resolve("sample:gpt")
+
+
+def test_commands_take_a_sample_for_a_log(tmp_path, capsys):
+    words = ["import", "sample:smollm2-cooking", "--out", str(tmp_path / "data"), "--quiet"]
+    pgv.main(words, standalone_mode=False)
+    assert sum(1 for _ in read_episodes(tmp_path / "data")) == 200
+    pgv.main(["describe", "sample:smollm2-cooking"], standalone_mode=False)
+    assert "37" in capsys.readouterr().out
+    with pytest.raises(PgvError, match="There is no log 'sample:x' in the package"):
+        pgv.main(["evaluate", "artifact", "--dataset", "sample:x"], standalone_mode=False)
