@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from pgv_jax.learner.place import Options
 
 
 @click.command()
@@ -27,20 +24,28 @@ if TYPE_CHECKING:
 @click.option(
     "--coordinator",
     metavar="HOST:PORT",
-    help="Of many processes: where number 0 is. Uses the next port too.",
+    envvar="JAX_COORDINATOR_ADDRESS",
+    help="Of many processes: where number 0 is.",
 )
-@click.option("--processes", type=int, help="How many there are; 1: this one alone.")
-@click.option("--process-id", type=int, help="Which one this is, from 0.")
+@click.option(
+    "--processes",
+    type=int,
+    envvar="JAX_NUM_PROCESSES",
+    help="How many there are; 1: this one alone.",
+)
+@click.option("--process-id", type=int, envvar="JAX_PROCESS_ID", help="Which one this is, from 0.")
 @click.option(
     "--worker-timeout",
-    default=100.0,
+    default=100,
     show_default=True,
-    help="Seconds of silence after which a process counts as dead and all others stop.",
+    type=click.IntRange(1),
+    help="Seconds without a sign of life after which a process counts as lost and all stop.",
 )
 @click.option(
     "--start-timeout",
-    default=300.0,
+    default=300,
     show_default=True,
+    type=click.IntRange(1),
     help="Seconds that all processes may take to come.",
 )
 def train(
@@ -48,11 +53,7 @@ def train(
     overrides: tuple[str, ...],
     workdir: str,
     profile: bool,
-    coordinator: str | None,
-    processes: int | None,
-    process_id: int | None,
-    worker_timeout: float,
-    start_timeout: float,
+    **place: Any,
 ) -> None:
     """Train a critic as CONFIG says, a file or a shipped one's name; KEY=VALUE overrides a key.
 
@@ -62,16 +63,14 @@ def train(
     On several hosts with one file system, run the same command on each. SLURM, Kubernetes and TPU
     pods tell each process who it is; elsewhere --coordinator, --processes and --process-id do.
     """
-    from pgv_jax.learner.place import Options
     from pgv_jax.rollout.stopping import terminable
 
-    place = Options(coordinator, processes, process_id, worker_timeout, start_timeout)
     with terminable():  # before what takes seconds to import
         _train(config, overrides, workdir, profile, place)
 
 
 def _train(
-    config: str, overrides: tuple[str, ...], workdir: str, profile: bool, place: Options
+    config: str, overrides: tuple[str, ...], workdir: str, profile: bool, place: dict[str, Any]
 ) -> None:
     from pathlib import Path
 
@@ -79,7 +78,7 @@ def _train(
     from pgv_jax.config import load_config
     from pgv_jax.critic.artifact import load
     from pgv_jax.data.samples import dataset_path
-    from pgv_jax.learner import distributed
+    from pgv_jax.learner import cluster
     from pgv_jax.workflows.pipeline import fit, prepare, silent
 
     settings = load_config(config, overrides)
@@ -90,15 +89,15 @@ def _train(
     folder = Path(workdir)
     with ExitStack() as stack:
         stack.enter_context(logged())
-        distributed.initialize(place)
-        stack.enter_context(distributed.guarded())
-        shown = bar if distributed.is_writer() else silent
+        cluster.initialize(**place)
+        stack.enter_context(cluster.guarded())
+        shown = bar if cluster.is_writer() else silent
         prepared = prepare(settings, folder / "tables", shown)
-        told = console.print if distributed.is_writer() else lambda words: None
+        told = console.print if cluster.is_writer() else lambda words: None
         if prepared.held_out is None:
             told("The dataset has too few tasks to hold any out: training runs to the end.")
         artifact = fit(settings, prepared, folder, shown, profile=profile)
-        if distributed.is_writer():
+        if cluster.is_writer():
             for sentence in load(artifact).manifest["recipe"]["words"]:
                 told(sentence)
         told(f"The critic is in {artifact}. Judge it before you trust it: pgv evaluate.")

@@ -27,7 +27,7 @@ from pgv_jax.critic.heads import CriticSpec
 from pgv_jax.critic.next_note import joined, separated
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
-from pgv_jax.learner import distributed
+from pgv_jax.learner import cluster
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.checkpoint import Checkpoints
 from pgv_jax.learner.feed import make_feed
@@ -107,7 +107,7 @@ def train(
     finite, KeyboardInterrupt after saving on SIGINT or SIGTERM (see ``Interrupts``).
     """
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
-    if not distributed.is_writer():
+    if not cluster.is_writer():
         table.verify(meshes.own_numbers(mesh, len(table.shards)))
     spec = critic_spec(config, table.manifest["dim"])
     optimizer = make_optimizer(config.train, config.objective.heads)
@@ -129,14 +129,14 @@ def train(
             run.pop("identity")
         loop = _Loop(config, table, held_out, mesh, abstract, optimizer, spec, like)
         with Interrupts() as interrupts:
-            recorder = Recorder(workdir, config, int(state.step), distributed.is_writer())
-            trace = workdir / "profile" if profile and distributed.is_writer() else None
+            recorder = Recorder(workdir, config, int(state.step), cluster.is_writer())
+            trace = workdir / "profile" if profile and cluster.is_writer() else None
             try:
                 state = loop.run(state, run, checkpoints, recorder, progress, interrupts, trace)
             finally:
                 recorder.close()
         if interrupts.asked:
-            raise KeyboardInterrupt
+            raise cluster.AgreedStop
     finally:
         checkpoints.close()
     chosen = state.best if run["best_score"] is not None else state.params
@@ -266,16 +266,16 @@ class _Loop:
             pending = (step, device_metrics)
             if timing and step > first + length:  # the first call was compiled
                 jax.block_until_ready(device_metrics)
-                seconds = distributed.from_writer(time.perf_counter() - begin)
-                window, timing = self._longer(window, seconds), False
+                clock = cluster.from_writer({"seconds": time.perf_counter() - begin})
+                window, timing = self._longer(window, clock["seconds"]), False
             at_evaluation = step % train.eval_every == 0 or step == train.steps
             if at_evaluation and self._validate is not None:
                 self._write(pending, recorder, progress)  # first: lines stand in order of steps
                 pending = None
                 state, stop = self._select(state, step, run, recorder)
-            overdue = time.monotonic() - saved_at >= train.checkpoint_seconds
-            (due,) = distributed.any_process(step - saved >= train.checkpoint_every or overdue)
-            asked = distributed.agree_to_stop(interrupts.asked)
+            due = step - saved >= train.checkpoint_every
+            due |= time.monotonic() - saved_at >= train.checkpoint_seconds
+            due, asked = cluster.any_process(due, interrupts.asked)
             if due or stop or asked or step == train.steps:
                 if pending is not None:  # refuses what is not finite, and so it is not saved
                     self._write(pending, recorder, progress)
@@ -343,7 +343,7 @@ class _Loop:
     ) -> tuple[State, bool]:
         """Judge on held-out tasks, keep the best, and say whether patience has run out."""
         assert self._validate is not None
-        scores = distributed.from_writer(self._validate(self.published(state.params)))
+        scores = cluster.from_writer(self._validate(self.published(state.params)))
         if not scores:
             return state, False
         recorder.metrics({"step": step, **scores})

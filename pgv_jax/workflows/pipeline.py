@@ -24,7 +24,7 @@ from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.learner import distributed
+from pgv_jax.learner import cluster
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives.base import ExampleObjective
 from pgv_jax.objectives.registry import saved_objective
@@ -76,8 +76,8 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
     if "train" not in splits:
         raise PgvError(f"Dataset {config.data.dataset} has no training episodes.")
     notes = None
-    with distributed.writer_first():
-        if distributed.is_writer():
+    with cluster.writer_first():
+        if cluster.is_writer():
             tables, notes = _tables(
                 config, folder, splits, info["fingerprint"], store, encoder, bar
             )
@@ -207,7 +207,7 @@ def fit(
             lambda step, metrics: report(step),
             profile,
         )
-    if not distributed.is_writer():
+    if not cluster.is_writer():
         return workdir / "artifact"
     table = prepared.train.manifest
     spec, params = choice.attach(trained.spec, trained.params)
@@ -260,7 +260,7 @@ def refit(
 
 def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choice:
     """What answers the outcome goals; the trials' scores stay in ``workdir/recipe``."""
-    if config.critic.recipe != "td" and distributed.processes().count > 1:
+    if config.critic.recipe != "td" and cluster.count() > 1:
         log.warning(
             "critic.recipe=%s needs one process; TD answers all goals", config.critic.recipe
         )

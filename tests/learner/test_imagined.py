@@ -70,6 +70,7 @@ def curve(workdir: Path) -> np.ndarray:
     return np.asarray([[line[name] for name in names] for line in told if "loss" in line])
 
 
+@pytest.mark.slow
 def test_imagined_q_is_gamma_to_the_number_of_steps(dataset, tmp_path):
     own = config(dataset, "train.early_stop=false")
     value = ValueFunction.load(fit(own, prepare(own, tmp_path / "tables"), tmp_path / "run"))

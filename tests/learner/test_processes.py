@@ -16,7 +16,7 @@ import pytest
 from tests.compiled import flags_for
 
 from . import chain
-from .test_distributed import free_ports
+from .test_cluster import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def begin(folder: Path, workdir: str, devices: int, *extra: str) -> subprocess.P
 def begin_two(
     folder: Path, workdir: str, *extra: str, devices: int = 2
 ) -> list[subprocess.Popen[str]]:
-    port = free_ports()
+    port = free_port()
     place = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process-id"]
     return [begin(folder, workdir, devices, *extra, *place, str(index)) for index in (0, 1)]
 
@@ -110,9 +110,7 @@ def test_a_killed_process_ends_the_other_and_one_alone_goes_on(folder, eight):
         pytest.skip("the run was over before the process was killed")
     assert status == 3, said
     (error,) = [line for line in said.splitlines() if line.startswith("Error:")]
-    assert (
-        error.startswith("Error: Process 1 of 2") and "continue from the last checkpoint" in error
-    )
+    assert "another one" in error and "continue from the last checkpoint" in error
     assert not (folder / "killed" / "artifact").exists()
     status, said = end(begin(folder, "killed", 2, f"train.steps={STEPS}"))
     assert status == 0, said

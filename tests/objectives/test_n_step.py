@@ -98,6 +98,7 @@ def test_one_step_tells_what_gc_iql_is_told(index):
 
 
 @pytest.mark.usefixtures("fused_as_shipped")
+@pytest.mark.slow
 def test_one_step_learns_what_gc_iql_learns(tmp_path):
     """Through the learner, with two goals a step, to the last bit."""
     table = chain.table(tmp_path / "table", chain.walks(8, success=True))

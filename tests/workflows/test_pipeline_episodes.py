@@ -167,6 +167,7 @@ def test_a_bare_observation_is_no_prefix(artifact: Path, tmp_path: Path) -> None
         )
 
 
+@pytest.mark.slow
 def test_a_critic_of_notes_has_the_model_write_them_as_it_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,6 +199,7 @@ def test_what_is_required_is_the_exit_status(split_in_three, tmp_path):
         run(*asked, "--group", "(")
 
 
+@pytest.mark.slow
 def test_the_data_curve_trains_on_parts_of_the_training_tasks(split_in_three, tmp_path):
     config = load_config(
         None,

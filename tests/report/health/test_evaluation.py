@@ -59,6 +59,7 @@ def test_a_critic_that_knows_is_found_out_and_so_is_one_that_guesses(logs, basel
     assert guessing["calibration"]["success"]["critic"]["skill"]["ci95"][1] < 0
 
 
+@pytest.mark.slow
 def test_planted_useless_critics_are_not_praised(baselines):
     logs = make_logs(16, 4)
     praised = sum(

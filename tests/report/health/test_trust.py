@@ -96,6 +96,7 @@ def test_one_that_ranks_with_scores_that_are_no_likelihoods_is_for_ranking(logs,
     assert mended["level"] == TRUST
 
 
+@pytest.mark.slow
 def test_useless_critics_are_not_used_in_19_of_20_seeds(logs, baselines):
     refused = sum(
         level(logs, Planted(lambda o, t, s=s: unit(s, o, t)), baselines)["level"] == DO_NOT_USE
