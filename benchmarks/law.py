@@ -147,7 +147,7 @@ def curve(world: World, table: Table, encoder: HashEncoder, config: Config) -> l
     spec = critic_spec(config, table.manifest["dim"])
     optimizer, standards = make_optimizer(config.train), standards_of(table)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config, optimizer, len(table.shards))
+    update = make_update(spec, config.objective, config.train, optimizer, len(table.shards))
     feed = make_feed(table, mesh, config, abstract, update)
     state = init_state(spec, optimizer, mesh, config.train.seed)
     texts, truth = questions(world)

@@ -156,7 +156,7 @@ def ours(table: Table, config: Config, length: int) -> Callable[[], None]:
     spec = critic_spec(config, table.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config, optimizer, len(table.shards))
+    update = make_update(spec, config.objective, config.train, optimizer, len(table.shards))
     feed = make_feed(table, mesh, config, abstract, update)
     state = [init_state(spec, optimizer, mesh, 0)]
 

@@ -140,7 +140,7 @@ def train(
     spec = critic_spec(config, opened.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config, optimizer, len(opened.shards))
+    update = make_update(spec, config.objective, config.train, optimizer, len(opened.shards))
     source = make_feed(opened, mesh, config, abstract, update)
     state, length = init_state(spec, optimizer, mesh, 0), 4
     for step in range(0, 2 * length, length):

@@ -174,7 +174,7 @@ def _embed(settings: Config, stages: Stages) -> Description:
         + "."
     )
     encoder = open_encoder(settings.data.encoder)
-    store = EmbeddingStore(store_of(settings), encoder)
+    store = EmbeddingStore(store_of(settings.data), encoder)
     imagined = settings.critic.q == "imagined"
     texts = texts_of(episodes, settings.texts.history, candidates=True, parts=imagined)
     missing = len(store.missing(texts))

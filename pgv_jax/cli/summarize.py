@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pgv_jax.types import Episode
 
 
 @click.command()
@@ -40,10 +45,8 @@ def summarize(
     pgv summarize data/mine --model openai:MODEL --out data/notes
     pgv train gc_iql data.dataset=data/notes texts.history=0
     """
-    from dataclasses import replace
-
     from pgv_jax.cli.console import bar, console
-    from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
+    from pgv_jax.data.episodes import dataset_info, write_dataset
     from pgv_jax.errors import PgvError
     from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig
     from pgv_jax.rollout.summarize import summarize as run
@@ -51,12 +54,7 @@ def summarize(
     if out.resolve() == dataset.resolve():
         raise PgvError(f"--out {out} is the dataset itself; choose another folder.")
     about = dataset_info(dataset)
-    # The splits are stated, so that each task stays where it was.
-    episodes = [
-        replace(episode, split=split)
-        for split in about["splits"]
-        for episode in read_episodes(dataset, split)
-    ]
+    episodes = _with_splits(dataset, about["splits"])
     settings = RolloutConfig(
         client=model,
         api=ApiConfig(base_url=base_url, key_env=key_env),
@@ -81,3 +79,16 @@ def summarize(
         f"{summary.folder}: notes of {summary.episodes:,} episodes, {spent.requests:,} calls, "
         f"{spent.tokens:,} tokens{cost}. Next: pgv describe {summary.folder}"
     )
+
+
+def _with_splits(dataset: Path, splits: Iterable[str]) -> list[Episode]:
+    """All episodes; their splits are stated, so that each task stays where it was."""
+    from dataclasses import replace
+
+    from pgv_jax.data.episodes import read_episodes
+
+    return [
+        replace(episode, split=split)
+        for split in splits
+        for episode in read_episodes(dataset, split)
+    ]

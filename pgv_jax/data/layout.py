@@ -195,11 +195,10 @@ def build_table(
     ]
     if not rows:
         raise PgvError(f"The split '{split}' has no episodes, so there is no table to build.")
-    groups = [0 if row.examples is None else int(row.examples.group[0]) for row in rows]
-    least = min(groups.count(group) for group in set(groups))
     lengths = [len(row.obs) - 1 for row in rows]
-    dealt = shard_of_episodes(lengths, min(shards, least), groups)
-    manifest: dict[str, Any] = {
+    dealt = _dealt(rows, lengths, shards)
+    manifest = {
+        **_texts_of(encoder, history, step),
         "format": FORMAT,
         "version": VERSION,
         "split": split,
@@ -208,12 +207,6 @@ def build_table(
         "dtype": dtype,
         "episodes": len(rows),
         "steps": sum(lengths),
-        "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
-        "texts": {
-            "history": history,
-            **({"step": step} if step != "thought" else {}),
-            "fingerprint": words.template_fingerprint(history, step),
-        },
         "data_fingerprint": data_fingerprint,
     }
     if examples is not None:
@@ -227,6 +220,24 @@ def build_table(
     members_of = [[rows[k] for k in members] for members in dealt]
     _write_table(folder, manifest, members_of, ids, lookup, known)
     return Table.open(folder, verify=False)
+
+
+def _dealt(rows: Sequence[_Rows], lengths: Sequence[int], shards: int) -> list[list[int]]:
+    """Row numbers by shard; of each group of examples a shard has at least one episode."""
+    groups = [0 if row.examples is None else int(row.examples.group[0]) for row in rows]
+    least = min(groups.count(group) for group in set(groups))
+    return shard_of_episodes(lengths, min(shards, least), groups)
+
+
+def _texts_of(
+    encoder: Mapping[str, Any], history: words.History, step: words.StepForm
+) -> dict[str, Any]:
+    """What a manifest says of the texts behind a table's vectors, and of who embedded them."""
+    texts = {"history": history, "fingerprint": words.template_fingerprint(history, step)}
+    return {
+        "encoder": {key: encoder[key] for key in ("name", "fingerprint")},
+        "texts": texts if step == "thought" else {**texts, "step": step},
+    }
 
 
 def _known_parts(rows: Sequence[_Rows], split: str) -> KnownParts:

@@ -126,6 +126,7 @@ def from_writer(numbers: Mapping[str, float]) -> dict[str, float]:
     """
     if count() == 1 or not numbers:
         return dict(numbers)
+    _await_devices()
     # As halves of float64, which JAX would round.
     halves = np.fromiter(numbers.values(), np.float64, len(numbers)).view(np.uint32)
     said = np.asarray(multihost_utils.broadcast_one_to_all(halves)).view(np.float64)
@@ -136,7 +137,13 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
     """For each flag, whether any process raises it; the same answer everywhere."""
     if count() == 1:
         return flags
+    _await_devices()
     return tuple(multihost_utils.process_allgather(np.array(flags)).any(0).tolist())
+
+
+def _await_devices() -> None:
+    """On CPUs, collectives of two programs at once may wait for each other's processes for ever."""
+    jax.block_until_ready(jax.live_arrays())
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pgv_jax.config import Config
+from pgv_jax.config import Config, CriticConfig
 from pgv_jax.data.next_notes import notes_of
 from pgv_jax.data.relabel import Draw, Index, draw, index_of, longest_note
 from pgv_jax.data.table import Table
@@ -109,7 +109,7 @@ class _Sampler:
     def __init__(self, table: Table, mesh: Mesh, config: Config, like: Table | None = None):
         shards, dim = table.shards, table.manifest["dim"]
         meshes.check_batch(config.train.batch, len(shards))
-        self._mesh, self._spec = mesh, goal_spec(config)
+        self._mesh, self._spec = mesh, goal_spec(config.goals, config.objective)
         # An argument of the programs: with another seed they are the same ones.
         seed = jax.random.key_data(jax.random.key(config.train.seed))
         self.key = meshes.place_same(mesh, np.asarray(seed))
@@ -164,8 +164,8 @@ class _Parts(NamedTuple):
     tasks: Any
 
 
-def _parts_of(table: Table, mesh: Mesh, config: Config) -> _Parts | None:
-    if table.parts is None or config.critic.q != "imagined":
+def _parts_of(table: Table, mesh: Mesh, critic: CriticConfig) -> _Parts | None:
+    if table.parts is None or critic.q != "imagined":
         return None
     placed = np.asarray(table.parts.parts), np.asarray(table.parts.task_parts)
     return _Parts(*meshes.place_same(mesh, placed))
@@ -255,7 +255,7 @@ class ResidentFeed:
             mesh, len(shards), lambda own: stack([shards[s].vectors for s in own], longest)
         )
         tasks = meshes.place_same(mesh, stack([table.tasks], count)[0])
-        parts = _parts_of(table, mesh, config)
+        parts = _parts_of(table, mesh, config.critic)
         constants = meshes.place_same(mesh, constants_of(table))
         self._data = _Resident(tasks, vectors, sampler.index, parts, sampler.key, constants)
         self._triples = config.train.batch * config.train.goals
@@ -320,7 +320,7 @@ class StreamFeed:
         few = self.tasks is not None
         tasks = meshes.place_same(mesh, np.asarray(table.tasks)) if few else None
         constants = meshes.place_same(mesh, constants_of(table))
-        self._fixed = (tasks, _parts_of(table, mesh, config), constants)
+        self._fixed = (tasks, _parts_of(table, mesh, config.critic), constants)
         fields = len(EMBEDDED) + (not few)
         width = table.manifest["dim"] * table.tasks.dtype.itemsize
         self._most = max(1, STREAM_BYTES // (config.train.batch * fields * width))

@@ -221,13 +221,17 @@ class _Loop:
         if spec.note_width and self._centres is not None:
             in_notes = table.manifest["parts"]["in_notes"]
             notes = NoteSpec(in_notes, config.critic.note_dropout)
-        update = make_update(spec, config, optimizer, len(table.shards), notes)
+        update = make_update(
+            spec, config.objective, config.train, optimizer, len(table.shards), notes
+        )
         self._feed = make_feed(table, mesh, config, abstract, update, like)
         self._speed = Speed(spec, config.train, mesh.size, self._feed.tasks)
         self._validate = None
         if held_out is not None and config.train.early_stop:
             success = config.train.select == "both"
-            self._validate = Validation(held_out, spec, goal_spec(config), success)
+            self._validate = Validation(
+                held_out, spec, goal_spec(config.goals, config.objective), success
+            )
         if self._train.eval_every % self._train.log_every:
             good = max(1, round(self._train.eval_every / self._train.log_every))
             raise PgvError(

@@ -11,12 +11,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from pgv_jax.config import Config, TrainConfig, check_imagined
+from pgv_jax.config import Config, GoalsConfig, TrainConfig, check_imagined
 from pgv_jax.critic.heads import Compute, Critic, CriticSpec
 from pgv_jax.critic.next_note import NextNote
 from pgv_jax.data.relabel import GoalSpec
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.first_layer import stacked
+from pgv_jax.objectives.base import Objective
 
 
 class State(NamedTuple):
@@ -41,18 +42,17 @@ def critic_spec(config: Config, dim: int) -> CriticSpec:
     return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, head, note_width=width)
 
 
-def goal_spec(config: Config) -> GoalSpec:
+def goal_spec(goals: GoalsConfig, objective: Objective) -> GoalSpec:
     """The goal mixture that a configuration asks for, as its objective draws it."""
-    g = config.goals
     asked = GoalSpec(
-        shares=(g.current, g.future, g.random, g.outcome),
-        gamma=config.objective.gamma,
-        form=g.form,
-        horizon=g.horizon,
-        include_present=g.include_present,
-        failure=g.failure,
+        shares=(goals.current, goals.future, goals.random, goals.outcome),
+        gamma=objective.gamma,
+        form=goals.form,
+        horizon=goals.horizon,
+        include_present=goals.include_present,
+        failure=goals.failure,
     )
-    return config.objective.goal_spec(asked)
+    return objective.goal_spec(asked)
 
 
 def make_optimizer(

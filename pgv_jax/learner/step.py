@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pgv_jax.config import Config
+from pgv_jax.config import TrainConfig
 from pgv_jax.critic.heads import CriticSpec, link, multiply
 from pgv_jax.critic.next_note import Centres, Scene, appearing, imagine, members, targets
 from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Constants, standardized
 from pgv_jax.learner.state import State, graph_of
+from pgv_jax.objectives.base import Objective
 from pgv_jax.objectives.next_note import next_note
 from pgv_jax.types import GOAL_KINDS, Batch, Predictions
 
@@ -121,7 +122,8 @@ def quantiles(name: str, below: np.ndarray) -> dict[str, float]:
 
 def make_update(
     spec: CriticSpec,
-    config: Config,
+    objective: Objective,
+    train: TrainConfig,
     optimizer: optax.GradientTransformation,
     shards: int,
     notes: NoteSpec | None = None,
@@ -132,8 +134,7 @@ def make_update(
     batches hold raw embeddings. ``notes`` is for a critic with a next-note model, which learns from
     the same batches.
     """
-    objective = config.objective
-    compute = config.train.compute
+    compute = train.compute
     graph = graph_of(spec, compute)
 
     def loss(params: Any, target: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -152,7 +153,7 @@ def make_update(
         value, metrics = loss(params, target, standardized(raw, constants.standards))
         if notes is None:
             return value, metrics
-        key = jax.random.fold_in(jax.random.key(config.train.seed), step)
+        key = jax.random.fold_in(jax.random.key(train.seed), step)
         more, also = note_loss(params["m"], notes, constants.centres, raw, key)
         return value + more, {**metrics, **also, "loss": value + more}
 
@@ -164,7 +165,7 @@ def make_update(
         params = optax.apply_updates(state.params, updates)
         # The slow copy follows the parameters *after* the update.
         followed = {name: params[name] for name in state.target}
-        target = optax.incremental_update(followed, state.target, config.objective.polyak)
+        target = optax.incremental_update(followed, state.target, objective.polyak)
         state = State(params, target, state.best, moments, state.step + 1)
         norms = [optax.tree.norm(tree) for tree in (gradients, updates)]
         return state, metrics, dict(zip(NORMS, norms, strict=True))

@@ -96,7 +96,7 @@ def choose(
 
 def updates(config: Config, table: Table) -> int:
     """The updates that choosing takes at most, on the training table."""
-    return TRIALS * trial_updates(config, table) if config.critic.recipe == "auto" else 0
+    return TRIALS * trial_updates(config.train, table) if config.critic.recipe == "auto" else 0
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Trials:
     @property
     def updates(self) -> int:
         """Updates that a trial is given."""
-        return trial_updates(self.config, self.tables[0])
+        return trial_updates(self.config.train, self.tables[0])
 
     def record(self) -> dict[str, Any] | None:
         """For the manifest: the updates given, where each trial was best, and whether it rested."""
@@ -130,7 +130,7 @@ class _Trials:
 
     def enough(self) -> int:
         """Updates by which every trial was at its best and had been looked at long enough."""
-        rest = patience_of(self.config, self.updates) * self.config.train.eval_every
+        rest = patience_of(self.config.train, self.updates) * self.config.train.eval_every
         return min(max(trial.step for trial in self.done) + rest, self.updates)
 
     def gain_over(self, logit_B: np.ndarray) -> Interval | None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgv_jax.config import Config
+from pgv_jax.config import Config, TrainConfig
 from pgv_jax.critic.heads import link
 from pgv_jax.data.layout import build_table, shards_for
 from pgv_jax.data.relabel import SUCCESS_ID
@@ -52,21 +52,21 @@ class Trial:
     converged: bool | None
 
 
-def trial_updates(config: Config, table: Table) -> int:
+def trial_updates(settings: TrainConfig, table: Table) -> int:
     """Updates that one trial is given: ``PASSES`` over the steps for each step of a long episode.
 
     TD carries an outcome back one step a backup: stopped before the outcome has come to an
     episode's beginning it looks worse than it is. Within ``LESS`` and ``MORE`` times the run's.
     """
     lengths = np.concatenate([np.diff(shard.episode_start) - 1 for shard in table.shards])
-    needed = PASSES * np.quantile(lengths, LONG) * lengths.sum() / config.train.batch
-    asked = config.train.steps
+    needed = PASSES * np.quantile(lengths, LONG) * lengths.sum() / settings.batch
+    asked = settings.steps
     return int(max(np.ceil(np.clip(needed, LESS * asked, MORE * asked)), 1))
 
 
-def patience_of(config: Config, updates: int) -> int:
+def patience_of(settings: TrainConfig, updates: int) -> int:
     """Looks without a gain that end a trial of ``updates``."""
-    return max(round(PATIENCE * updates / config.train.eval_every), 1)
+    return max(round(PATIENCE * updates / settings.eval_every), 1)
 
 
 def td_trial(
@@ -87,8 +87,8 @@ def td_trial(
     left_out = {outcomes.rows.task_ids[i] for i in held_out}
     kept = [episode for episode in episodes if episode.task_id not in left_out]
     train_table, val_table = tables
-    updates = trial_updates(config, train_table)
-    budget = {"steps": updates, "patience": patience_of(config, updates)}
+    updates = trial_updates(config.train, train_table)
+    budget = {"steps": updates, "patience": patience_of(config.train, updates)}
     settings = config.model_copy(update={"train": config.train.model_copy(update=budget)})
     identity = _identity(settings, train_table, sorted(left_out))
     scores, about = folder.with_suffix(".npy"), folder.with_suffix(".json")

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -79,14 +79,10 @@ async def play(
         Halted: ``stop`` has a cause; the decision that was under way has ended.
     """
     started = time.monotonic()
-    observation, info = await _in(env, env.reset, seed=spec.seed, options={"task": spec.task_id})
-    env.set_goal(spec.goal)
-    for action in spec.start:
-        observation, _, _, _, info = await _in(env, env.step, action)
+    observation, info = await begin(env, spec)
     steps: list[Step] = []
-    task, reached = str(info["task"]), False
-    notes: list[str] = []
-    terminated = truncated = False
+    task, notes = str(info["task"]), list[str]()
+    terminated = truncated = reached = False
     while not (terminated or truncated or reached):
         if stop is not None:
             stop.check()
@@ -111,29 +107,47 @@ async def play(
         observation = following
         reached = spec.goal is not None and spec.goal in sentences(observation)
         truncated = truncated or 0 < max_steps <= len(steps)
-    success, score = bool(info["success"]), float(info["score"])
-    if spec.goal is not None:
-        success, score = reached, float(reached)
-    return Episode(
-        episode_id=spec.episode_id,
-        task_id=spec.task_id,
-        task=task,
-        steps=tuple(steps),
-        final_observation=observation,
-        success=success,
-        score=score,
+    last = Episode(spec.episode_id, spec.task_id, task, tuple(steps), observation)
+    ended = judged(last, spec, info, reached, terminated)
+    return replace(ended, metadata=record_of(spec, len(steps), time.monotonic() - started))
+
+
+def judged(
+    episode: Episode, spec: EpisodeSpec, info: Mapping[str, Any], reached: bool, terminated: bool
+) -> Episode:
+    """An episode with its outcome: the task's own, or whether its goal was ``reached``."""
+    return replace(
+        episode,
+        success=bool(info["success"]) if spec.goal is None else reached,
+        score=float(info["score"]) if spec.goal is None else float(reached),
         is_terminal=terminated or reached,
         split=spec.split,
-        metadata={
-            **spec.metadata,
-            "arm": spec.arm,
-            "seed": spec.seed,
-            "steps": len(steps),
-            "seconds": round(time.monotonic() - started, 3),
-            **({"start": list(spec.start)} if spec.start else {}),
-            **({} if spec.goal is None else {"goal": spec.goal}),
-        },
     )
+
+
+async def begin(env: TextEnv, spec: EpisodeSpec) -> tuple[str, dict[str, Any]]:
+    """Reset the task as an episode wants it, and take the actions that it starts with.
+
+    Returns the observation and the task's ``info``.
+    """
+    observation, info = await _in(env, env.reset, seed=spec.seed, options={"task": spec.task_id})
+    env.set_goal(spec.goal)
+    for action in spec.start:
+        observation, _, _, _, info = await _in(env, env.step, action)
+    return observation, info
+
+
+def record_of(spec: EpisodeSpec, steps: int, seconds: float) -> dict[str, Any]:
+    """What an episode's metadata say of how it was played."""
+    return {
+        **spec.metadata,
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        **({"start": list(spec.start)} if spec.start else {}),
+        **({} if spec.goal is None else {"goal": spec.goal}),
+    }
 
 
 def _view(

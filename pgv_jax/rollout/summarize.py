@@ -116,8 +116,36 @@ def summarize(
     prompt = Prompt.load(PROMPT, settings.prompts)
     model = open_model(settings, folder)
     assert isinstance(model, ApiModel)
-    summarizer = Summarizer(model.shared, prompt)
-    stop, found, failed = Stop(), dict[int, Episode](), list[str]()
+    summarizer, stop = Summarizer(model.shared, prompt), Stop()
+
+    async def run() -> tuple[dict[int, Episode], list[str]]:
+        async with model:
+            return await noted(episodes, summarizer, settings.concurrency, stop, progress)
+
+    with interruptible(stop, say):
+        found, failed = asyncio.run(run())
+    if stop.cause is not None:
+        raise stop.cause
+    if failed:
+        raise PgvError(
+            f"{len(failed)} of {len(episodes)} episodes have no notes (first: {failed[0]}); run "
+            "the same again to continue."
+        )
+    return [found[number] for number in range(len(episodes))], model
+
+
+async def noted(
+    episodes: Sequence[Episode],
+    summarizer: Summarizer,
+    concurrency: int,
+    stop: Stop,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[dict[int, Episode], list[str]]:
+    """Write the notes of ``concurrency`` episodes at a time, until all are done or ``stop`` says.
+
+    Returns the episodes with notes by number, and a sentence for each that failed.
+    """
+    found, failed = dict[int, Episode](), list[str]()
     queue = list(enumerate(episodes))[::-1]
 
     async def work() -> None:
@@ -138,18 +166,7 @@ def summarize(
             if progress is not None:
                 progress(len(found))
 
-    async def run() -> None:
-        async with model, asyncio.TaskGroup() as group:
-            for _ in range(min(settings.concurrency, len(queue))):
-                group.create_task(work())
-
-    with interruptible(stop, say):
-        asyncio.run(run())
-    if stop.cause is not None:
-        raise stop.cause
-    if failed:
-        raise PgvError(
-            f"{len(failed)} of {len(episodes)} episodes have no notes (first: {failed[0]}); run "
-            "the same again to continue."
-        )
-    return [found[number] for number in range(len(episodes))], model
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(queue))):
+            group.create_task(work())
+    return found, failed

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.config import Config, check_imagined
+from pgv_jax.config import Config, DataConfig, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.examples import Example, texts_of_examples
@@ -55,9 +55,9 @@ class Prepared:
     """Whose progress notes the observations are ({model, prompt}), where `pgv summarize` ran."""
 
 
-def store_of(config: Config) -> Path:
+def store_of(data: DataConfig) -> Path:
     """The embedding store of a configuration: its own, or ``DATASET/embeddings``."""
-    return Path(config.data.store or Path(config.data.dataset) / "embeddings")
+    return Path(data.store or Path(data.dataset) / "embeddings")
 
 
 def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
@@ -71,7 +71,7 @@ def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
     info = dataset_info(config.data.dataset)
     encoder = open_encoder(config.data.encoder)
     _check_mode(encoder, config.texts.history)
-    store = EmbeddingStore(store_of(config), encoder)
+    store = EmbeddingStore(store_of(config.data), encoder)
     splits = [split for split in ("train", "val") if split in info["splits"]]
     if "train" not in splits:
         raise PgvError(f"Dataset {config.data.dataset} has no training episodes.")

@@ -86,10 +86,14 @@ def lasting(*lengths):
 
 def test_a_trial_is_given_two_passes_for_each_step_of_a_long_episode():
     config = load_config(None, ["train.batch=100", "train.steps=1000"])
-    assert trial.trial_updates(config, lasting(*[40] * 50)) == 2 * 40 * 50 * 40 / 100
-    assert trial.trial_updates(config, lasting(*[1] * 50)) == 500  # half of the run's at least
-    assert trial.trial_updates(config, lasting(*[40] * 500)) == 4000  # four times them at most
-    assert trial.patience_of(config, 1600) == 2  # of the looks every 200 updates, a quarter
+    assert trial.trial_updates(config.train, lasting(*[40] * 50)) == 2 * 40 * 50 * 40 / 100
+    assert (
+        trial.trial_updates(config.train, lasting(*[1] * 50)) == 500
+    )  # half of the run's at least
+    assert (
+        trial.trial_updates(config.train, lasting(*[40] * 500)) == 4000
+    )  # four times them at most
+    assert trial.patience_of(config.train, 1600) == 2  # of the looks every 200 updates, a quarter
 
 
 @pytest.mark.parametrize(("best", "enough"), [([800, 1000], 1400), ([800, 1600], 1600)])

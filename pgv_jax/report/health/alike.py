@@ -7,13 +7,13 @@ later success from failure well, and yet prefers the same thought in every state
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pgv_jax.report.health.sections import not_testable
-from pgv_jax.report.rows import Rows, Scorer
-from pgv_jax.texts.templates import SUCCESS
+from pgv_jax.report.rows import Rows, Scorer, q_success
 
 STATES, THOUGHTS = 16, 12
 """Held-out states, of as many tasks as possible, and the thoughts that are valued in each."""
@@ -32,10 +32,11 @@ def order_agreement(q_SN: np.ndarray) -> float:
     return float(np.maximum(share_P, 1 - share_P).mean())
 
 
-def alike(scorer: Scorer, rows: Rows, seed: int) -> dict[str, Any]:
-    """The section: logged thoughts of held-out states, each valued in all of these states.
+def grid(rows: Rows, seed: int) -> tuple[Rows, int]:
+    """N logged thoughts in each of S logged states, state by state, and N.
 
-    ``agreement`` is ``order_agreement`` of Q of success, ``alike``: it is ``ALIKE`` or more.
+    The states are of as many tasks as possible; the rows keep a state's outcome, which is not that
+    of another thought.
     """
     met: Counter[str] = Counter()
     turns = []  # (how many rows of its task came before it, row): the tasks take turns
@@ -43,21 +44,31 @@ def alike(scorer: Scorer, rows: Rows, seed: int) -> dict[str, Any]:
         turns.append((met[rows.task_ids[row]], int(row)))
         met[rows.task_ids[row]] += 1
     order = [row for _, row in sorted(turns, key=lambda turn: turn[0])]
-    states = {(rows.tasks[i], rows.observations[i]): None for i in order}
+    states: dict[tuple[str, str], int] = {}
+    for row in order:
+        states.setdefault((rows.tasks[row], rows.observations[row]), row)
     thoughts = list(dict.fromkeys(rows.thoughts[i] for i in order))[:THOUGHTS]
-    chosen = list(states)[:STATES]
-    if len(chosen) < LEAST or len(thoughts) < LEAST:
+    chosen = np.asarray(list(states.values())[:STATES], np.int64)
+    repeated = rows.take(np.repeat(chosen, len(thoughts)))
+    return replace(repeated, thoughts=thoughts * len(chosen)), len(thoughts)
+
+
+def alike(scorer: Scorer, rows: Rows, seed: int) -> dict[str, Any]:
+    """The section: logged thoughts of held-out states, each valued in all of these states.
+
+    ``agreement`` is ``order_agreement`` of Q of success, ``alike``: it is ``ALIKE`` or more.
+    """
+    asked, thoughts = grid(rows, seed)
+    states = len(asked) // max(thoughts, 1)
+    if states < LEAST or thoughts < LEAST:
         return not_testable(
-            f"{len(chosen)} states with {len(thoughts)} thoughts; at least {LEAST} are needed"
+            f"{states} states with {thoughts} thoughts; at least {LEAST} are needed"
         )
-    pairs = [(task, seen, thought) for task, seen in chosen for thought in thoughts]
-    tasks, observations, said = (list(column) for column in zip(*pairs, strict=True))
-    q_B = np.asarray(scorer.q_pairs(tasks, observations, said, [SUCCESS] * len(pairs)), np.float64)
-    agreement = order_agreement(q_B.reshape(len(chosen), len(thoughts)))
+    agreement = order_agreement(q_success(scorer, asked).reshape(states, thoughts))
     return {
         "testable": True,
-        "states": len(chosen),
-        "thoughts": len(thoughts),
+        "states": states,
+        "thoughts": thoughts,
         "agreement": round(agreement, 4),
         "alike": agreement >= ALIKE,
     }

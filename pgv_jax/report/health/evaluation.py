@@ -17,6 +17,7 @@ from pgv_jax.critic.calibration import apply
 from pgv_jax.report.health import controls, leaks, ranking
 from pgv_jax.report.health.alike import alike
 from pgv_jax.report.health.baselines import Baseline, Constant, Critic
+from pgv_jax.report.health.choices import choices
 from pgv_jax.report.health.reliability import calibration
 from pgv_jax.report.health.sections import CRITIC, Thresholds, few, finite, not_testable
 from pgv_jax.report.health.state_goals import (
@@ -104,47 +105,64 @@ def judge(
     ``thresholds`` say how much data a test needs, ``limits`` what the verdict demands. Raises
     PgvError where a score is not finite.
     """
-    needs = thresholds or Thresholds()
     episodes = list(episodes)
     rows = step_rows(episodes, history)
-    columns: list[Baseline] = [Critic(CRITIC, scorer), *baselines]
-    if not any(isinstance(column, Constant) for column in columns):
-        columns.append(Constant(float(rows.success_B.mean()) if len(rows) else 0.0))
-    columns += [Critic(name, other) for name, other in (critics or {}).items()]
+    columns = _columns(rows, scorer, baselines, critics or {})
     scores = {column.name: finite(column.name, column.score(rows)) for column in columns}
     if v_head:
         scores["critic_v"] = finite("critic_v", _v_success(scorer, rows))
     judged = _Judged(
-        episodes,
-        rows,
-        goal_rows(episodes, history, seed=seed),
-        scores,
-        columns,
-        scorer,
-        reference or Reference(),
-        history,
-        gamma,
-        gamma if goal_gamma is None else goal_gamma,
-        needs,
-        seed,
+        episodes=episodes,
+        rows=rows,
+        asked=goal_rows(episodes, history, seed=seed),
+        scores=scores,
+        columns=columns,
+        scorer=scorer,
+        beside=reference or Reference(),
+        history=history,
+        gamma=gamma,
+        goal_gamma=gamma if goal_gamma is None else goal_gamma,
+        limits=thresholds or Thresholds(),
+        seed=seed,
     )
-    report: dict[str, Any] = {
-        "format": "pgv_jax.health",
-        "version": 2,
-        "data": _data(episodes, rows, split, history),
-        "scorers": list(scores),
-        **_rankings(judged, at_steps),
-        "calibration": few(len(set(rows.task_ids)), needs) or _calibration(judged),
-        "outcome_sum": _outcome_sum(scorer, rows, scores[CRITIC]),
-        **_goals(judged),
-        "alike": alike(scorer, rows, seed),
-        "controls": _controls(judged),
-        "leaks": leaks.scan([*judged.beside.train, *episodes]),
-        "notes": list(notes),
-    }
+    report = _sections(judged, critics or {}, at_steps, split)
+    report["notes"] = list(notes)
     report = {"verdict": verdict(report), **report}
     report["verdict"] |= trust(report, limits)
     return report
+
+
+def _columns(
+    rows: Rows, scorer: Scorer, baselines: Sequence[Baseline], critics: Mapping[str, Scorer]
+) -> list[Baseline]:
+    """Everybody who scores each step; the mean of the outcomes is always among them."""
+    columns: list[Baseline] = [Critic(CRITIC, scorer), *baselines]
+    if not any(isinstance(column, Constant) for column in columns):
+        columns.append(Constant(float(rows.success_B.mean()) if len(rows) else 0.0))
+    return columns + [Critic(name, other) for name, other in critics.items()]
+
+
+def _sections(
+    judged: _Judged, critics: Mapping[str, Scorer], at_steps: Sequence[int], split: str
+) -> dict[str, Any]:
+    """What was found, without a verdict; ``choices`` is there where other critics are."""
+    episodes, rows, scorer = judged.episodes, judged.rows, judged.scorer
+    sections: dict[str, Any] = {
+        "format": "pgv_jax.health",
+        "version": 2,
+        "data": _data(episodes, rows, split, judged.history),
+        "scorers": list(judged.scores),
+        **_rankings(judged, at_steps),
+        "calibration": few(len(set(rows.task_ids)), judged.limits) or _calibration(judged),
+        "outcome_sum": _outcome_sum(scorer, rows, judged.scores[CRITIC]),
+        **_goals(judged),
+        "alike": alike(scorer, rows, judged.seed),
+        "controls": _controls(judged),
+        "leaks": leaks.scan([*judged.beside.train, *episodes]),
+    }
+    if critics:
+        sections["choices"] = choices(scorer, critics, episodes, rows, judged.history, judged.seed)
+    return sections
 
 
 def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:

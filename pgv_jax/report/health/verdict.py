@@ -62,7 +62,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         for test, what in (("auc", "The AUC at fixed steps"), ("top1", "Top-1 among candidates"))
         if not report[test]["testable"]
     ]
-    said += _steps(report) + _thoughts(report) + _alike(report)
+    said += _steps(report) + _thoughts(report) + _alike(report) + _choices(report)
     said += _likelihood(report) + _state_goals(report)
     return {"adds": adds, "text": " ".join(said), "lines": said, "reasons": reasons}
 
@@ -172,6 +172,17 @@ def _alike(report: Mapping[str, Any]) -> list[str]:
         f"It ranks your candidates alike everywhere: over {section['states']} held-out states the "
         f"same one of two thoughts is preferred in {percent(section['agreement'])} of the cases. "
         "It may know which thoughts are good in general, and not what a state asks for."
+    ]
+
+
+def _choices(report: Mapping[str, Any]) -> list[str]:
+    """What other critics would choose otherwise."""
+    section = report.get("choices", {})
+    return [
+        f"In {found['differ']} of {section['decisions']} decisions among {section['among']} "
+        f"({percent(found['share'])} {percent_interval(found['ci95'])}), {named(name)} would "
+        "choose another one."
+        for name, found in section.get("critics", {}).items()
     ]
 
 

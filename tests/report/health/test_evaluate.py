@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from flax import nnx
 
-from pgv_jax.cli.evaluate import evaluate, unseen
+from pgv_jax.cli.evaluate import evaluate
 from pgv_jax.config import load_config
 from pgv_jax.critic import artifact
 from pgv_jax.critic.heads import Critic, CriticSpec
@@ -20,6 +20,7 @@ from pgv_jax.embed.opening import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import template_fingerprint
 from pgv_jax.types import Episode, Step
+from pgv_jax.workflows.evaluate import unseen, with_expectile
 from pgv_jax.workflows.pipeline import fit, prepare
 from tests.report.demo import make_logs
 from tests.report.page_checks import check_page
@@ -215,17 +216,30 @@ def test_the_data_curve_trains_on_parts_of_the_training_tasks(split_in_three, tm
         ],
     )
     critic = fit(config, prepare(config, tmp_path / "tables"), tmp_path / "run")
-    done = run(
-        critic, "--dataset", split_in_three / "data", "--out", tmp_path / "out", "--data-curve"
-    )
+    asked = (critic, "--dataset", split_in_three / "data", "--out", tmp_path / "out")
+    done = run(*asked, "--data-curve", "--expectile", "0.5")
     assert done.exit_code == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    # The same critic with another expectile stands beside it, and says what it would choose.
+    trained = artifact.load(tmp_path / "out" / "expectile" / "0.5" / "artifact").manifest
+    assert trained["objective"] == artifact.load(critic).manifest["objective"] | {"expectile": 0.5}
+    assert set(report["choices"]["critics"]) == {"expectile 0.5"}
+    assert "expectile 0.5 would choose another one." in " ".join(done.output.split())
     points = report["curve"]["points"]
     assert [(p["share"], p["tasks"]) for p in points] == [(0.1, 4), (0.3, 13), (1.0, 42)]
     assert "Would more data help?" in (tmp_path / "out" / "report.html").read_text("utf-8")
     plain = publish(tmp_path / "plain")
     with pytest.raises(PgvError, match="does not say how it was trained"):
         run(plain, "--dataset", split_in_three / "data", "--data-curve")
+
+
+def test_an_expectile_that_has_no_part_in_a_critic_is_refused(made, tmp_path):
+    plain = publish(tmp_path / "plain")
+    with pytest.raises(PgvError, match="objective gc_iql has no expectile; leave --expectile out"):
+        run(plain, "--dataset", made / "data", "--expectile", "0.5")
+    manifest = {"objective": {"name": "gc_iql", "expectile": 0.9}, "critic": {"outcome_members": 2}}
+    with pytest.raises(PgvError, match="answers outcome goals by a probe, which has no expectile"):
+        with_expectile(manifest, 0.5)
 
 
 def asked(task_id, task, split):

@@ -1,0 +1,82 @@
+"""Would another critic choose otherwise? Where each one's best thought is, decision by decision.
+
+Of two critics that differ in their expectile alone, the one with the higher takes luck for a choice
+(docs/objectives.md, "Luck"): what they choose otherwise is what that costs, or gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pgv_jax.report.health.alike import grid
+from pgv_jax.report.health.sections import finite, not_testable
+from pgv_jax.report.rows import Rows, Scorer, q_success, rows_of
+from pgv_jax.report.stats import cluster_share
+from pgv_jax.texts.templates import History, observation_text
+from pgv_jax.types import Episode
+
+CANDIDATES = "candidates of the log"
+LOGGED = "thoughts of other steps"
+"""What a decision chooses among where the log has no step with two candidates."""
+
+
+def offered(episodes: Iterable[Episode], history: History = 0) -> tuple[Rows, np.ndarray]:
+    """Every step with two candidates or more: their rows, and where each decision starts [D + 1].
+
+    A thought that stands twice is one; whether it is known to be correct plays no part.
+    """
+    found, sizes = [], [0]
+    for episode in episodes:
+        for t, step in enumerate(episode.steps):
+            thoughts = list(dict.fromkeys(candidate.thought for candidate in step.candidates))
+            if len(thoughts) > 1:
+                seen = observation_text(episode, t, history)
+                found += [(episode, t, thought, seen) for thought in thoughts]
+                sizes.append(len(thoughts))
+    return rows_of(iter(found)), np.cumsum(sizes)
+
+
+def best_differs(q_B: np.ndarray, other_B: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """For each decision, whether no thought is best for both critics: [D]. Ties share the best."""
+
+    def best(scores: np.ndarray) -> np.ndarray:
+        highest = np.maximum.reduceat(scores, start[:-1])
+        return np.asarray(scores == np.repeat(highest, np.diff(start)))
+
+    return ~np.logical_or.reduceat(best(q_B) & best(other_B), start[:-1])
+
+
+def choices(
+    scorer: Scorer,
+    others: Mapping[str, Scorer],
+    episodes: Sequence[Episode],
+    logged: Rows,
+    history: History = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The section: the share of decisions in which each of ``others`` prefers another thought.
+
+    ``logged`` are the steps of ``episodes``: without candidates, thoughts of 12 of them are put to
+    up to 16 of their states (``alike.grid``). Intervals are over tasks.
+    """
+    rows, start = offered(episodes, history)
+    among = CANDIDATES
+    if len(start) == 1:
+        among = LOGGED
+        rows, thoughts = grid(logged, seed)
+        start = np.arange(0, len(rows) + 1, max(thoughts, 1))
+        if len(start) < 2 or thoughts < 2:
+            return not_testable("no step has two candidates, and too few thoughts are logged")
+    task_ids = [rows.task_ids[i] for i in start[:-1]]
+    q_B = finite("critic", q_success(scorer, rows))
+    critics = {}
+    for name, other in others.items():
+        differ = best_differs(q_B, finite(name, q_success(other, rows)), start)
+        critics[name] = {
+            "differ": int(differ.sum()),
+            **cluster_share(differ.astype(np.float64), task_ids).as_json("share"),
+        }
+    return {"testable": True, "decisions": len(task_ids), "among": among, "critics": critics}
