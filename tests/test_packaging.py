@@ -39,6 +39,7 @@ def test_it_holds_the_configurations_and_the_pages(wheel):
     shipped = {f"pgv_jax/configs/{p.relative_to(SHIPPED).as_posix()}" for p in SHIPPED.rglob("*.*")}
     assert "pgv_jax/configs/alfworld/rollout.yaml" in shipped and shipped <= names
     assert "pgv_jax/report/pages/templates/_base.html" in names
+    assert "pgv_jax/data/logs/smollm2-cooking.jsonl.gz" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 

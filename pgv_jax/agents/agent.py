@@ -150,6 +150,7 @@ class Agent:
             score_N,
             None if oracle_N is None else np.asarray(oracle_N),
             view.seed,
+            np.asarray(proposal.votes[: len(playable)]),
         )
         times_N = [self._chosen[view.observation, action] for action in actions]
         index, _ = choose(selector, ballot, times_N, self.repeat_penalty)

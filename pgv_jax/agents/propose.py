@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -34,6 +35,8 @@ class Proposal:
     completions: tuple[Completion, ...]
     error: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    votes: tuple[int, ...] = ()
+    """Of each candidate: how many samples have its action."""
 
 
 MOST_ACTIONS = 250
@@ -47,24 +50,25 @@ class Choice:
     ``system`` asks for it in words. ``rounds``: calls beyond the first, while the proposals have
     fewer distinct actions than were asked for; each offers only what is not yet proposed.
     ``thought_length``: most characters of a thought; 0 for servers that know no such limit.
+    ``thinks`` False: the action alone is asked for, and stands for its thought.
     """
 
     system: str
     rounds: int = 1
     thought_length: int = 0
+    thinks: bool = True
 
     def form(self, actions: Sequence[str]) -> dict[str, Any]:
         """The schema of an answer, as a ``response_format``."""
         length = {"maxLength": self.thought_length} if self.thought_length else {}
+        thought = {"thought": {"type": "string", **length}} if self.thinks else {}
+        properties = {**thought, "action": {"type": "string", "enum": list(actions)}}
         return json_schema(
             "step",
             {
                 "type": "object",
-                "properties": {
-                    "thought": {"type": "string", **length},
-                    "action": {"type": "string", "enum": list(actions)},
-                },
-                "required": ["thought", "action"],
+                "properties": properties,
+                "required": list(properties),
                 "additionalProperties": False,
             },
         )
@@ -262,7 +266,9 @@ async def propose(
         answers += [parse_answer(done.text, admissible) for done in found]
     candidates = distinct(answers) or (Candidate(thought=""),)
     counts = proposal_counts(answers, admissible)
-    return Proposal(candidates, tuple(completions), error, counts)
+    said = Counter(answer.action for answer in answers)
+    votes = tuple(said[candidate.action] for candidate in candidates)
+    return Proposal(candidates, tuple(completions), error, counts, votes)
 
 
 async def _samples(client: Client, request: Request) -> tuple[list[Completion], str]:

@@ -37,6 +37,8 @@ class Ballot:
     score_N: np.ndarray | None = None
     oracle_N: np.ndarray | None = None
     seed: int = 0
+    votes_N: np.ndarray | None = None
+    """How many of the model's samples have the candidate's action."""
 
 
 class Selector(Protocol):
@@ -77,6 +79,11 @@ def shuffled(ballot: Ballot) -> np.ndarray:
     return score_N[order]
 
 
+def majority(ballot: Ballot) -> np.ndarray:
+    """Self-consistency (Wang et al. 2022, arXiv:2203.11171): the action of most samples."""
+    return _given(ballot.votes_N, ballot, "majority", "votes of the samples")
+
+
 def oracle(ballot: Ballot) -> np.ndarray:
     """The bound: what the simulator itself prefers. Not a method; never reported as one."""
     return _given(ballot.oracle_N, ballot, "oracle", "a simulator's preferences")
@@ -86,6 +93,7 @@ SELECTORS: dict[str, Selector] = {
     "first": first,
     "critic": critic,
     "shuffled": shuffled,
+    "majority": majority,
     "oracle": oracle,
 }
 """Name of an arm -> its selector."""

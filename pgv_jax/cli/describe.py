@@ -41,6 +41,7 @@ def describe(
     from pgv_jax.cli.console import say
     from pgv_jax.critic.artifact import is_artifact, load
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
+    from pgv_jax.data.samples import log_path
     from pgv_jax.files import write_whole
     from pgv_jax.report.description import describe as survey
     from pgv_jax.report.pages.dataset import to_html, to_text
@@ -55,7 +56,7 @@ def describe(
         episodes = read_episodes(path, split)
     else:
         title = f"Log {path}"
-        episodes = _read_log(path, form, agent, column)
+        episodes = _read_log(log_path(path), form, agent, column)
     description = survey(episodes, _token_counter(encoder) if encoder else None)
     say(to_text(description, title), newline=False)
     if html_path is not None:

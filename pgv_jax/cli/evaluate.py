@@ -93,6 +93,7 @@ def evaluate(
     from rich.console import Console
 
     from pgv_jax.cli.console import bar
+    from pgv_jax.data.samples import dataset_path
     from pgv_jax.report.health.trust import LEVELS, enough, limits_of
     from pgv_jax.report.pages.terminal import health_table
     from pgv_jax.workflows import evaluate as workflow
@@ -109,7 +110,13 @@ def evaluate(
         seed=seed,
     )
     done = workflow.evaluate(
-        artifact, dataset, question, out=out, store=store, bar=bar, status=console.status
+        artifact,
+        dataset_path(dataset),
+        question,
+        out=out,
+        store=store,
+        bar=bar,
+        status=console.status,
     )
     for sentence in done.words:
         console.print(sentence)

@@ -118,6 +118,7 @@ def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     from pgv_jax.cli.console import console
     from pgv_jax.cli.importing import import_
     from pgv_jax.data.episodes import is_dataset
+    from pgv_jax.data.samples import log_path
     from pgv_jax.workflows.stages import files_key
 
     dataset = out / "dataset"
@@ -125,7 +126,7 @@ def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     if not any(word.split("=")[0] == "--held-out" for word in logs):
         words += ["--held-out", str(HELD_OUT)]
     with import_.make_context("import", list(words)) as context:
-        files, rewards = context.params["files"], context.params["rewards"]
+        files, rewards = map(log_path, context.params["files"]), context.params["rewards"]
     key = files_key([*files, *([rewards] if rewards else [])], *words)
     if stages.done("import", key) and is_dataset(dataset):
         return

@@ -66,14 +66,19 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", is_flag=True, help="No parsed episode, no progress.")
 def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
-    """Turn agent logs into a dataset of episodes (RLDS). FILES may be files or folders."""
+    """Turn agent logs into a dataset of episodes (RLDS).
+
+    FILES may be files, folders or sample:smollm2-cooking, a log that comes with the package.
+    """
     from rich.console import Console
 
     from pgv_jax.cli.console import inert, say
     from pgv_jax.data.importers.pipeline import find_sources, run_import
+    from pgv_jax.data.samples import log_path
     from pgv_jax.report.description import sample_lines
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    files = tuple(log_path(file) for file in files)
     files, said["column"] = _columns_apart(files, said["column"])
     plan = _plan(files, said)
     sources = find_sources(plan)

@@ -77,10 +77,15 @@ def _train(
     from pgv_jax.cli.console import bar, console, logged
     from pgv_jax.config import load_config
     from pgv_jax.critic.artifact import load
+    from pgv_jax.data.samples import dataset_path
     from pgv_jax.learner import cluster
     from pgv_jax.workflows.pipeline import fit, prepare, silent
 
     settings = load_config(config, overrides)
+    if settings.data.dataset:
+        named = {"dataset": str(dataset_path(settings.data.dataset))}
+        data = settings.data.model_copy(update=named)
+        settings = settings.model_copy(update={"data": data})
     folder = Path(workdir)
     with ExitStack() as stack:
         stack.enter_context(logged())

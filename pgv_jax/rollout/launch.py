@@ -18,6 +18,7 @@ import numpy as np
 
 from pgv_jax.agents.agent import Agent, Decider
 from pgv_jax.agents.episode_spec import EpisodeSpec
+from pgv_jax.agents.explore import RandomMoves
 from pgv_jax.agents.guide import GuidedAgent, strategy
 from pgv_jax.agents.imagined_goals import SentenceIndex, training_sentences
 from pgv_jax.agents.prompt import Prompt
@@ -180,7 +181,7 @@ class Rollout:
 
     def _prompts(self) -> dict[str, Prompt]:
         refined = strategy(self.settings.strategy).refined
-        chosen = ("act_choice",) if self.settings.chooses else ()
+        chosen = (self.settings.prompt,) if self.settings.chooses else ()
         names = ("act", *chosen, *(PROMPTS if refined else ()))
         return {name: Prompt.load(name, self.settings.prompts) for name in names}
 
@@ -308,7 +309,7 @@ class Rollout:
             fall_back=True,
         )
         if not chosen.refined:
-            return agent
+            return RandomMoves(agent, settings.random) if settings.random else agent
         refiner = Refiner(
             client,
             self.value.q if self.value else None,
@@ -327,7 +328,7 @@ class Rollout:
     def _choice(self, spec: EpisodeSpec) -> Choice | None:
         if not self.settings.chooses:
             return None
-        return choice_of(self.settings, self._system(spec, "act_choice"))
+        return choice_of(self.settings, self._system(spec, self.settings.prompt))
 
     def _refine_options(self) -> RefineOptions:
         refine = self.settings.refine

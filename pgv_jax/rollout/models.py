@@ -146,7 +146,7 @@ def choice_of(settings: RolloutConfig, system: str) -> Choice:
     """How answers are held to the actions that are offered; ``system`` asks for it in words."""
     local = settings.client.partition(":")[0] == "local"
     length = settings.thought_length or (LOCAL_THOUGHT if local else 0)
-    return Choice(system, settings.rounds, length)
+    return Choice(system, settings.rounds, length, settings.answers != "action")
 
 
 def open_model(settings: RolloutConfig, out: Path, suffix: str = "", shards: int = 1) -> Model:

@@ -95,7 +95,8 @@ class Watch:
     def decision(self, decision: Decision) -> None:
         """A decision was made; raises where none ever gets an answer."""
         self.decisions += 1
-        self.answered += bool(decision.completions)
+        # Nobody was asked at a random move.
+        self.answered += bool(decision.completions) or bool(decision.metadata.get("random"))
         if decision.error:
             self.unanswered[decision.error] += 1
         if failure := decision.metadata.get("scorer_failed"):

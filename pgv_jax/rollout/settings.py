@@ -15,7 +15,7 @@ from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.tasks import voice
 
-BALLOTS = ("critic", "shuffled", "oracle")
+BALLOTS = ("critic", "shuffled", "majority", "oracle")
 """Values of ``scores`` by which best-of-n can pick."""
 CLIENT, REFINE, LIMITS = ClientOptions(), RefineOptions(), Limits()
 """What the parts do unasked; the keys below have no other defaults."""
@@ -143,7 +143,15 @@ class RolloutConfig(_Section):
     voice: VoiceConfig = VoiceConfig()
     strategy: str = Field("react", description=" | ".join(STRATEGIES))
     scores: Literal[
-        "critic", "shuffled", "permuted", "constant", "none", "guess", "scalar", "oracle"
+        "critic",
+        "shuffled",
+        "permuted",
+        "constant",
+        "none",
+        "guess",
+        "scalar",
+        "majority",
+        "oracle",
     ] = Field("critic", description="whose numbers guide; all but critic are controls or bounds")
     candidates: int = Field(6, ge=1, description="proposals a step, where several are wanted")
     artifact: str | None = Field(None, description="folder of the critic")
@@ -158,16 +166,24 @@ class RolloutConfig(_Section):
     )
     temperature: float = Field(1.0, ge=0)
     max_tokens: int = Field(256, ge=1)
-    answers: Literal["auto", "text", "choice"] = Field(
+    answers: Literal["auto", "text", "choice", "action"] = Field(
         "auto",
-        description="choice: JSON whose action is one of those offered; auto: so with every model "
-        "but a scripted one; a task that lists no actions gets text",
+        description="choice: JSON whose action is one of those offered; action: the same without "
+        "a thought; auto: choice with every model but a scripted one; a task that lists no actions "
+        "gets text",
     )
     rounds: int = Field(
         1, ge=0, description="choice: more calls a step, for actions that no proposal has yet"
     )
     thought_length: int = Field(
         0, ge=0, description="choice: most characters of a thought; 0: no limit, local 240"
+    )
+    random: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of steps at which a random action that is offered is "
+        "played, for logs to learn from; marked in the step",
     )
     history: int = Field(3, ge=0, description="past turns that the model is shown")
     prompts: str | None = Field(None, description="a folder whose prompts replace the shipped ones")
@@ -182,8 +198,17 @@ class RolloutConfig(_Section):
     def _fits(self) -> RolloutConfig:
         # PgvError passes through pydantic as it is, without "Value error" and the whole tree
         refined = strategy(self.strategy).refined
+        if self.random and (refined or strategy(self.strategy).search):
+            raise PgvError(
+                f"random={self.random} is for strategies that propose and select, and "
+                f"{self.strategy} does more; choose react, proposals or best-of-n."
+            )
         if self.scores == "oracle" and self.strategy != "best-of-n":
             raise PgvError(f"scores=oracle bounds best-of-n alone, not {self.strategy}.")
+        if self.scores == "majority" and self.strategy != "best-of-n":
+            raise PgvError(
+                f"scores=majority counts proposals in best-of-n alone, not {self.strategy}."
+            )
         if self.strategy == "best-of-n" and self.scores not in BALLOTS:
             raise PgvError(
                 f"scores={self.scores} is a control of refinement; best-of-n takes one of: "
@@ -226,13 +251,20 @@ class RolloutConfig(_Section):
         return (strategy(self.strategy).refined and asked) or self.selector in NEEDS_SCORES
 
     @property
+    def prompt(self) -> str:
+        """The prompt that asks for a step."""
+        if not self.chooses:
+            return "act"
+        return "act_action" if self.answers == "action" else "act_choice"
+
+    @property
     def chooses(self) -> bool:
         """Whether answers are held to the actions that are offered.
 
         A user's own act.txt, without an act_choice.txt beside it, says the form of answers itself.
         """
         if self.answers != "auto":
-            return self.answers == "choice"
+            return self.answers != "text"
         own = Path(self.prompts) if self.prompts else None
         told = own is not None and (own / "act.txt").exists()
         chosen = own is not None and (own / "act_choice.txt").exists()

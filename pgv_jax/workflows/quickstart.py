@@ -37,7 +37,7 @@ from pgv_jax.rollout.studies import (
 )
 from pgv_jax.tasks.textworld.env import TextWorldEnv
 from pgv_jax.tasks.textworld.games import ensure_games
-from pgv_jax.texts.templates import SUCCESS
+from pgv_jax.texts.templates import SUCCESS, StepForm, worded
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
 from pgv_jax.workflows.claim import claim
@@ -151,11 +151,11 @@ def quickstart(
         store(run)
     with clock("embed"):
         prepared = prepare(run.config("critic"), out / "tables", bar)
-        _embed_candidates(run, prepared.store)
+        embed_candidates(run.out / "dataset", prepared.store, bar)
     with clock("train"):
         critics = learn(run, prepared)
     with clock("judge"):
-        offline = _judge(run, critics, prepared.store)
+        offline = judge_offline(run.out / "dataset", critics, prepared.store, seed, bar)
     with clock("guide"):
         arms = {share: guide(run, critics, share) for share in run.size.shares}
         goals = pursue_goals(run, critics)
@@ -182,7 +182,7 @@ def quickstart(
                 "train_episodes": run.size.train_episodes,
             },
             "arms_at": {str(share): arms_summary(arms[share]) for share in others},
-            "metrics": _lines(out / "critic" / "metrics.jsonl"),
+            "metrics": json_lines(out / "critic" / "metrics.jsonl"),
             "best_step": critics["critic"].manifest["step"],
             "story": pick_story(arms[headline]),
         },
@@ -271,40 +271,48 @@ def pursue_goals(run: Run, critics: Mapping[str, ValueFunction]) -> dict[str, li
     return _by_arm(run.play("pursuing goals", specs, agents, "goals.jsonl", GOAL_STEPS))
 
 
-def _judge(
-    run: Run, critics: Mapping[str, ValueFunction], embedded: EmbeddingStore
+def judge_offline(
+    dataset: Path,
+    critics: Mapping[str, ValueFunction],
+    embedded: EmbeddingStore,
+    seed: int,
+    bar: Bar = silent,
 ) -> dict[str, Any]:
-    train = list(read_episodes(run.out / "dataset", "train"))
-    test = list(read_episodes(run.out / "dataset", "test"))
+    """The health report of ``critics["critic"]`` on the test split, the other critics beside it."""
+    step = critics["critic"].step
+    train = [worded(episode, step) for episode in read_episodes(dataset, "train")]
+    test = [worded(episode, step) for episode in read_episodes(dataset, "test")]
     manifest = critics["critic"].manifest
     gamma = manifest["objective"]["gamma"]
-    with run.bar("judging on held-out games", 1) as report:
-        baselines, notes = fit_baselines(train, embedded.lookup, seed=run.seed)
+    with bar("judging on held-out games", 1) as report:
+        baselines, notes = fit_baselines(train, embedded.lookup, seed=seed)
         health = judge(
             test,
             critics["critic"],
             baselines=baselines,
-            critics={name: critics[name] for name in ("direct", "monte_carlo", "success_only")},
+            critics={name: critic for name, critic in critics.items() if name != "critic"},
             gamma=manifest.get("recipe", {}).get("gamma", gamma),
             goal_gamma=gamma,
             v_head=True,
             notes=notes,
-            seed=run.seed,
+            seed=seed,
         )
         report(1)
     return health
 
 
-def _embed_candidates(run: Run, embedded: EmbeddingStore) -> None:
+def embed_candidates(
+    dataset: Path, embedded: EmbeddingStore, bar: Bar = silent, step_form: StepForm = "thought"
+) -> None:
     """Judging also scores the candidates that were not taken, on held-out games too."""
     texts: list[str] = []
-    for episode in read_episodes(run.out / "dataset"):
+    for episode in (worded(episode, step_form) for episode in read_episodes(dataset)):
         texts.append(episode.task)
         for step in episode.steps:
             texts += [step.observation, step.thought, *(c.thought for c in step.candidates)]
     missing = len(embedded.missing(texts))
     if missing:
-        with run.bar(f"embedding {missing} texts (candidates, test)", missing) as report:
+        with bar(f"embedding {missing} texts (candidates, test)", missing) as report:
             embedded.add(texts, lambda done, of: report(done))
 
 
@@ -315,5 +323,6 @@ def _by_arm(episodes: Sequence[Episode]) -> dict[str, list[Episode]]:
     return arms
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,9 +1,11 @@
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pgv_jax.agents.agent import Agent, View
+from pgv_jax.agents.explore import RandomMoves
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ScriptedClient
 from pgv_jax.texts.templates import SUCCESS
@@ -23,6 +25,32 @@ def prefers(action, low=0.1, high=0.9):
 
 def decide(agent, view=VIEW):
     return asyncio.run(agent.decide(view))
+
+
+def test_a_majority_of_the_samples_is_taken_and_those_without_an_action_have_no_vote():
+    def policy(request, index):
+        return ["Hm.", "Action: go left", "Action: wait", "Hm.", "Hm.", "Action: wait"][index]
+
+    agent = Agent(ScriptedClient(policy), "majority", candidates=6)
+    decision = decide(agent)
+    assert [c.action for c in decision.candidates] == ["go left", "wait", ""]
+    assert decision.chosen.action == "wait"
+
+
+def test_random_moves_are_uniform_marked_and_ask_nobody():
+    agent = Agent(says("go left"), candidates=1)
+    explored = RandomMoves(agent, 0.5)
+    found = [decide(explored, replace(VIEW, seed=seed)) for seed in range(900)]
+    drawn = [d.chosen.action for d in found if d.metadata.get("random")]
+    asked = [d for d in found if not d.metadata.get("random")]
+    assert len(drawn) + len(asked) == 900 and 400 < len(drawn) < 500
+    assert all(120 < drawn.count(action) < 180 for action in ACTIONS)
+    assert {d.chosen.action for d in asked} == {"go left"}
+    assert not any(d.completions for d in found if d.metadata.get("random"))
+    again = decide(explored, replace(VIEW, seed=7))
+    assert (again.chosen, again.metadata) == (found[7].chosen, found[7].metadata)
+    nothing = replace(VIEW, admissible=())
+    assert not decide(RandomMoves(agent, 1.0), nothing).metadata
 
 
 def test_the_critic_chooses_and_its_scores_are_recorded():

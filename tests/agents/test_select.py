@@ -9,6 +9,7 @@ from pgv_jax.agents.select import (
     choose,
     critic,
     first,
+    majority,
     oracle,
     penalise,
     shuffled,
@@ -26,6 +27,13 @@ def test_first_takes_the_first_and_critic_the_highest():
     assert choose(oracle, Ballot(3, oracle_N=np.array([0.0, 0.1, 0.5])), [0, 0, 0])[0] == 2
 
 
+def test_the_majority_has_most_votes():
+    ballot = Ballot(3, np.array([0.9, 0.1, 0.1]), votes_N=np.array([1, 3, 2]))
+    assert choose(majority, ballot, [0, 0, 0])[0] == 1
+    with pytest.raises(PgvError, match="'majority' needs votes"):
+        choose(majority, Ballot(3), [0, 0, 0])
+
+
 def test_ties_go_to_the_first():
     assert choose(critic, Ballot(3, np.array([0.1, 0.7, 0.7])), [0, 0, 0])[0] == 1
 
@@ -34,7 +42,7 @@ def test_ties_go_to_the_first():
 def test_the_critic_takes_a_highest_score_and_no_selector_changes_its_input(values):
     score_N = np.array(values)
     kept = score_N.copy()
-    ballot = Ballot(len(values), score_N, score_N)
+    ballot = Ballot(len(values), score_N, score_N, votes_N=score_N)
     assert values[choose(critic, ballot, [0] * len(values))[0]] == max(values)
     for selector in SELECTORS.values():
         assert selector(ballot).shape == (len(values),)

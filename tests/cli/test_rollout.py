@@ -238,7 +238,10 @@ def test_ctrl_c_ends_the_steps_in_flight_and_says_how_to_go_on(capsys, config, t
         (["strategy=refin"], "Strategy 'refin' is unknown; use one of: react"),
         (["stratgy=refine"], "unknown key 'stratgy'; did you mean strategy?"),
         (["strategy=best-of-n"], "needs a critic; give artifact=FOLDER"),
-        (["strategy=best-of-n", "scores=guess"], "takes one of: critic, shuffled, oracle"),
+        (
+            ["strategy=best-of-n", "scores=guess"],
+            "takes one of: critic, shuffled, majority, oracle",
+        ),
         (["strategy=refine", "scores=oracle"], "bounds best-of-n alone"),
         (["strategy=best-of-n", "artifact=nowhere"], "nowhere is not an artifact"),
         (["weights=[1,2]"], "2 weights for 1 goals"),
@@ -284,6 +287,35 @@ def test_prompts_of_ones_own_are_used_and_known_by_their_hash(capsys, config, tm
     assert mine.record["prompts"]["act"] != shipped.record["prompts"]["act"]
     chosen = [run.record["prompts"]["act_choice"] for run in (shipped, both)]
     assert chosen[0] != chosen[1] and "act_choice" not in mine.record["prompts"]
+
+
+def test_answers_may_be_an_action_alone(capsys, config, tmp_path):
+    def short(request, index):
+        return '{"action": "go right"}'
+
+    with ScriptedServer(short) as server:
+        done = pgv(capsys, config, tmp_path / "a", *api(server), "answers=action")
+        asked = server.calls[0].request
+    schema = asked.response_format["json_schema"]["schema"]
+    assert list(schema["properties"]) == schema["required"] == ["action"]
+    assert [message["role"] for message in asked.messages] == ["system", "user"]
+    assert asked.messages[1]["content"] == "Reach the last room.\nYou are in room 0."
+    assert done.status == 0 and "act_action" in done.record["prompts"]
+    step = next(read_jsonl(tmp_path / "a" / "episodes.jsonl")).steps[0]
+    assert (step.thought, step.action) == ("go right", "go right")
+
+
+def test_random_moves_cost_no_call_and_are_marked(capsys, config, tmp_path):
+    with ScriptedServer(policy) as server:
+        done = pgv(capsys, config, tmp_path / "a", *api(server), "random=1")
+        assert not server.calls
+    assert done.status == 0
+    episodes = list(read_jsonl(tmp_path / "a" / "episodes.jsonl"))
+    assert all(step.metadata["random"] is True for e in episodes for step in e.steps)
+    refused = pgv(capsys, config, tmp_path / "b", "strategy=mcts", "artifact=x", "random=0.3")
+    assert (
+        "random=0.3 is for strategies that propose and select, and mcts does more" in refused.error
+    )
 
 
 def test_a_goal_at_run_time_is_what_the_model_is_told(capsys, config, tmp_path):

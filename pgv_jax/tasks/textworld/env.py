@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv
-from pgv_jax.tasks.textworld.games import ONE_AT_A_TIME, GameSpec, game_specs, load_game
+from pgv_jax.tasks.textworld.games import ONE_AT_A_TIME, SHAPES, GameSpec, game_specs, load_game
 from pgv_jax.tasks.textworld.goals import Goal, errand_for, game_goals
 from pgv_jax.tasks.textworld.planner import (
     Errand,
@@ -86,6 +86,9 @@ class TextWorldEnv(TextEnv):
     vocabulary of foods and rooms. Winning, or spoiling the meal, terminates; the step limit
     truncates. ``max_steps`` 0 is no limit. ``reasons=False`` gives thoughts that say what is done
     and not why ("I should take the carrot from the table."): the control for what reasons tell.
+
+    ``rooms`` 1 is the kitchen alone. ``shapes``: (ingredients in the recipe, those of them that are
+    not held at the start), used in turn. ``cook`` and ``cut`` False: ingredients are so already.
     """
 
     name: ClassVar[str] = "textworld"
@@ -99,13 +102,16 @@ class TextWorldEnv(TextEnv):
         max_steps: int = 50,
         first: int = 0,
         reasons: bool = True,
+        shapes: Sequence[Sequence[int]] = SHAPES,
+        cook: bool = True,
+        cut: bool = True,
     ):
         super().__init__()
         self.reasons = reasons
         self.folder = Path(folder)
         self.max_steps = max_steps
         self.specs = {
-            split: game_specs(split, count, rooms, first)
+            split: game_specs(split, count, rooms, first, shapes, cook, cut)
             for split, count in (("train", train), ("test", test))
         }
         self._games: dict[str, _Game] = {}

@@ -21,6 +21,12 @@ from pgv_jax.tasks.textworld_package import Game, GameMaker, GameOptions, cookin
 SHAPES = ((1, 1), (2, 1), (2, 2))
 """(ingredients in the recipe, ingredients that are not held at the start), used in turn."""
 
+ROOMS = (1, 6, 9, 12)
+"""The sizes that TextWorld's generator knows."""
+
+WITHOUT = {"cook": "raw", "cut": "whole"}
+"""What a recipe may leave out -> its word in a game's name."""
+
 FIRST_SEED = {"train": 1000, "test": 5000}
 """Seeds of the splits do not meet: at most 4,000 training games."""
 
@@ -28,7 +34,7 @@ ONE_AT_A_TIME = threading.RLock()
 """Held while TextWorld generates or reads a game: all threads share its one parser, which loses
 its place when two use it. Steps do not parse."""
 
-_ID = re.compile(r"cooking-r(\d)t(\d)g(\d+)-(\d+)")
+_ID = re.compile(r"cooking-r(\d)t(\d)g(\d+)(raw)?(whole)?-(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,14 @@ class GameSpec:
     recipe: int = 1
     take: int = 1
     rooms: int = 6
+    cook: bool = True
+    cut: bool = True
 
     @property
     def game_id(self) -> str:
-        """The game's name, for example ``cooking-r2t1g6-1004``."""
-        return f"cooking-r{self.recipe}t{self.take}g{self.rooms}-{self.seed}"
+        """The game's name, for example ``cooking-r2t1g6-1004`` or ``cooking-r1t1g1whole-1000``."""
+        without = "".join(word for key, word in WITHOUT.items() if not getattr(self, key))
+        return f"cooking-r{self.recipe}t{self.take}g{self.rooms}{without}-{self.seed}"
 
     @classmethod
     def of(cls, game_id: str) -> GameSpec:
@@ -51,18 +60,33 @@ class GameSpec:
         match = _ID.fullmatch(game_id)
         if match is None:
             raise PgvError(f"'{game_id}' is no cooking game; ids read like cooking-r2t1g6-1004.")
-        recipe, take, rooms, seed = (int(part) for part in match.groups())
-        return cls(seed=seed, recipe=recipe, take=take, rooms=rooms)
+        recipe, take, rooms, raw, whole, seed = match.groups()
+        return cls(int(seed), int(recipe), int(take), int(rooms), not raw, not whole)
 
 
-def game_specs(split: str, count: int, rooms: int = 6, first: int = 0) -> tuple[GameSpec, ...]:
+def game_specs(
+    split: str,
+    count: int,
+    rooms: int = 6,
+    first: int = 0,
+    shapes: Sequence[Sequence[int]] = SHAPES,
+    cook: bool = True,
+    cut: bool = True,
+) -> tuple[GameSpec, ...]:
     """The ``count`` games of a split, from its ``first`` on; the same ones each time."""
     if split not in FIRST_SEED:
         raise PgvError(f"Split '{split}' has no games; use 'train' or 'test'.")
+    if rooms not in ROOMS:
+        raise PgvError(f"A cooking game has 1, 6, 9 or 12 rooms, not {rooms}.")
+    if not shapes or any(len(s) != 2 or not 0 <= s[1] <= s[0] <= 5 or not s[0] for s in shapes):
+        raise PgvError(
+            f"Shapes {shapes} of cooking games are not understood; give pairs of (ingredients, "
+            "those that are not held at the start), such as [[1, 1], [2, 1]]."
+        )
     specs = []
     for i in range(first, first + count):
-        recipe, take = SHAPES[i % len(SHAPES)]
-        specs.append(GameSpec(FIRST_SEED[split] + i, recipe, take, rooms))
+        recipe, take = shapes[i % len(shapes)]
+        specs.append(GameSpec(FIRST_SEED[split] + i, recipe, take, rooms, cook, cut))
     return tuple(specs)
 
 
@@ -92,8 +116,8 @@ def make_game(spec: GameSpec, path: Path) -> None:
         "take": spec.take,
         "go": spec.rooms,
         "open": True,
-        "cook": True,
-        "cut": True,
+        "cook": spec.cook,
+        "cut": spec.cut,
         "drop": False,
         "split": None,
         "recipe_seed": 0,

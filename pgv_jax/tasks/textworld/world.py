@@ -110,7 +110,8 @@ def read_house(
     """Read the house from the first facts; ``ingredients`` are (name, cooking, cutting)."""
     table = _index(facts, names)
     door_of = {(a[0], b[0]): d[0] for a, d, b in table.get("link", [])}
-    exits: dict[str, list[Exit]] = {}
+    kitchen = table["cooking_location"][0][0][0]
+    exits: dict[str, list[Exit]] = {kitchen: []}  # a house of one room has no way out of it
     for direction in DIRECTIONS:
         for (there, _), (here, _) in table.get(f"{direction}_of", []):
             exits.setdefault(here, []).append(
@@ -137,7 +138,7 @@ def read_house(
         containers=dict(sorted(containers.items())),
         holders=dict(sorted(holders.items())),
         appliances=dict(sorted(appliances.items())),
-        kitchen=table["cooking_location"][0][0][0],
+        kitchen=kitchen,
         recipe=recipe,
         knife=next((sharp[0][0] for sharp in table.get("sharp", [])), ""),
         foods=tuple(sorted(foods)),

@@ -12,9 +12,16 @@ from pgv_jax.tasks.textworld.env import TextWorldEnv
 from pgv_jax.tasks.textworld.games import GameSpec, ensure_games, game_specs, load_game
 
 
-@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 5), st.sampled_from([1, 6, 9, 12]))
-def test_the_id_holds_the_whole_specification(seed, recipe, take, rooms):
-    spec = GameSpec(seed, recipe, take, rooms)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 5),
+    st.integers(0, 5),
+    st.sampled_from([1, 6, 9, 12]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_id_holds_the_whole_specification(seed, recipe, take, rooms, cook, cut):
+    spec = GameSpec(seed, recipe, take, rooms, cook, cut)
     assert GameSpec.of(spec.game_id) == spec
 
 
@@ -31,6 +38,23 @@ def test_bad_names_are_sentences():
         GameSpec.of("zork")
     with pytest.raises(PgvError, match="'val' has no games"):
         game_specs("val", 3)
+    with pytest.raises(PgvError, match="1, 6, 9 or 12 rooms, not 2"):
+        game_specs("train", 3, rooms=2)
+    for shape in ((1, 2), (0, 0), (6, 1), (1,)):
+        with pytest.raises(PgvError, match="give pairs of"):
+            game_specs("train", 3, shapes=[(1, 1), shape])
+
+
+def test_a_small_game_is_one_kitchen_and_four_commands(tmp_path):
+    env = TextWorldEnv(tmp_path, 1, 1, rooms=1, shapes=[(1, 1)], cook=False, cut=False)
+    assert env.task_ids() == ("cooking-r1t1g1rawwhole-1000", "cooking-r1t1g1rawwhole-5000")
+    note, told = env.reset(options={"task": "cooking-r1t1g1rawwhole-1000"})
+    assert note.startswith("You are in the kitchen. You still need the red onion. The meal still")
+    assert told["admissible_actions"] == ["open fridge", "open oven", "take cookbook from counter"]
+    for command in ("open fridge", "take red onion from fridge", "prepare meal", "eat meal"):
+        assert not told["success"]
+        _, _, ended, _, told = env.step(command)
+    assert ended and told["success"]
 
 
 def test_only_missing_games_are_generated_and_an_interruption_loses_one(tmp_path, monkeypatch):

