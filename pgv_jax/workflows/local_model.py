@@ -36,6 +36,7 @@ GAMES = 8
 
 ARMS: Mapping[str, tuple[str, ...]] = {
     "first": ("strategy=react",),
+    "proposals": ("strategy=proposals",),
     "critic": ("scores=critic",),
     "direct": ("scores=critic",),
     "majority": ("scores=majority",),
@@ -117,7 +118,7 @@ def local_quickstart(out: Path, seed: int = 0, bar: Bar = silent) -> dict[str, A
         offline = judge_offline(dataset, {"critic": critic}, prepared.store, seed, bar)
     critic.flush()
     with clock("guide"):
-        arms = {arm: run.play(arm) for arm in ("first", "critic")}
+        arms = {"first": run.play("proposals"), "critic": run.play("critic")}
     return build_report(
         {
             "arms": arms_summary(arms),
