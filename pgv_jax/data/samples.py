@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from pgv_jax.errors import PgvError
+from pgv_jax.files import sha256_of
 
 PREFIX = "sample:"
 
@@ -53,20 +55,30 @@ def log_path(path: Path | str) -> Path:
 def dataset_path(path: Path | str) -> Path:
     """Where a dataset is: a sample is written into the user's cache folder when it is first named.
 
-    Its embeddings stay beside it, as with any dataset.
+    Its embeddings stay beside it, as with any dataset. Of commands that name it at the same time
+    each writes a whole one, and the first stays.
     """
     sample = sample_of(path)
     if sample is None:
         return Path(path)
-    from pgv_jax.data.episodes import write_dataset
+    from pgv_jax.data.episodes import is_dataset, write_dataset
     from pgv_jax.data.jsonl import read_jsonl
 
+    log = log_path(path)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    summary = write_dataset(
-        home / "pgv_jax" / "samples" / sample.file.partition(".")[0],
-        read_jsonl(log_path(path)),
-        source=sample.source,
-        licence=sample.licence,
-        overwrite=True,  # of an earlier version of the package
+    name = (
+        f"{sample.file.partition('.')[0]}-{sha256_of(log)[:8]}"  # another version, another folder
     )
-    return summary.folder
+    folder = home / "pgv_jax" / "samples" / name
+    if is_dataset(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        written = Path(work) / name
+        write_dataset(written, read_jsonl(log), source=sample.source, licence=sample.licence)
+        try:
+            written.rename(folder)
+        except OSError:
+            if not is_dataset(folder):
+                raise
+    return folder

@@ -1,5 +1,7 @@
 """The logs that come with the package hold what the documentation says."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from pgv_jax.cli.main import pgv
@@ -25,10 +27,20 @@ def test_the_log_of_the_small_model_holds_what_is_said_of_it():
 def test_a_sample_is_a_dataset_where_one_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = dataset_path("sample:smollm2-cooking")
-    assert folder == tmp_path / "pgv_jax" / "samples" / "smollm2-cooking"
+    assert folder.parent == tmp_path / "pgv_jax" / "samples"
+    assert folder.name.startswith("smollm2-cooking-")
     assert dataset_info(folder)["licence"] == "Apache-2.0"
     assert sum(1 for _ in read_episodes(folder)) == 200
-    assert dataset_path("sample:smollm2-cooking") == folder  # written once
+    monkeypatch.setattr("pgv_jax.data.episodes.write_dataset", None)  # written once
+    assert dataset_path("sample:smollm2-cooking") == folder
+
+
+def test_commands_that_name_a_sample_at_once_find_one_whole_dataset(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        (folder,) = set(pool.map(dataset_path, ["sample:smollm2-cooking"] * 4))
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert sum(1 for _ in read_episodes(folder)) == 200
 
 
 def test_other_paths_stay_and_unknown_names_are_told_the_known_ones(tmp_path):
