@@ -65,6 +65,10 @@ class LocalRun:
         config: Config = load_config(CRITIC, [*told, *CRITICS[name]])
         return config
 
+    def trained(self, name: str) -> Path:
+        """The folder in which one of ``CRITICS`` is trained."""
+        return self.out / "critics" / name
+
     def prepared(self) -> Prepared:
         """The sample log, embedded and laid out."""
         dataset = dataset_path(load_config(CRITIC).data.dataset)
@@ -73,12 +77,12 @@ class LocalRun:
     def learn(self, name: str, prepared: Prepared) -> ValueFunction:
         """Train (or continue) one of ``CRITICS``."""
         config = self.config(name, prepared.store.folder.parent)
-        folder = fit(config, prepared, self.out / name, self.bar, f"training: {name}")
+        folder = fit(config, prepared, self.trained(name), self.bar, f"training: {name}")
         return ValueFunction.load(folder, store=prepared.store.folder, encoder=prepared.encoder)
 
     def play(self, arm: str, games: int = GAMES, seeds: int = 1) -> list[Episode]:
         """Play (or continue) the held-out games with an arm; arms in one state share samples."""
-        artifact = self.out / ("direct" if arm == "direct" else "critic") / "artifact"
+        artifact = self.trained("direct" if arm == "direct" else "critic") / "artifact"
         told = (
             f"task.args.folder={self.out / 'games'}",
             f"task.args.test={games}",
@@ -88,7 +92,7 @@ class LocalRun:
             f"artifact={artifact}",
         )
         settings: RolloutConfig = load_config(CONFIG, [*told, *ARMS[arm]], RolloutConfig)
-        run = Rollout(settings, self.out / arm)
+        run = Rollout(settings, self.out / "play" / arm)
         with self.bar(f"playing: {arm}", len(run.specs)) as report:
             return run.run(lambda done, total, episode: report(done))
 
@@ -130,7 +134,7 @@ def local_quickstart(out: Path, seed: int = 0, bar: Bar = silent) -> dict[str, A
                 "proposer": "SmolLM2-135M-Instruct",
                 "seed": seed,
             },
-            "metrics": json_lines(out / "critic" / "metrics.jsonl"),
+            "metrics": json_lines(run.trained("critic") / "metrics.jsonl"),
             "best_step": critic.manifest["step"],
             "story": pick_story(arms),
         },

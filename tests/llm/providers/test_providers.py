@@ -15,7 +15,6 @@ from pgv_jax.llm.budget import Budget, Prices
 from pgv_jax.llm.cache import CachedClient, ResponseCache
 from pgv_jax.llm.client import ClientError, Completion, Request, json_schema, schema_of
 from pgv_jax.llm.limits import Retry
-from pgv_jax.llm.providers import formats
 from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.llm.scripted.server import ScriptedServer
 
@@ -343,23 +342,6 @@ def test_user_and_query_of_an_address_stay_out_of_sight(
     assert client.identity["base_url"] == "http://127.0.0.1:9/v1"
     assert "hush" not in repr(client) + str(client.identity) + repr(client.endpoint)
     run(client.aclose())
-
-
-def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(formats.importlib, "import_module", missing)
-    with pytest.raises(PgvError, match=r"pip install 'pgv-jax\[anthropic\]'"):
-        open_client("anthropic:m", ClientOptions(key_env=""))
-
-
-def test_specs_name_the_vendor_and_colons_in_models_survive() -> None:
-    client = open_client("qwen3:8b", ClientOptions(key_env="", base_url="http://127.0.0.1:9/v1"))
-    assert (client.provider, client.model) == ("openai", "qwen3:8b")
-    run(client.aclose())
-    with pytest.raises(PgvError, match="names no model"):
-        open_client("openai:")
 
 
 @pytest.mark.parametrize(
