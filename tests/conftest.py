@@ -11,14 +11,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
 import pytest
 from hypothesis import settings
 
+from pgv_jax.parts import MissingPart
 from tests.compiled import FUSED, QUICK, SHIPPED, flags_for, folder_of_programs, tidy
 
 # Before anything imports jax: it reads these once. Set, not defaulted: a test never
@@ -51,6 +54,11 @@ settings.load_profile("law")
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 
+CORE_ALONE = os.environ.get("PGV_TEST_CORE") == "1"
+"""Whether only the package's core is installed, as `make test-core` has it."""
+PARTS = {"tasks": "textworld", "report": "matplotlib", "hf": "transformers", "openai": "openai"}
+"""A package of each part that the mark ``part`` may name."""
+
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -68,6 +76,51 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         signal.signal(number, stop)
     if not hasattr(session.config, "workerinput"):  # the workers' parent, or a run without any
         tidy(folder_of_programs())
+
+
+@contextmanager
+def _skipped_without_its_part() -> Iterator[None]:
+    """With the core alone, what needs a missing part is skipped, and its sentence is the reason."""
+    try:
+        yield
+    except (MissingPart, pytest.Collector.CollectError) as error:
+        # The latter: a module of tests that itself imports a package of a part, or of `dev`.
+        cause = error.__cause__
+        if not CORE_ALONE or not isinstance(cause or error, MissingPart | ModuleNotFoundError):
+            raise
+        pytest.skip(str(cause or error), allow_module_level=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a module that cannot be imported without a part."""
+    inside = collector.collect
+
+    def collect() -> list[pytest.Item | pytest.Collector]:
+        with _skipped_without_its_part():
+            return list(inside())
+
+    collector.collect = collect  # type: ignore[method-assign]
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test whose mark ``part`` names a missing one, or whose fixtures need one."""
+    mark = item.get_closest_marker("part")
+    if CORE_ALONE and mark and find_spec(PARTS[mark.args[0]]) is None:
+        pytest.skip(f"needs the part {mark.args[0]}")
+    with _skipped_without_its_part():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test that meets a missing part."""
+    with _skipped_without_its_part():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,41 @@ from pathlib import Path
 
 import pytest
 
+from pgv_jax.cli.main import COMMANDS
 from pgv_jax.config import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 BUILD = "import sys; from flit_core.buildapi import build_wheel; print(build_wheel(sys.argv[1]))"
+
+EACH = """
+import json, os, sys
+import pgv_jax.cli.main as cli
+
+assert cli.__file__.startswith(sys.argv[1]), cli.__file__
+for words in json.loads(sys.argv[2]):
+    try:
+        cli.main(words.split())
+    except SystemExit as end:
+        print("\\nEND", json.dumps([words, end.code]), flush=True)
+"""
+LOG = [
+    {
+        "episode_id": f"e{i}",
+        "task_id": f"t{i // 2}",
+        "task": f"Find the key of room {i // 2}.",
+        "success": i % 2 == 0,
+        "final_observation": "You have the key." if i % 2 == 0 else "The door is shut.",
+        "steps": [
+            {
+                "observation": f"You are in hall {t} of house {i}.",
+                "thought": f"Door {(i + t) % 3} looks right.",
+                "action": f"open door {(i + t) % 3}",
+            }
+            for t in range(3)
+        ],
+    }
+    for i in range(40)
+]
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +73,49 @@ def test_it_holds_the_configurations_and_the_pages(wheel):
     assert "pgv_jax/report/pages/templates/_base.html" in names
     assert "pgv_jax/data/logs/smollm2-cooking.jsonl.gz" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory) -> Path:
+    """A folder with the wheel installed in it; what it requires is found where the tests run."""
+    folder = tmp_path_factory.mktemp("installed") / "site"
+    words = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder))
+    installed = run(*words, str(wheel), cwd=folder.parent)
+    assert installed.returncode == 0, installed.stderr
+    return folder
+
+
+def test_every_command_says_its_help_and_the_core_ones_work(site, tmp_path):
+    """The script `pgv`, in a folder without the repository: a log to a critic, judged and used."""
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LOG))
+    (tmp_path / "pairs.jsonl").write_text(
+        json.dumps({"observation": "o", "thought": "t", "goal": "g"})
+    )
+    tiny = "critic.hidden=[8] critic.recipe=td train.steps=4 train.batch=8"
+    work = [
+        "import log.jsonl --out data",
+        "describe data --html data.html",
+        "embed data --encoder hash:8",
+        f"train gc_iql {tiny} data.encoder=hash:8 data.dataset=data --workdir run",
+        "evaluate run/artifact --dataset data --out health",
+        "score run/artifact --in pairs.jsonl --out scored.jsonl",
+        "show data --episode e0 --artifact run/artifact --out episode.html",
+        "export torch run/artifact twin",
+        "export jax run/artifact program",
+        "import-critic twin back",
+        "describe back",
+    ]
+    helps = [f"{name} --help" for name in COMMANDS]
+    done = run("-c", EACH, str(site), json.dumps([*helps, *work]), cwd=tmp_path, path=site)
+    told = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("END ")]
+    assert told == [[words, 0] for words in [*helps, *work]], done.stdout + done.stderr
+    for name in ("data.html", "health/report.html", "episode.html", "program/q.jaxexport"):
+        assert (tmp_path / name).stat().st_size > 1000, name
+    (scored,) = map(json.loads, (tmp_path / "scored.jsonl").read_text().splitlines())
+    assert 0 <= scored["q"] <= 1
+    assert (
+        run("-m", "pgv_jax", "--version", cwd=tmp_path, path=site).stdout == "pgv, version 0.1.0\n"
+    )
 
 
 def test_a_shipped_configuration_is_found_from_another_folder(wheel, tmp_path):

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -19,7 +18,7 @@ from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.objectives import registry as objectives
-from pgv_jax.tasks.base import REGISTRY, make_env, register_all
+from pgv_jax.tasks.base import REGISTRY, gymnasium, make_env, register_all
 from pgv_jax.types import Predictions
 
 from .objectives.hand import batch, predictions

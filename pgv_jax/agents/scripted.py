@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pgv_jax.llm.client import Request, ScriptedClient
-from pgv_jax.tasks.base import TextEnv
+
+if TYPE_CHECKING:
+    from pgv_jax.tasks.base import TextEnv
 
 Policy = Callable[[Request, int], str]
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import random
 import re
+from typing import TYPE_CHECKING
 
 from pgv_jax.agents.scripted import Policy
 from pgv_jax.agents.select import REPEAT_PENALTY
 from pgv_jax.llm.client import Request, ScriptedClient
-from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import FAILURE, SUCCESS
+
+if TYPE_CHECKING:
+    from pgv_jax.tasks.base import TextEnv
 
 _NUMBER = re.compile(r"(?m)^- (?:Good outcome: \".*\"|The task will succeed:) ([\d.]+)( %)?$")
 _PLAN = re.compile(r"(?m)^(?:The|An earlier) plan: (.*)$")

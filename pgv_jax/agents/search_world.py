@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.errors import PgvError
-from pgv_jax.tasks.base import TextEnv
+
+if TYPE_CHECKING:
+    from pgv_jax.tasks.base import TextEnv
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,13 @@ def torch_(artifact: Path, out: Path, dataset: Path | None, torch_export: bool) 
     card; it can be uploaded to the Hugging Face Hub as it is.
     """
     from pgv_jax.export.write import export_torch
+    from pgv_jax.parts import pip_line
 
     parity = export_torch(artifact, out, logged=_logged(artifact, dataset), programs=torch_export)
     if parity is None:
         click.echo(
             f"Wrote {out}. Parity is unchecked because PyTorch is not installed; to check it, "
-            "install the extra torch (pip install torch==2.13.0) and export again."
+            f"export again after: {pip_line('torch')}"
         )
     else:
         _say(out, parity)

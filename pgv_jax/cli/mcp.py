@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 
 
 @click.command()
@@ -16,12 +16,8 @@ def mcp(artifact: str, goals: tuple[str, ...], store: str | None) -> None:
 
     The tools are choose, critique and value; needs the extra `mcp`.
     """
-    try:
+    with part("mcp", "The MCP server"):
         from pgv_jax.serve.mcp_server import mcp_server
-    except ImportError as error:
-        raise PgvError(
-            f"The MCP server needs the package mcp ({error}): pip install 'pgv_jax[mcp]'."
-        ) from None
     from pgv_jax.guide.guide import Guide
     from pgv_jax.texts.templates import SUCCESS
 

@@ -44,6 +44,7 @@ def quickstart(out: str | None, seed: int, quick: bool, plain_thoughts: bool, mo
         return
     out = out or "runs/quickstart"
     console.print("Loading JAX ...", highlight=False)
+    from pgv_jax.parts import pip_line
     from pgv_jax.report.pages.quickstart import terminal_table
     from pgv_jax.workflows.quickstart import quickstart as run
 
@@ -52,7 +53,8 @@ def quickstart(out: str | None, seed: int, quick: bool, plain_thoughts: bool, mo
     if report["torch_parity"] is None:
         console.print(
             f"PyTorch twin written to {out}/torch; its parity is checked once torch is there: "
-            "pip install torch==2.13.0"
+            f"{pip_line('torch')}",
+            markup=False,
         )
     total = sum(report["seconds"].values())
     console.print(f"The report, {total:.0f} s of work: {out}/report.html")

@@ -38,6 +38,7 @@ from pgv_jax.data.splits import SPLITS
 from pgv_jax.data.spool import Entry, Spool, _write_records
 from pgv_jax.errors import PgvError
 from pgv_jax.files import restore_folder
+from pgv_jax.parts import part
 from pgv_jax.types import Episode
 
 T = TypeVar("T")
@@ -140,13 +141,8 @@ def _open(work: Path, resume_key: str | None) -> str:
 
 
 def _beam() -> Any:
-    try:
+    with part("beam", "Writing a dataset with Beam"):
         import apache_beam
-    except ImportError as error:
-        raise PgvError(
-            "Writing a dataset with Beam needs Apache Beam, which is not installed "
-            f"({error}); run: pip install 'pgv_jax[beam]'."
-        ) from error
     return apache_beam
 
 

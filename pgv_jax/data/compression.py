@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import MissingPart, part
 
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zstd")
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
@@ -70,7 +71,11 @@ def open_bytes(path: Path) -> IO[bytes]:
     except UNREADABLE as error:
         why = getattr(error, "strerror", None) or error
         raise PgvError(f"Cannot read {path}: {why}.") from None
-    return _unpacked(io.BufferedReader(cast(Any, file)) if inside else file)
+    try:
+        return _unpacked(io.BufferedReader(cast(Any, file)) if inside else file)
+    except MissingPart:
+        file.close()
+        raise
 
 
 def _open_member(archive: Path, member: str) -> IO[bytes]:
@@ -90,7 +95,8 @@ def _unpacked(file: Any) -> IO[bytes]:
     if magic == b"\xfd7zXZ\0":
         return _owning(lzma.LZMAFile(file), file)
     if magic[:4] == b"\x28\xb5\x2f\xfd":
-        import pyarrow
+        with part("logs", "Unpacking a file of Zstandard"):
+            import pyarrow
 
         return cast(IO[bytes], io.BufferedReader(_Zstandard(pyarrow, file)))
     return cast(IO[bytes], file)
@@ -122,7 +128,7 @@ class _Owner(io.RawIOBase):
 
 
 class _Zstandard(_Owner):
-    """pyarrow's decompressor, which is installed anyway; frames may follow one another."""
+    """pyarrow's decompressor; frames may follow one another."""
 
     def __init__(self, pyarrow: Any, file: Any):
         super().__init__(pyarrow.CompressedInputStream(file, "zstd"), file)

@@ -16,6 +16,7 @@ import numpy as np
 
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 from pgv_jax.texts.unicode import clean, visible
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def open_api(model: str, options: str = "") -> ApiEncoder:
             f"Encoder 'api:{model}' needs a key in the environment variable OPENAI_API_KEY (any "
             "word for a local server that asks for none)."
         )
-    import openai
+    with part("openai", f"Encoder 'api:{model}'"):
+        import openai
 
     client = openai.OpenAI(
         api_key=key,

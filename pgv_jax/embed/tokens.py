@@ -13,6 +13,7 @@ import numpy as np
 
 from pgv_jax.embed.rules import TextRules
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 from pgv_jax.texts.unicode import clean
 
 _NEEDED = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
@@ -159,7 +160,8 @@ def _open(folder: Path) -> tuple[Any, int | None]:
         raise PgvError(
             f"{folder} holds no tokenizer (one of {', '.join(_NEEDED)}); download the whole model."
         )
-    from transformers import AutoTokenizer
+    with part("hf", f"The tokenizer of {folder}"):
+        from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.critic.artifact import Artifact
-from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import Form, publish
 from pgv_jax.export.inputs import Inputs, Sample, fields_of, programs_of
 from pgv_jax.export.parity import Values
+from pgv_jax.parts import missing
 
 NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime")
 OPSET = 18
@@ -38,12 +38,9 @@ def export_onnx(
     ``scenes.SCENE`` names and gives [N, G] and [E, N, G].
     Returns the parity by set of inputs, see ``folder.publish``.
     """
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise PgvError(
-            f"The ONNX export needs {', '.join(missing)}, not installed here; install the extras "
-            "torch and onnx (pip install 'pgv-jax[torch,onnx]')."
-        )
+    absent = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if absent:
+        raise missing("The ONNX export", ", ".join(absent), "torch,onnx")
     return publish(artifact, out, Form("onnx", _write, _read), logged) or {}
 
 

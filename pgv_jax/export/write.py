@@ -11,10 +11,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from pgv_jax.critic.artifact import Artifact, flatten
-from pgv_jax.errors import PgvError
 from pgv_jax.export.folder import Form, publish
 from pgv_jax.export.inputs import Sample
 from pgv_jax.export.parity import Values
+from pgv_jax.parts import missing
 
 
 def export_torch(
@@ -33,10 +33,7 @@ def export_torch(
     """
     installed = importlib.util.find_spec("torch") is not None
     if programs and not installed:
-        raise PgvError(
-            "torch.export programs are written by PyTorch, which is not installed; install the "
-            "extra torch (pip install torch==2.13.0)."
-        )
+        raise missing("Writing torch.export programs", "PyTorch", "torch")
 
     def write(folder: Path, opened: Artifact) -> None:
         write_model(folder, opened)

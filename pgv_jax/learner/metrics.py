@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pgv_jax.config import Config
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
+from pgv_jax.parts import part
 
 
 class Sink(Protocol):
@@ -60,13 +61,8 @@ class TensorBoard:
     """Scalars for TensorBoard, in ``folder``."""
 
     def __init__(self, folder: Path, after: int):
-        try:
+        with part("tensorboard", "train.tensorboard"):
             from tensorboardX import SummaryWriter
-        except ModuleNotFoundError:
-            raise PgvError(
-                'train.tensorboard needs tensorboardX; pip install "pgv_jax[tensorboard]", or '
-                "leave it out: metrics.jsonl is always written."
-            ) from None
         self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
 
     def write(self, values: dict[str, Any]) -> None:
@@ -84,13 +80,8 @@ class WandB:
     """A Weights & Biases run; its account and mode come from that library's own environment."""
 
     def __init__(self, project: str, folder: Path, config: Config):
-        try:
+        with part("wandb", "train.wandb"):
             import wandb
-        except ModuleNotFoundError:
-            raise PgvError(
-                'train.wandb needs wandb; pip install "pgv_jax[wandb]", or leave it out: '
-                "metrics.jsonl is always written."
-            ) from None
         try:
             self._run = wandb.init(
                 project=project,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.propose import Choice
@@ -19,8 +19,10 @@ from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.llm.structured import StructuredClient
 from pgv_jax.rollout.settings import ApiConfig, BudgetConfig, RolloutConfig
 from pgv_jax.rollout.tracing import Tracing
-from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import SUCCESS
+
+if TYPE_CHECKING:
+    from pgv_jax.tasks.base import TextEnv
 
 SCRIPTED = {"proposer": 0.9, "player": 0.5, "listener": 4}
 """Scripted models, and the number after their name where none is given.

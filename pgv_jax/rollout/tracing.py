@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from pgv_jax.agents.agent import Decider, Decision, View
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.errors import PgvError
 from pgv_jax.llm.cache import identity_of
 from pgv_jax.llm.client import Client, ClientError, Completion, Request
+from pgv_jax.parts import part
 from pgv_jax.types import Episode
 
 SCOPE = "pgv_jax.rollout"
@@ -142,13 +142,11 @@ def open_tracing(where: str, out: Path, arm: str) -> Tracing | None:
     """
     if where == "off":
         return None
-    try:
+    with part("otel", f"tracing={where}"):
         from opentelemetry import trace
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError:
-        raise _absent(where) from None
     if where == "global":
         return Tracing(trace.get_tracer_provider(), arm)
     provider = TracerProvider(resource=_named(Resource.create()))
@@ -174,18 +172,9 @@ def _exporter(where: str, out: Path) -> Any:
         return ConsoleSpanExporter(
             out=lines, formatter=lambda span: span.to_json(indent=None) + "\n"
         )
-    try:
+    with part("otel", f"tracing={where}"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    except ImportError:
-        raise _absent(where) from None
     return OTLPSpanExporter()
-
-
-def _absent(where: str) -> PgvError:
-    return PgvError(
-        f"tracing={where} needs OpenTelemetry, which is not installed; run "
-        "pip install 'pgv-jax[otel]'."
-    )
 
 
 def _asked(request: Request) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-import gymnasium
-from gymnasium import spaces
-
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 from pgv_jax.registry import Registry
+
+with part("tasks", "Playing a task"):
+    import gymnasium
+    from gymnasium import spaces
 
 NOT_UNDERSTOOD = "The last command was not understood."
 """The sentence that a note carries after an action that the task does not know."""

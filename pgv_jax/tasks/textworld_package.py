@@ -11,6 +11,8 @@ import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 
+from pgv_jax.parts import part
+
 if find_spec("jericho") is None:
 
     class _OfJericho(UserWarning):
@@ -20,9 +22,11 @@ if find_spec("jericho") is None:
     vars(stand_in).update(UnsupportedGameWarning=_OfJericho, TruncatedInputActionWarning=_OfJericho)
     sys.modules["jericho"] = stand_in
 
-from textworld import Game, GameMaker, GameOptions
-from textworld.challenges.tw_cooking import cooking
-from textworld.generator.game import GameProgression
-from textworld.generator.inform7 import Inform7Game
+# Its own requirements but jericho are in the extra.
+with part("tasks", "The task textworld", alone="textworld"):
+    from textworld import Game, GameMaker, GameOptions
+    from textworld.challenges.tw_cooking import cooking
+    from textworld.generator.game import GameProgression
+    from textworld.generator.inform7 import Inform7Game
 
 __all__ = ["Game", "GameMaker", "GameOptions", "GameProgression", "Inform7Game", "cooking"]

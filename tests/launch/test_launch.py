@@ -116,6 +116,17 @@ def test_a_dry_run_calls_nothing(tmp_path: Path, script: str):
     assert [entry.name for entry in tmp_path.iterdir()] == ["bin"]
 
 
+def test_gpu_without_pgv_says_how_to_name_it(tmp_path: Path):
+    done = run("gpu.sh", "--log", "a.log", "--", *PGV, cwd=tmp_path, PGV="no-pgv")
+    assert done.returncode == 2 and list(tmp_path.iterdir()) == []
+    assert done.stderr == (
+        "gpu.sh: there is no program 'no-pgv' here; name pgv by its path, such as: "
+        "--pgv .venv/bin/pgv\n"
+    )
+    named = stand_in(tmp_path, **{"my-pgv": 'printf "%s\n" "$@"'}).split(":")[0] + "/my-pgv"
+    assert run("gpu.sh", "--pgv", named, "--", *PGV).stdout.splitlines() == PGV
+
+
 def test_gpu_takes_the_place_of_its_shell(tmp_path: Path):
     """What is printed is what runs, and a signal to the script is one to pgv."""
     say = 'printf "%s\\n" "$CUDA_VISIBLE_DEVICES $JAX_PLATFORMS" "$@"; echo "pid $$"'

@@ -113,7 +113,7 @@ def _loss(graph, shards, params, slow, task, number, embedded, fact):
 def test_a_library_that_is_absent_is_named(tmp_path, monkeypatch, option, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     table = chain.table(tmp_path / "table", chain.walks(8))
-    with pytest.raises(PgvError, match=rf"pgv_jax\[{extra}\]"):
+    with pytest.raises(PgvError, match=rf"pip install 'pgv-jax\[{extra}\]'"):
         train(chain.config(option), table, None, tmp_path)
 
 

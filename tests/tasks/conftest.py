@@ -1,8 +1,12 @@
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pgv_jax.tasks.textworld.env import TextWorldEnv
+if TYPE_CHECKING:
+    from pgv_jax.tasks.textworld.env import TextWorldEnv
 
 
 @pytest.fixture(scope="session")
@@ -14,4 +18,6 @@ def games(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def env(games: Path) -> TextWorldEnv:
     """Three games, one of each shape."""
+    from pgv_jax.tasks.textworld.env import TextWorldEnv
+
     return TextWorldEnv(games, train=3, test=0)

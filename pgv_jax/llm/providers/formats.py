@@ -7,21 +7,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.failures import GarbledReply
+from pgv_jax.parts import part
 
 
 def vendor_library(module: str, extra: str) -> Any:
     """The vendor's library, or how to install it."""
-    try:
+    with part(extra, f"A model of {extra}"):
         return importlib.import_module(module)
-    except ImportError:
-        raise PgvError(
-            f"The {extra} client needs a library that is not installed; run "
-            f"pip install 'pgv-jax[{extra}]'."
-        ) from None
 
 
 def body_of(body: dict[str, Any], options: ClientOptions) -> dict[str, Any]:

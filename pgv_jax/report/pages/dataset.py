@@ -22,6 +22,7 @@ COLORS = {"success": plots.OTHER[2], "failure": plots.OTHER[1], "unknown": plots
 SHOWN_CHARACTERS = 400
 
 
+@plots.or_sentence
 def lengths_chart(description: Description) -> Markup | None:
     """Steps an episode, stacked by outcome."""
     groups = {name: values for name, values in description.lengths.items() if values}
@@ -43,6 +44,7 @@ def lengths_chart(description: Description) -> Markup | None:
     return done[0]
 
 
+@plots.or_sentence
 def tokens_chart(description: Description) -> Markup | None:
     """Tokens an observation, and the encoder's limit."""
     if not description.tokens:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pgv_jax.report.pages.episode_values import CURVES, Values
 from pgv_jax.report.pages.html import render
-from pgv_jax.report.pages.plots import value_curves
+from pgv_jax.report.pages.plots import or_sentence, value_curves
 from pgv_jax.report.pages.transcript import bar_scale, bar_share, chosen_place
 from pgv_jax.texts.templates import sentences
 from pgv_jax.types import Candidate, Episode, Step
@@ -152,7 +152,7 @@ def _page(episode: Episode, values: Values, source: str, limit: int) -> str:
         one_goal=len(goals) == 1,
         has_values=bool(numbers),
         scale=scale,
-        chart=value_curves(curves) if curves else None,
+        chart=or_sentence(value_curves)(curves) if curves else None,
         turns=_turns(curves),
         facts=_facts(episode),
         logged=_logged(episode, limit),

@@ -6,7 +6,7 @@ own content security policy forbids it to load anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -114,15 +114,16 @@ def _environment() -> Environment:
         environment.filters[name] = getattr(wording, name)
     for name in ("label", "explanation", "score_explanation"):
         environment.filters[name] = getattr(columns, name)
-    environment.globals.update(
-        arms_chart=arms_chart,
-        goals_chart=goals_chart,
-        auc_chart=auc_chart,
-        reliability_chart=reliability_chart,
-        likelihood_chart=likelihood_chart,
-        goal_chart=goal_chart,
-        curve_chart=curve_chart,
-        learning_chart=plots.learning_curve,
-        tell=tell,
-    )
+    charts: dict[str, Callable[..., Markup | None]] = {
+        "arms_chart": arms_chart,
+        "goals_chart": goals_chart,
+        "auc_chart": auc_chart,
+        "reliability_chart": reliability_chart,
+        "likelihood_chart": likelihood_chart,
+        "goal_chart": goal_chart,
+        "curve_chart": curve_chart,
+        "learning_chart": plots.learning_curve,
+    }
+    environment.globals.update({name: plots.or_sentence(draw) for name, draw in charts.items()})
+    environment.globals.update(tell=tell)
     return environment

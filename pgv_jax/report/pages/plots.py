@@ -9,18 +9,21 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-import matplotlib
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from pgv_jax.parts import MissingPart, part
 from pgv_jax.report.columns import BLUE, GREEN, GREY, ORANGE, PINK, VIOLET, column, label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 INK = "#010203"
 """Stands for the page's text colour until the SVG is written."""
@@ -65,6 +68,19 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
 }
+
+
+def or_sentence(draw: Callable[P, Markup | None]) -> Callable[P, Markup | None]:
+    """The chart as a page shows it: without matplotlib, the sentence that says so in its place."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Markup | None:
+        try:
+            return draw(*args, **kwargs)
+        except MissingPart as error:
+            return Markup("<p>No chart here. {}</p>").format(error)
+
+    return drawn
 
 
 def color(name: str, place: int = 0) -> str:
@@ -268,6 +284,8 @@ def value_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Markup | 
         warnings.catch_warnings(),
         _figure("values", "Value along the episode", height) as (figure, done),
     ):
+        from matplotlib.ticker import MaxNLocator
+
         # The browser draws the words, in fonts of its own.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         ax = figure.subplots()
@@ -312,6 +330,10 @@ def data_curve(points: Sequence[Mapping[str, Any]]) -> Markup:
 
 @contextmanager
 def _figure(slug: str, title: str, height: float) -> Iterator[tuple[Figure, list[Markup]]]:
+    with part("report", "A chart"):
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
     done: list[Markup] = []
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

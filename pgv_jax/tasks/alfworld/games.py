@@ -26,6 +26,7 @@ from typing import Any
 
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
+from pgv_jax.parts import part
 
 GAME_FILE = "game.tw-pddl"
 
@@ -115,14 +116,10 @@ def packages() -> SimpleNamespace:
     # alfworld makes a folder in the user's cache when it is imported, unless it is told of one
     os.environ["ALFWORLD_DATA"] = given or tempfile.gettempdir()
     try:
-        downward = importlib.import_module("fast_downward")
-        importlib.import_module("pgv_jax.tasks.textworld_package")  # spares alfworld jericho
-        misc = importlib.import_module("alfworld.agents.utils.misc")
-    except ImportError as error:
-        raise PgvError(
-            f"ALFWorld needs packages that are not installed ({error.name}); "
-            "run: pip install 'pgv-jax[alfworld]'"
-        ) from None
+        with part("alfworld", "The task alfworld"):
+            downward = importlib.import_module("fast_downward")
+            importlib.import_module("pgv_jax.tasks.textworld_package")  # spares alfworld jericho
+            misc = importlib.import_module("alfworld.agents.utils.misc")
     finally:
         if given is None:
             del os.environ["ALFWORLD_DATA"]

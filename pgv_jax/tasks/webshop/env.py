@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gymnasium import spaces
-
 from pgv_jax.errors import PgvError
-from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv
+from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv, spaces
 from pgv_jax.tasks.webshop.catalogue import Catalogue, load_catalogue
 from pgv_jax.tasks.webshop.expert import Errand, distance, errand_for
 from pgv_jax.tasks.webshop.instructions import Goal, make_goals

@@ -25,10 +25,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rapidfuzz import fuzz, utils
-
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 from pgv_jax.tasks.webshop.catalogue import Product
+
+with part("tasks", "The task webshop"):
+    from rapidfuzz import fuzz, utils
 
 Nouns = Callable[[str], list[str]]
 """The nouns of a title, in lower case, with repetitions."""

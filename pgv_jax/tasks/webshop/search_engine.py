@@ -12,7 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import tantivy
+from pgv_jax.parts import part
+
+with part("tasks", "The task webshop"):
+    import tantivy
 
 RESULTS = 50
 """Results that a search gives at most, as in WebShop."""

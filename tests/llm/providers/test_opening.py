@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import sys
 
 import pytest
 
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
-from pgv_jax.llm.providers import formats
 from pgv_jax.llm.providers.opening import open_client
 
 
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(formats.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "anthropic", None)
     with pytest.raises(PgvError, match=r"pip install 'pgv-jax\[anthropic\]'"):
         open_client("anthropic:m", ClientOptions(key_env=""))
 

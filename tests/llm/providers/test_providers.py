@@ -344,6 +344,7 @@ def test_user_and_query_of_an_address_stay_out_of_sight(
     run(client.aclose())
 
 
+@pytest.mark.part("openai")
 @pytest.mark.parametrize(
     ("request_", "sentence"),
     [(replace(ASK, n=0), "n >= 1"), (replace(ASK, max_tokens=0), "max_tokens >= 1")],

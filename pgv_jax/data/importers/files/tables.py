@@ -16,6 +16,7 @@ from pgv_jax.data.importers.files.values import plain
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.jsonl import FieldError, parse_json
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 
 BATCH = 64
 csv.field_size_limit(1 << 30)
@@ -72,8 +73,9 @@ def cell(value: Any) -> Any:
 
 def arrow_rows(path: Path, kind: str, tally: Tally) -> Iterator[Row]:
     """Yield the rows of a Parquet file or of Arrow's file and stream formats."""
-    import pyarrow
-    import pyarrow.parquet
+    with part("logs", f"Reading {path}"):
+        import pyarrow
+        import pyarrow.parquet
 
     number = 0
     with open_bytes(path) as file:

@@ -302,7 +302,7 @@ def test_inspect_without_the_extra_is_a_sentence(
     path = tmp_path / "log.json"
     path.write_text(json.dumps({"version": 2, "status": "success", "eval": {}, "samples": []}))
     assert detect(path).importer.name == "inspect"
-    with pytest.raises(PgvError, match=r"pip install 'pgv_jax\[inspect\]'"):
+    with pytest.raises(PgvError, match=r"pip install 'pgv-jax\[inspect\]'"):
         read(path)
 
 

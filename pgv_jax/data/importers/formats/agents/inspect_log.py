@@ -23,6 +23,7 @@ from pgv_jax.data.importers.conversation.steps import episode_of
 from pgv_jax.data.importers.files.records import Record
 from pgv_jax.data.importers.outcomes.record import number, tristate
 from pgv_jax.errors import PgvError
+from pgv_jax.parts import part
 from pgv_jax.types import Episode
 
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -33,7 +34,7 @@ class InspectLog(Importer):
     """One sample is one episode; the first scorer (or ``--column score=NAME``) is the outcome."""
 
     name = "inspect"
-    about = "Inspect .eval or JSON logs (needs the extra: pip install 'pgv_jax[inspect]')"
+    about = "Inspect .eval or JSON logs (needs the extra: pip install 'pgv-jax[inspect]')"
     columns = ("score",)
 
     def detect(self, sample: Sample) -> Detection:
@@ -59,13 +60,8 @@ class InspectLog(Importer):
 
 
 def _samples(path: Path) -> Iterator[dict[str, Any]]:
-    try:
+    with part("inspect", f"Reading the Inspect log {path}"):
         from inspect_ai.log import read_eval_log, read_eval_log_samples
-    except ImportError:
-        raise PgvError(
-            f"{path} is an Inspect log; reading it needs inspect-ai: pip install "
-            "'pgv_jax[inspect]'."
-        ) from None
     try:
         header = read_eval_log(path, header_only=True)
         if header.eval.dataset.sample_ids:
