@@ -120,6 +120,7 @@ def test_wrong_words_are_sentences(
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.part("report")
 def test_describe_a_dataset_and_a_log(run: Run, tmp_path: Path) -> None:
     run("import", tmp_path / "chat.jsonl", "--out", tmp_path / "d", "--quiet")
     page, facts = tmp_path / "out" / "d.html", tmp_path / "out" / "d.json"

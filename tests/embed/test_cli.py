@@ -74,6 +74,7 @@ def test_episode_mode_fills_the_store_with_prefixes(dataset: Path, qwen3: Path) 
     assert store.lookup(texts_of(EPISODES, EPISODE)).shape[1] == 32
 
 
+@pytest.mark.part("hf")
 def test_an_episode_has_no_window_of_past_turns(dataset: Path, qwen3: Path) -> None:
     with pytest.raises(PgvError, match="--history 2 and --mode episode exclude each other"):
         run(dataset, "--encoder", f"hf:{qwen3}", "--mode", "episode", "--history", 2)

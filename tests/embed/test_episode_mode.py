@@ -177,6 +177,7 @@ def test_an_empty_beginning_is_the_first_token_and_no_part_of_what_follows(
     np.testing.assert_allclose(session.append("ab"), after, atol=1e-4)
 
 
+@pytest.mark.part("hf")
 def test_without_any_named_token_an_empty_beginning_is_an_error(tmp_path: Path) -> None:
     folder = folders.write_folder(tmp_path, folders.QWEN3)
     (folder / "tokenizer_config.json").write_text(

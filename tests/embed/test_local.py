@@ -62,6 +62,7 @@ def test_other_modules_are_refused(folder: Path) -> None:
         open_folder(folder, "hf:x")
 
 
+@pytest.mark.part("hf")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -106,6 +107,7 @@ def test_decoder_configs_that_cannot_be_run(
         open_folder(folder, "hf:x")
 
 
+@pytest.mark.part("hf")
 @pytest.mark.parametrize("kept", [0, 4, 40, 3000])
 def test_a_cut_weight_file_is_an_error(folder: Path, kept: int) -> None:
     path = folder / "model.safetensors"
@@ -114,6 +116,7 @@ def test_a_cut_weight_file_is_an_error(folder: Path, kept: int) -> None:
         open_folder(folder, "hf:x")
 
 
+@pytest.mark.part("hf")
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "elsewhere")
     with pytest.raises(PgvError, match="holds no tokenizer"):
@@ -149,6 +152,7 @@ def test_sharded_files_prefixes_and_other_dtypes_give_the_same_vectors(tmp_path:
         open_folder(many, "many")
 
 
+@pytest.mark.part("hf")
 def test_a_model_over_memory_is_refused_before_it_is_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +169,7 @@ def test_free_memory_of_this_machine_is_known() -> None:
     assert free is None or 10**6 < free < 10**15
 
 
+@pytest.mark.part("hf")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -77,6 +77,7 @@ def test_what_was_answered_is_not_paid_again(tmp_path: Path) -> None:
     assert resumed == straight == again
 
 
+@pytest.mark.part("openai")
 def test_an_episode_without_answers_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     def silent(request: Request, index: int) -> str:
         return " \n" if "Task 2." in str(request.messages) else policy(request, index)
@@ -103,6 +104,7 @@ def test_a_scripted_player_writes_no_notes(tmp_path: Path) -> None:
         summarize(EPISODES, RolloutConfig(client="scripted:player"), tmp_path)
 
 
+@pytest.mark.part("openai")
 def test_the_command_makes_a_dataset_with_the_same_splits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

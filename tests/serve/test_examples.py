@@ -46,6 +46,7 @@ def test_the_guide(capsys, toy_critic):
     assert 'Bad outcome: "The task has failed."' in said
 
 
+@pytest.mark.part("openai")
 def test_the_plain_client(upstream, server, capsys):
     upstream.script = lambda body: completion(
         *[message(said) for said in ("No. 0.1", "Perhaps. 0.2", "Yes. 0.9")]
@@ -54,6 +55,7 @@ def test_the_plain_client(upstream, server, capsys):
     assert run(example("The plain client:"), address, capsys) == "Yes. 0.9\n"
 
 
+@pytest.mark.part("openai")
 @pytest.mark.parametrize("name", ["pydantic-ai:", "The OpenAI Agents SDK:"])
 def test_a_framework_finishes_a_task_that_it_fails_alone(upstream, server, capsys, name):
     upstream.script = traveller

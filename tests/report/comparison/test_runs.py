@@ -192,6 +192,7 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
         compare({"a": []})
 
 
+@pytest.mark.part("report")
 def test_the_command_prints_the_table_and_writes_json_and_plot(tmp_path: Path) -> None:
     for name, episodes in (("react", B), ("refine", A)):
         write_jsonl(tmp_path / f"{name}.jsonl", episodes)

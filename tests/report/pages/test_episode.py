@@ -194,6 +194,7 @@ def test_what_the_log_says_is_shown_and_never_run():
     assert "<script" not in page
 
 
+@pytest.mark.part("report")
 def test_five_hundred_steps_stay_below_two_megabytes():
     episode = make_episode("game", 0, "critic", False, 500)
     long = tuple(

@@ -48,6 +48,7 @@ def test_the_report_has_the_shape_that_stays(data, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.part("report")
 def test_the_page_tells_everything_and_loads_nothing(data, tmp_path):
     _, page, text = pages(data, tmp_path)
     for section in ("arms", "goals", "offline", "learning", "story", "next", "run"):
