@@ -71,7 +71,7 @@ class Foresight:
     discount: Discount
     prompt: Prompt = field(default_factory=lambda: Prompt.load(PROMPT))
     temperature: float = 0.0
-    max_tokens: int = 512
+    max_tokens: int = 256
 
     async def look(
         self, view: View, candidates: Sequence[Candidate], goals: Sequence[str]
