@@ -78,12 +78,14 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     from pgv_jax.report.description import sample_lines
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    named = {log_path(file): file for file in files}  # a sample goes by its name
     files = tuple(log_path(file) for file in files)
     files, said["column"] = _columns_apart(files, said["column"])
     plan = _plan(files, said)
     sources = find_sources(plan)
     for source in sources[:10]:
-        console.print(inert(f"{source.path}: {source.importer.name}, because {source.why}"))
+        name = named.get(source.path, source.path)
+        console.print(inert(f"{name}: {source.importer.name}, because {source.why}"))
     if len(sources) > 10:
         console.print(f"... and {len(sources) - 10} more files")
     for line in passed_lines(sources.passed):
