@@ -70,14 +70,12 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
 
     FILES may be files, folders or sample:smollm2-cooking, a log that comes with the package.
     """
-    from rich.console import Console
-
-    from pgv_jax.cli.console import inert, say
+    from pgv_jax.cli.console import inert, on_stderr, say
     from pgv_jax.data.importers.pipeline import find_sources, run_import
     from pgv_jax.data.samples import log_path
     from pgv_jax.report.description import sample_lines
 
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = on_stderr(highlight=False, markup=False, soft_wrap=True)
     named = {log_path(file): file for file in files}  # a sample goes by its name
     files = tuple(log_path(file) for file in files)
     files, said["column"] = _columns_apart(files, said["column"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -80,6 +81,17 @@ def eight(folder) -> np.ndarray:
     return curve(folder / "eight")
 
 
+def shards_read(process: subprocess.Popen[str]) -> set[str]:
+    """The shards whose vectors a process has open to read rows, as Linux tells; none: it ended."""
+    found = set()
+    for link in Path(f"/proc/{process.pid}/fd").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            file = Path(os.readlink(link))
+            if file.name == "vectors.npy":
+                found.add(file.parent.name)
+    return found
+
+
 def test_two_processes_draw_the_same_learning_curve_as_one(folder, eight):
     both = begin_two(folder, "two", f"train.steps={STEPS}", devices=4)
     (status, said), (other, silent) = map(end, both)
@@ -95,7 +107,8 @@ def test_two_processes_draw_the_same_learning_curve_as_one(folder, eight):
 def test_a_killed_process_ends_the_other_and_one_alone_goes_on(folder, eight):
     """Another topology continues from the last checkpoint; nothing of the curve changes.
 
-    The two stream the table, which draws the same curve as a resident one.
+    The two stream the table, which draws the same curve as a resident one; each reads the vectors
+    of the shards that its devices hold, and of no others.
     """
     options = [f"train.steps={STEPS}", "train.feed=stream"]
     both = begin_two(folder, "killed", *options, "--worker-timeout", "30")
@@ -103,6 +116,10 @@ def test_a_killed_process_ends_the_other_and_one_alone_goes_on(folder, eight):
     while not (checkpoints.exists() and any(p.name.isdigit() for p in checkpoints.iterdir())):
         assert all(process.poll() is None for process in both), [end(p) for p in both]
         time.sleep(0.05)
+    if os.path.exists("/proc/self/fd"):
+        read, names = [*map(shards_read, both)], [f"shard-{s:05d}" for s in range(8)]
+        alive = all(process.poll() is None for process in both)
+        assert not alive or read == [set(names[:4]), set(names[4:])]
     both[1].send_signal(signal.SIGKILL)
     status, said = end(both[0])
     end(both[1])
