@@ -1,4 +1,4 @@
-# Targets: install quickstart test test-all lint docs lock clean.  Needs Python >= 3.11; uses uv where it is present.
+# Targets: install quickstart test test-all lint docs lock clean.  Needs Python >= 3.11.
 #
 #   make install PYTHON=python3.12 VENV=.venv-3.12    another interpreter, in a folder of its own
 #   make install UV=                                  without uv: python -m venv and pip
@@ -18,6 +18,12 @@ BASE_PYTHON = $(or $(PYTHON),python3)
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
+# Where the machine has no uv, the environment gets its own: pip takes several times as long. It reads
+# no configuration of pip, so pip goes on where uv finds no package. `UV=` keeps to pip from the start.
+OWN_UV := $(if $(UV),,$(if $(filter file,$(origin UV)),$(BIN)/uv))
+WITH_UV = $(if $(UV)$(OWN_UV),"$(or $(UV),$(OWN_UV))" pip install --python $(BIN)/python,false)
+WITH_PIP = $(BIN)/python -m pip install
+
 # $(call fill,LOCK): an environment with every pin of LOCK, checked by hash, and the package itself.
 # Never resolves (--no-deps): the lock is complete, and two packages in it over-declare their needs.
 define fill
@@ -26,10 +32,9 @@ define fill
 	elif $(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BASE_PYTHON) -m venv --clear $(VENV); \
 	else echo "$(BASE_PYTHON) is older than 3.11; name another: make install PYTHON=python3.12" >&2; exit 1; fi; }
-$(if $(UV),"$(UV)" pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
-	--no-deps --require-hashes -r $(1)
-$(if $(UV),"$(UV)" pip install --python $(BIN)/python,$(BIN)/python -m pip install) \
-	--quiet --no-deps --no-build-isolation -e .
+@[ -z "$(OWN_UV)" ] || [ -x "$(OWN_UV)" ] || $(WITH_PIP) --quiet uv || true
+@$(WITH_UV) --no-deps --require-hashes -r $(1) || $(WITH_PIP) --no-deps --require-hashes -r $(1)
+@$(WITH_PIP) --quiet --no-deps --no-build-isolation -e .
 endef
 
 # The stamps make a second call instant; a newer lock or pyproject.toml makes it run again.

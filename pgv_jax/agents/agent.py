@@ -90,8 +90,8 @@ class Agent:
     ``scorer`` is ``ValueFunction.q`` or anything of its form. ``goals[0]`` decides unless
     ``weights`` says otherwise; all goals are scored and recorded. ``oracle`` and ``correct`` come
     from a simulator: only the selector "oracle" selects by it. ``system`` replaces the shipped
-    system prompt; ``choice`` holds answers to the actions that are offered. ``fall_back``: where
-    the scorer fails, take the first proposal and record why;
+    system prompt; ``choice`` holds answers to the actions that are offered; with ``tools`` they are
+    calls of these. ``fall_back``: where the scorer fails, take the first proposal and record why;
     a study rather fails with it.
     """
 
@@ -108,6 +108,7 @@ class Agent:
     correct: Correct | None = None
     system: str = ""
     choice: Choice | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
     fall_back: bool = False
     _chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -135,6 +136,7 @@ class Agent:
             max_tokens=self.max_tokens,
             system=self.system,
             choice=self.choice,
+            tools=self.tools,
         )
         candidates, failure = self._annotated(proposal.candidates, view)
         score_N, selector = None, SELECTORS["first" if failure else self.selector]
@@ -155,7 +157,9 @@ class Agent:
         times_N = [self._chosen[view.observation, action] for action in actions]
         index, _ = choose(selector, ballot, times_N, self.repeat_penalty)
         self._chosen[view.observation, actions[index]] += 1
-        about = {"scorer_failed": failure} if failure else {}
+        about: dict[str, Any] = {"scorer_failed": failure} if failure else {}
+        if (message := proposal.messages.get(actions[index])) is not None:
+            about["message"] = message
         return Decision(
             candidates, index, proposal.completions, proposal.error, about, proposal.counts
         )

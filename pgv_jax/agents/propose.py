@@ -11,16 +11,23 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgv_jax.agents.prompt import Prompt
+from pgv_jax.data.importers.conversation.asking import candidate_in
+from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request, json_schema
 from pgv_jax.types import Candidate
 
-Turn = tuple[str, str]
-"""A past (observation, action)."""
+
+class Turn(NamedTuple):
+    """A past step; ``message`` is the model's own one where it called tools."""
+
+    observation: str
+    action: str
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class Proposal:
     counts: Mapping[str, int] = field(default_factory=dict)
     votes: tuple[int, ...] = ()
     """Of each candidate: how many samples have its action."""
+    messages: Mapping[str, Message] = field(default_factory=dict)
+    """Of each action that calls tools: the first answer that has it."""
 
 
 MOST_ACTIONS = 250
@@ -101,14 +110,13 @@ def build_messages(
     if "\n---\n" in system:
         return Prompt("act", system, "the prompt act.txt").messages(
             task=task,
-            past="\n".join(f"Observation: {seen}\nAction: {done}" for seen, done in past),
+            past=_told(past),
             observation=observation,
             actions="\n".join(f"- {action}" for action in admissible),
         )
     parts = [f"Task: {task}"]
     if past:
-        turns = "\n".join(f"Observation: {seen}\nAction: {done}" for seen, done in past)
-        parts.append(f"What happened before:\n{turns}")
+        parts.append(f"What happened before:\n{_told(past)}")
     parts.append(f"What you know now:\n{observation}")
     if admissible:
         parts.append("Possible actions:\n" + "\n".join(f"- {action}" for action in admissible))
@@ -116,6 +124,37 @@ def build_messages(
         {"role": "system", "content": system or system_prompt()},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
+
+
+def _told(past: Sequence[Turn]) -> str:
+    return "\n".join(f"Observation: {turn.observation}\nAction: {turn.action}" for turn in past)
+
+
+def build_conversation(
+    task: str, observation: str, past: Sequence[Turn] = (), system: str = ""
+) -> list[Message]:
+    """The messages for a task with tools: each past call goes back as it came, with its result."""
+    system = system or system_prompt("act_tools")
+    if "\n---\n" in system:
+        raise PgvError(
+            "The prompt act_tools.txt has a line ---, but with tools the user's message is not "
+            "written by a prompt; leave the line and what is below it out."
+        )
+    seen = [*(turn.observation for turn in past), observation]
+    messages: list[Message] = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"Task: {task}\n\nWhat you know now:\n{seen[0]}"},
+    ]
+    for turn, brought in zip(past, seen[1:], strict=True):
+        message = turn.message or {"role": "assistant", "content": turn.action}
+        calls = [call["id"] for call in message.get("tool_calls") or ()]
+        messages.append(message)
+        if not calls:
+            messages.append({"role": "user", "content": brought})
+        for i, call in enumerate(calls):
+            result = "The result stands with the first call." if i else brought
+            messages.append({"role": "tool", "tool_call_id": call, "content": result})
+    return messages
 
 
 _LABEL = r"(?im)^[\s>*_#`\-]*{}[\s*_`]*(?:\d+[\s*_`]*)?:[\s*_`]*"
@@ -226,13 +265,15 @@ async def propose(
     max_tokens: int = 256,
     system: str = "",
     choice: Choice | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> Proposal:
     """Ask for ``n`` samples of the next step and read them; at least one candidate comes back.
 
     With ``choice``, and where ``admissible`` is a list of at most ``MOST_ACTIONS``, the answers are
     held to it, and ``choice.system`` stands for ``system``. A model that refuses, or whose prompt
     is too long, has answered with nothing: the candidate is
-    empty, and the step is lost but not the run.
+    empty, and the step is lost but not the run. With ``tools`` (as in ``Request``) the answers are
+    calls, in the words that importers have for them; ``choice`` is then of no account.
 
     Raises:
         ClientError: the failure may pass (retries are exhausted) or would hit every request.
@@ -240,18 +281,23 @@ async def propose(
     offered = list(dict.fromkeys(admissible))
     if choice is not None and not 0 < len(offered) <= MOST_ACTIONS:
         choice = None
+    if tools:
+        choice, messages = None, build_conversation(task, observation, past, system)
+    else:
+        asked = choice.system if choice else system
+        messages = build_messages(task, observation, admissible, past, asked)
     request = Request(
-        messages=build_messages(
-            task, observation, admissible, past, choice.system if choice else system
-        ),
+        messages=messages,
         n=n,
         temperature=temperature,
         max_tokens=max_tokens,
         seed=seed,
         response_format=choice.form(offered) if choice else None,
+        tools=tuple(tools),
     )
     completions, error = await _samples(client, request)
-    answers = [parse_answer(done.text, admissible) for done in completions]
+    read = _called if tools else partial(_spoken, admissible)
+    answers = [read(done) for done in completions]
     for _ in range(choice.rounds if choice else 0):
         left = [a for a in offered if a not in {answer.action for answer in answers}]
         missing = min(n - (len(offered) - len(left)), len(left))
@@ -263,12 +309,25 @@ async def propose(
         )
         found, error = await _samples(client, more)
         completions += found
-        answers += [parse_answer(done.text, admissible) for done in found]
+        answers += [read(done) for done in found]
     candidates = distinct(answers) or (Candidate(thought=""),)
     counts = proposal_counts(answers, admissible)
     said = Counter(answer.action for answer in answers)
     votes = tuple(said[candidate.action] for candidate in candidates)
-    return Proposal(candidates, tuple(completions), error, counts, votes)
+    messages_of: dict[str, Message] = {}
+    for answer, done in zip(answers, completions, strict=True):
+        if done.message is not None:
+            messages_of.setdefault(answer.action, done.message)
+    return Proposal(candidates, tuple(completions), error, counts, votes, messages_of)
+
+
+def _spoken(admissible: Sequence[str], done: Completion) -> Candidate:
+    return parse_answer(done.text, admissible)
+
+
+def _called(done: Completion) -> Candidate:
+    """A call, or words, as the importers have it."""
+    return candidate_in(done.message or done.text)
 
 
 async def _samples(client: Client, request: Request) -> tuple[list[Completion], str]:

@@ -152,7 +152,7 @@ def preferences_(
     EPISODES is a dataset's folder or Episodes JSONL. OUT is JSONL in the conversational format of
     TRL's DPOTrainer: prompt, chosen, rejected, and the margin of their scores.
     """
-    from pgv_jax.agents.propose import build_messages
+    from pgv_jax.agents.propose import Turn, build_messages
     from pgv_jax.data.episodes import is_dataset, read_episodes
     from pgv_jax.data.jsonl import read_jsonl
     from pgv_jax.export.preferences import preferences, write_preferences
@@ -165,7 +165,9 @@ def preferences_(
     found = read_episodes(episodes) if is_dataset(episodes) else read_jsonl(episodes)
     pairs = preferences(
         found,
-        lambda task, seen, past: [dict(m) for m in build_messages(task, seen, (), past)],
+        lambda task, seen, past: [
+            dict(m) for m in build_messages(task, seen, (), [Turn(*turn) for turn in past])
+        ],
         score=value.q if value else None,
         critic_history=value.history if value else 0,
         critic_step=value.step if value else "thought",

@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -122,28 +122,26 @@ def is_writer() -> bool:
 def from_writer(numbers: Mapping[str, float]) -> dict[str, float]:
     """Process 0's values, where each may have others: what a clock says, for one. Keys are shared.
 
-    Waits for the devices, as ``any_process`` does: all call both in the same order.
+    Call it once the devices are done, as ``any_process`` waits for it.
     """
     if count() == 1 or not numbers:
         return dict(numbers)
-    _await_devices()
     # As halves of float64, which JAX would round.
     halves = np.fromiter(numbers.values(), np.float64, len(numbers)).view(np.uint32)
     said = np.asarray(multihost_utils.broadcast_one_to_all(halves)).view(np.float64)
     return dict(zip(numbers, said.tolist(), strict=True))
 
 
-def any_process(*flags: bool) -> tuple[bool, ...]:
-    """For each flag, whether any process raises it; the same answer everywhere."""
+def any_process(*flags: bool, after: Any) -> tuple[bool, ...]:
+    """For each flag, whether any process raises it; the same answer everywhere.
+
+    ``after`` holds the arrays of the program launched last, and is waited for: on CPUs, collectives
+    of two programs at once may wait for each other's processes for ever.
+    """
     if count() == 1:
         return flags
-    _await_devices()
+    jax.block_until_ready(after)
     return tuple(multihost_utils.process_allgather(np.array(flags)).any(0).tolist())
-
-
-def _await_devices() -> None:
-    """On CPUs, collectives of two programs at once may wait for each other's processes for ever."""
-    jax.block_until_ready(jax.live_arrays())
 
 
 @contextlib.contextmanager

@@ -279,7 +279,7 @@ class _Loop:
                 state, stop = self._select(state, step, run, recorder)
             due = step - saved >= train.checkpoint_every
             due |= time.monotonic() - saved_at >= train.checkpoint_seconds
-            due, asked = cluster.any_process(due, interrupts.asked)
+            due, asked = cluster.any_process(due, interrupts.asked, after=state)
             if due or stop or asked or step == train.steps:
                 if pending is not None:  # refuses what is not finite, and so it is not saved
                     self._write(pending, recorder, progress)

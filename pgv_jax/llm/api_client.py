@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.budget import Budget, Prices, Spend, worst_case
-from pgv_jax.llm.client import ClientError, Completion, Request
+from pgv_jax.llm.client import ClientError, Completion, Message, Request
 from pgv_jax.llm.failures import Endpoint, Failure, describe_failure, public_url
 from pgv_jax.llm.limits import AdaptiveLimit, Retry
 
@@ -27,12 +28,21 @@ MOST_TOKENS = 10**7
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer of a reply: its text, or the kind and sentence of why there is none."""
+    """One answer of a reply: its text, or the kind and sentence of why there is none.
+
+    ``message`` as in ``Completion``.
+    """
 
     text: str = ""
     kind: str = ""
     sentence: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    message: Message | None = None
+
+    @property
+    def length(self) -> int:
+        """Characters that were written, by which the samples of a call share its cost."""
+        return len(self.text) + len(json.dumps(self.message) if self.message else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +295,7 @@ class ApiClient:
     def _checked(self, reply: Reply) -> Reply:
         """``reply`` without a usage that cannot be, on which a budget must not rest."""
         prompt, completion = reply.usage or (0, 0)
-        least = int(any(sample.text for sample in reply.samples))
+        least = int(any(sample.length for sample in reply.samples))
         if 1 <= prompt <= MOST_TOKENS and least <= completion <= MOST_TOKENS:
             return reply
         if not self.counts["usage_unknown"]:
@@ -312,7 +322,7 @@ class ApiClient:
         """Samples with their shares of the cost (shares add up), and the first that failed."""
         prompt, completion = reply.usage or (0, 0)
         prompts = shares(prompt, [1] * len(samples))
-        completions = shares(completion, [len(sample.text) for sample in samples])
+        completions = shares(completion, [sample.length for sample in samples])
         found: dict[int, Completion] = {}
         failed: Sample | None = None
         for i, sample in enumerate(samples):
@@ -326,6 +336,7 @@ class ApiClient:
                 dollars=self.prices.dollars(self.model, prompts[i], completions[i]),
                 seconds=seconds,
                 metadata=dict(sample.metadata) | ({} if reply.usage else {"usage": "unknown"}),
+                message=sample.message,
             )
         return found, failed
 

@@ -130,6 +130,8 @@ def worst_case(request: Request, n: int, prices: Prices, model: str) -> Spend:
         prompt += 16 + len(text.encode("utf-8", "surrogatepass"))
     if request.response_format is not None:
         prompt += len(json.dumps(request.response_format, default=str))
+    if request.tools:  # a server may write them out as text, in a form of its own
+        prompt += 2 * len(json.dumps(request.tools, default=str))
     completion = n * request.max_tokens
     return Spend(1, prompt, completion, prices.dollars(model, prompt, completion))
 

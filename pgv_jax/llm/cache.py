@@ -45,6 +45,8 @@ def cache_keys(identity: Mapping[str, Any], request: Request, indices: Iterable[
         "stop": list(request.stop),
         "temperature": float(request.temperature),
     }
+    if request.tools:
+        after["tools"] = [dict(tool) for tool in request.tools]
     try:
         head, tail = _canonical(before)[:-1], _canonical(after)[1:]
     except (TypeError, ValueError) as error:
@@ -195,6 +197,7 @@ def _to_json(completion: Completion) -> dict[str, Any]:
         "dollars": completion.dollars,
         "seconds": completion.seconds,
         "metadata": dict(completion.metadata),
+        **({} if completion.message is None else {"message": dict(completion.message)}),
     }
 
 
@@ -209,4 +212,5 @@ def _from_json(value: Any) -> Completion | None:
         seconds=float(value.get("seconds", 0.0)),
         cached=True,
         metadata=value.get("metadata") or {},
+        message=value.get("message"),
     )

@@ -14,7 +14,8 @@ from pgv_jax.errors import PgvError
 from pgv_jax.texts.unicode import clean
 
 Message = Mapping[str, Any]
-"""One chat message in the OpenAI wire form: ``{"role": ..., "content": ...}``."""
+"""One chat message in the OpenAI wire form: ``{"role": ..., "content": ...}``, with ``tool_calls``
+or ``tool_call_id`` where tools are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Request:
     The samples carry the indices ``first .. first + n - 1``: a cache that holds samples 0 and 1
     of four asks for the other two with ``first=2``, and a seed moves along with the index.
     ``response_format`` is OpenAI's, ``json_object`` or ``json_schema``; each vendor's client
-    says it in the vendor's own words.
+    says it in the vendor's own words. ``tools`` are what the model may call, one call an answer:
+    ``{"name": ..., "description": ..., "parameters": JSON schema}``.
     """
 
     messages: Sequence[Message]
@@ -35,6 +37,7 @@ class Request:
     stop: tuple[str, ...] = ()
     response_format: Mapping[str, Any] | None = None
     first: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 def json_schema(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +63,9 @@ class Completion:
     A cached sample repeats what it cost when it was paid, with ``cached`` set: records of a
     resumed run equal those of an uninterrupted one, and today's spend leaves it out. Lone
     surrogates in the text become U+FFFD: nothing that is written or sent on can hold them.
+
+    ``message`` is there where tools are called: the answer in the OpenAI wire form, for a later
+    request's messages. Under ``raw`` it keeps what another vendor sent, which goes back as it came.
     """
 
     text: str
@@ -69,6 +75,7 @@ class Completion:
     seconds: float = 0.0
     cached: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    message: Message | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", clean(self.text))

@@ -322,6 +322,7 @@ def _model_agents(plan: Plan, settings: RolloutConfig, client: Any) -> MakeAgent
             repeat_penalty=1.0,
             correct=env.correct,
             choice=choice,
+            tools=env.tools(),
         )
 
     return make

@@ -61,7 +61,12 @@ class Rollout:
         self.partner = open_partner(
             settings.voice, settings.task.name, out, self.shard.suffix, self.shard.count
         )
-        self.specs = list(self._specs(settings.task))
+        env = self._env()
+        self.tools = tuple(env.tools())
+        self.asks = "act_tools" if self.tools else "act"
+        if self.tools:
+            settings.check_tools()
+        self.specs = list(self._specs(settings.task, env))
         if not self.specs:
             raise PgvError(
                 f"Shard {self.shard.index}/{self.shard.count} has no tasks; there are fewer tasks "
@@ -147,8 +152,7 @@ class Rollout:
                 f"{', '.join(_parameters(task.name))}."
             ) from None
 
-    def _specs(self, task: TaskConfig) -> Iterator[EpisodeSpec]:
-        env = self._env()
+    def _specs(self, task: TaskConfig, env: TextEnv) -> Iterator[EpisodeSpec]:
         split_of = {
             task_id: split for split in ("test", "train") for task_id in env.task_ids(split)
         }
@@ -180,6 +184,8 @@ class Rollout:
         return task.max_steps or (GOAL_STEPS if asked else 0)
 
     def _prompts(self) -> dict[str, Prompt]:
+        if self.tools:
+            return {self.asks: Prompt.load(self.asks, self.settings.prompts)}
         refined = strategy(self.settings.strategy).refined
         chosen = (self.settings.prompt,) if self.settings.chooses else ()
         names = ("act", *chosen, *(PROMPTS if refined else ()))
@@ -304,8 +310,9 @@ class Rollout:
             repeat_penalty=settings.repeat_penalty,
             oracle=env.preferences,
             correct=env.correct,
-            system=self._system(spec, "act"),
+            system=self._system(spec, self.asks),
             choice=self._choice(spec),
+            tools=self.tools,
             fall_back=True,
         )
         if not chosen.refined:
@@ -326,7 +333,7 @@ class Rollout:
         return "\n".join(filter(None, parts)) + rule + user
 
     def _choice(self, spec: EpisodeSpec) -> Choice | None:
-        if not self.settings.chooses:
+        if self.tools or not self.settings.chooses:
             return None
         return choice_of(self.settings, self._system(spec, self.settings.prompt))
 

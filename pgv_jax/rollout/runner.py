@@ -28,7 +28,7 @@ from typing import Any
 
 from pgv_jax.agents.agent import Decider, Decision, View
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.agents.propose import request_seed
+from pgv_jax.agents.propose import Turn, request_seed
 from pgv_jax.data.jsonl import episode_to_json, read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError
@@ -166,7 +166,7 @@ def _view(
         observation=observation,
         scored_observation=scored,
         admissible=admissible,
-        past=[(step.observation, step.action) for step in past],
+        past=[Turn(step.observation, step.action, step.metadata.get("message")) for step in past],
         seed=request_seed(spec.seed, spec.proposals, len(steps), observation),
         instruction="" if spec.goal is None else instruction(spec.goal),
         step=critic_step,

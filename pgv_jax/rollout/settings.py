@@ -257,6 +257,20 @@ class RolloutConfig(_Section):
             return "act"
         return "act_action" if self.answers == "action" else "act_choice"
 
+    def check_tools(self) -> None:
+        """Raise PgvError for what does not go with a task that offers tools."""
+        chosen = strategy(self.strategy)
+        if chosen.refined or chosen.search:
+            raise PgvError(
+                f"The task '{self.task.name}' offers tools, and strategy={self.strategy} works on "
+                "thoughts of text; choose react, proposals or best-of-n."
+            )
+        if self.answers != "auto":
+            raise PgvError(
+                f"The task '{self.task.name}' offers tools, so its answers are calls; leave "
+                f"answers={self.answers} out."
+            )
+
     @property
     def chooses(self) -> bool:
         """Whether answers are held to the actions that are offered.

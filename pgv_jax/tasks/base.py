@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import string
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -61,6 +61,15 @@ class TextEnv(gymnasium.Env[str, str]):
     @abstractmethod
     def admissible_actions(self) -> list[str]:
         """The actions that are offered now, sorted; empty where the task cannot list them."""
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """The tools that a model may call; the same in every state. Empty: actions are text.
+
+        Each is ``{"name": ..., "description": ..., "parameters": JSON schema}``. A call reaches
+        ``step`` as its canonical text, which ``texts.calls.read_call`` reads; words without a call
+        reach it, too.
+        """
+        return ()
 
     def thought_for(self, action: str) -> str:
         """A truthful sentence that says why one would take ``action`` here.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pgv_jax.agents.propose import (
     MOST_ACTIONS,
     Choice,
+    Turn,
     build_messages,
     distinct,
     parse_answer,
@@ -78,7 +79,7 @@ def test_a_plain_answer_is_read_back(thought, action):
 
 def test_messages_hold_task_note_past_and_actions():
     system, user = build_messages(
-        "Eat.", "You are in.", KNOWN, past=[("It is dark.", "light lamp")]
+        "Eat.", "You are in.", KNOWN, past=[Turn("It is dark.", "light lamp")]
     )
     assert system == {"role": "system", "content": system_prompt()}
     assert user["content"] == (
@@ -232,7 +233,7 @@ def test_an_error_ends_the_rounds_and_a_single_action_needs_none():
 
 def test_a_whole_prompt_is_the_users_to_write():
     prompt = "You are $$ 5.\n---\n$task / $past / $observation / $actions"
-    system, user = build_messages("Eat.", "In.", KNOWN[:2], [("Dark.", "wait")], prompt)
+    system, user = build_messages("Eat.", "In.", KNOWN[:2], [Turn("Dark.", "wait")], prompt)
     assert system["content"] == "You are $ 5."
     past = "Observation: Dark.\nAction: wait"
     assert user["content"] == f"Eat. / {past} / In. / - go north\n- open fridge"

@@ -8,7 +8,7 @@ import numpy as np
 
 from pgv_jax.agents.agent import Agent, View
 from pgv_jax.agents.guide import GuidedAgent
-from pgv_jax.agents.propose import build_messages
+from pgv_jax.agents.propose import Turn, build_messages
 from pgv_jax.agents.refine import RefineOptions, Refiner
 from pgv_jax.agents.scripted_listener import listener_client, listener_policy
 from pgv_jax.llm.client import Request
@@ -98,7 +98,8 @@ def test_a_plan_counts_half_for_each_time_it_was_taken_here() -> None:
     blue, green = (f"I choose to {door}." for door in DOORS[:2])
 
     def decision(past: list[tuple[str, str]]) -> dict[str, str]:
-        situation = build_messages("Get out.", "You are in room 0.", DOORS, past)[1]["content"]
+        turns = [Turn(*turn) for turn in past]
+        situation = build_messages("Get out.", "You are in room 0.", DOORS, turns)[1]["content"]
         user = (
             f'{situation}\n\nThe plan: {green}\n- Good outcome: "A." 0.30\n'
             f'An earlier plan: {blue}\n- Good outcome: "A." 0.50'

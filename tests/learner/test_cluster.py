@@ -42,10 +42,10 @@ def loop():
             with cluster.writer_first():
                 print("prepares", flush=True)
             third = cluster.from_writer({"b": (index + 1) / 3, "a": 2.0})
-            print("agreed", third, cluster.any_process(index == 1, False), flush=True)
+            print("agreed", third, cluster.any_process(index == 1, False, after=()), flush=True)
         if mode == "fail" and index == 1 and step == 3:
             raise PgvError("The disk is full.")
-        (stop,) = cluster.any_process(bool(asked))
+        (stop,) = cluster.any_process(bool(asked), after=())
         if stop:
             print("stops at", step, "asked", len(asked), flush=True)
             raise cluster.AgreedStop
@@ -184,7 +184,7 @@ def test_alone_everything_is_plain():
     cluster.initialize(environ={})
     assert cluster.is_writer() and cluster.count() == 1
     assert cluster.from_writer({"b": 1.5}) == {"b": 1.5}
-    assert cluster.any_process(True, False) == (True, False)
+    assert cluster.any_process(True, False, after=()) == (True, False)
     with cluster.writer_first():
         pass
     with pytest.raises(ValueError, match="x"), cluster.guarded():

@@ -54,6 +54,25 @@ def test_the_plain_client(upstream, server, capsys):
     assert run(example("The plain client:"), address, capsys) == "Yes. 0.9\n"
 
 
+def test_inspect_evaluates_with_and_without(upstream, server, capsys, tmp_path, monkeypatch):
+    pytest.importorskip("inspect_ai", reason="inspect-ai is an extra")
+    monkeypatch.setenv("INSPECT_LOG_DIR", str(tmp_path))
+    upstream.script = traveller_who_needs_no_search
+    code = example(next(line for line in PAGE.splitlines() if line.startswith("Inspect, ")))
+    address = {"http://127.0.0.1:8770": server.address}
+    alone = {"http://127.0.0.1:8770/v1": f"{server.serving.settings.upstream}"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library, in threads of its own
+        assert run(code, address, capsys) == "1.0\n"
+        assert run(code, alone, capsys) == "0.0\n"
+        gc.collect()
+
+
+def traveller_who_needs_no_search(body: dict[str, Any]) -> dict[str, Any]:
+    said = [message("I give up. 0.1"), message("Later. 0.3"), message("Booked. 0.9")]
+    return completion(*said[: body.get("n", 1)])
+
+
 @pytest.mark.parametrize("name", ["pydantic-ai:", "The OpenAI Agents SDK:"])
 def test_a_framework_finishes_a_task_that_it_fails_alone(upstream, server, capsys, name):
     upstream.script = traveller

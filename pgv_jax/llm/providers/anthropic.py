@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgv_jax.llm.api_client import ApiClient, Reply, Sample
@@ -10,6 +11,8 @@ from pgv_jax.llm.client import Request, schema_of
 from pgv_jax.llm.providers.connections import http_client
 from pgv_jax.llm.providers.formats import (
     body_of,
+    calling,
+    calls_in,
     json_object,
     length_sentence,
     objects_of,
@@ -54,22 +57,30 @@ class AnthropicClient(ApiClient):
             about = "Give your answer by calling this tool."
             body["tools"] = [{"name": name, "description": about, "input_schema": dict(schema)}]
             body["tool_choice"] = {"type": "tool", "name": name}
+        elif request.tools:
+            body["tools"] = [_tool(tool) for tool in request.tools]
+            body["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
         raw = await self._client.messages.with_raw_response.create(
             model=self.model,
             max_tokens=request.max_tokens,
-            messages=messages,
+            messages=_own(messages),
             extra_body=body_of(body, self.options),
         )
         reply = json_object(raw.http_response)
         blocks = objects_of(reply, "content")
         text = "".join(str(b.get("text", "")) for b in blocks if b.get("type") == "text")
         if form is not None:
-            calls = [b for b in blocks if b.get("type") == "tool_use" and b.get("name") == form[0]]
-            text = json.dumps(calls[0].get("input"), ensure_ascii=False) if calls else text
+            said = [b for b in blocks if b.get("type") == "tool_use" and b.get("name") == form[0]]
+            text = json.dumps(said[0].get("input"), ensure_ascii=False) if said else text
+        uses = [b for b in blocks if b.get("type") == "tool_use"] if request.tools else []
         finish = word_of(reply.get("stop_reason"))
         usage = usage_of(reply.get("usage"), "input_tokens", "output_tokens")
         if finish == "refusal":
             sample = Sample(kind="refusal", sentence=f"'{self.model}' refused to answer.")
+        elif uses:
+            calls = [(str(b.get("id")), str(b.get("name")), b.get("input")) for b in uses]
+            message = calling(text, calls, [dict(block) for block in blocks])
+            sample = Sample(text, metadata={"finish": finish}, message=message)
         elif finish == "tool_use" and not text:
             sample = Sample(kind="tool_calls", sentence=tool_sentence(self.model))
         elif not text and finish == "max_tokens":
@@ -79,3 +90,27 @@ class AnthropicClient(ApiClient):
         else:
             sample = Sample(text, metadata={"finish": finish})
         return Reply([sample], usage)
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in tool.items() if key != "parameters"}
+    return {**rest, "input_schema": tool["parameters"]}
+
+
+def _own(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as blocks; the results of one answer's calls stand in one message."""
+    out: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "tool":
+            told = {"tool_use_id": message["tool_call_id"], "content": message["content"]}
+            if out[-1]["role"] != "user":
+                out.append({"role": "user", "content": []})
+            out[-1]["content"].append({"type": "tool_result", **told})
+        elif message.get("tool_calls"):
+            said = [{"type": "text", "text": message["content"]}] if message["content"] else []
+            calls = calls_in(message)
+            uses = [{"type": "tool_use", "id": i, "name": n, "input": x} for i, n, x in calls]
+            out.append({"role": "assistant", "content": message.get("raw") or [*said, *uses]})
+        else:
+            out.append({"role": message["role"], "content": message["content"]})
+    return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgv_jax.errors import PgvError
@@ -76,6 +76,34 @@ def split_system(request: Request) -> tuple[str, list[dict[str, Any]]]:
     """The system text, and the messages without it, for vendors that take it apart."""
     system = [text_of(m["content"]) for m in request.messages if m["role"] == "system"]
     return "\n\n".join(system), [dict(m) for m in request.messages if m["role"] != "system"]
+
+
+def calling(text: str, calls: Sequence[tuple[str, str, Any]], raw: Any) -> dict[str, Any]:
+    """A vendor's answer that calls tools, as an OpenAI message that keeps it under ``raw``.
+
+    ``calls``: id, name and arguments of each.
+    """
+    return {
+        "role": "assistant",
+        "content": text or None,
+        "tool_calls": [
+            {
+                "id": call_id,
+                "type": "function",
+                "function": {"name": name, "arguments": json.dumps(found, ensure_ascii=False)},
+            }
+            for call_id, name, found in calls
+        ],
+        "raw": raw,
+    }
+
+
+def calls_in(message: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Id, name and arguments of each call of an OpenAI message."""
+    return [
+        (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"] or "{}"))
+        for call in message.get("tool_calls") or ()
+    ]
 
 
 def tool_sentence(model: str) -> str:

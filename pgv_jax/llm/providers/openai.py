@@ -7,7 +7,7 @@ from typing import Any
 
 from pgv_jax.llm.api_client import ApiClient, FailedReply, Reply, Sample
 from pgv_jax.llm.client import Request
-from pgv_jax.llm.failures import of_reply_error
+from pgv_jax.llm.failures import GarbledReply, of_reply_error
 from pgv_jax.llm.providers.connections import http_client, names_socks
 from pgv_jax.llm.providers.formats import (
     body_of,
@@ -51,7 +51,10 @@ class OpenAIClient(ApiClient):
         # OpenAI's own newer models know only the longer name, other servers only the shorter
         own = self.endpoint.url.startswith("https://api.openai.com")
         body: dict[str, Any] = {
-            "messages": [dict(message) for message in request.messages],
+            "messages": [
+                {key: value for key, value in message.items() if key != "raw"}
+                for message in request.messages
+            ],
             "model": self.model,
             "max_completion_tokens" if own else "max_tokens": request.max_tokens,
             "temperature": request.temperature,
@@ -64,19 +67,22 @@ class OpenAIClient(ApiClient):
             body["stop"] = list(request.stop)
         if request.response_format is not None:
             body["response_format"] = dict(request.response_format)
+        if request.tools:
+            body["tools"] = [{"type": "function", "function": dict(t)} for t in request.tools]
+            body["parallel_tool_calls"] = False
         response = await self._client.post(
             CHAT, cast_to=self._response, body=body_of(body, self.options)
         )
-        return self._read(json_object(response))
+        return self._read(json_object(response), bool(request.tools))
 
-    def _read(self, reply: Mapping[str, Any]) -> Reply:
+    def _read(self, reply: Mapping[str, Any], tools: bool) -> Reply:
         if not reply.get("choices") and isinstance(reply.get("error"), Mapping):
             raise FailedReply(of_reply_error(reply["error"], self.endpoint))
-        samples = [self._sample(choice) for choice in objects_of(reply, "choices")]
+        samples = [self._sample(choice, tools) for choice in objects_of(reply, "choices")]
         usage = reply.get("usage")
         return Reply(samples, usage_of(usage, "prompt_tokens", "completion_tokens"))
 
-    def _sample(self, choice: Mapping[str, Any]) -> Sample:
+    def _sample(self, choice: Mapping[str, Any], tools: bool) -> Sample:
         message = choice.get("message")
         message = message if isinstance(message, Mapping) else {}
         finish = word_of(choice.get("finish_reason"))
@@ -87,8 +93,19 @@ class OpenAIClient(ApiClient):
         if message.get("refusal"):
             said = self.endpoint.clean(message["refusal"], 120)
             return Sample(kind="refusal", sentence=f"'{self.model}' refused to answer: {said}")
+        if message.get("tool_calls") and tools:
+            return Sample(text, metadata={"finish": finish}, message=_whole(message))
         if message.get("tool_calls") and not text:
             return Sample(kind="tool_calls", sentence=tool_sentence(self.model))
         if not text and finish == "length":
             return Sample(kind="empty", sentence=length_sentence(self.model))
         return Sample(text, metadata={"finish": finish})
+
+
+def _whole(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message as it came, once its calls are known to be calls."""
+    for call in objects_of(message, "tool_calls"):
+        called = call.get("function")
+        if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):
+            raise GarbledReply(f"tool_calls: {str(call)[:80]}")
+    return {"role": "assistant", **message}

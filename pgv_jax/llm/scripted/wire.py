@@ -86,6 +86,7 @@ def _read_openai(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[Requ
         seed=body.get("seed"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         response_format=body.get("response_format"),
+        tools=tuple(t["function"] for t in body.get("tools") or () if "function" in t),
     )
     return request, str(body.get("model"))
 
@@ -97,11 +98,17 @@ def _reply_openai(model: str, request: Request, texts: Sequence[str], fault: str
     for index, text in enumerate(texts):
         message: dict[str, Any] = {"role": "assistant", "content": text}
         finish = "length" if len(text.split()) > request.max_tokens else "stop"
-        if calls := _tool_calls(text, fault):
-            message, finish = (
-                {"role": "assistant", "content": None, "tool_calls": calls},
-                "tool_calls",
-            )
+        words, calls = _called(text, fault)
+        if calls:
+            message["content"], finish = words or None, "tool_calls"
+            message["tool_calls"] = [
+                {
+                    "id": f"call_{i}",
+                    "type": "function",
+                    "function": {"name": c["name"], "arguments": json.dumps(c["arguments"])},
+                }
+                for i, c in enumerate(calls)
+            ]
         elif fault == "refusal":
             message["content"], message["refusal"] = None, "I cannot help with that."
         elif fault == "length":
@@ -121,18 +128,25 @@ def _reply_openai(model: str, request: Request, texts: Sequence[str], fault: str
     }
 
 
-def _tool_calls(text: str, fault: str) -> list[dict[str, Any]]:
-    """A policy calls tools by answering ``{"tool_calls": [{"name": ..., "arguments": {...}}]}``."""
-    calls: Any = [{"name": "look", "arguments": {}}] if fault == "tool_calls" else []
-    if not calls and text.startswith('{"tool_calls"'):
-        calls = json.loads(text)["tool_calls"]
+def _called(text: str, fault: str) -> tuple[str, list[dict[str, Any]]]:
+    """The words and the calls of an answer.
+
+    A policy calls tools by answering ``{"tool_calls": [{"name": ..., "arguments": {...}}]}``, with
+    words under ``content``.
+    """
+    if fault == "tool_calls":
+        return "", [{"name": "look", "arguments": {}}]
+    if not text.startswith('{"tool_calls"'):
+        return text, []
+    answer = json.loads(text)
+    return answer.get("content", ""), answer["tool_calls"]
+
+
+def _tools(tools: Any, schema: str) -> list[dict[str, Any]]:
+    """Tools as a request has them, whatever a vendor calls the schema."""
     return [
-        {
-            "id": f"call_{i}",
-            "type": "function",
-            "function": {"name": call["name"], "arguments": json.dumps(call["arguments"])},
-        }
-        for i, call in enumerate(calls)
+        {"parameters" if key == schema else key: value for key, value in tool.items()}
+        for tool in tools or ()
     ]
 
 
@@ -155,6 +169,7 @@ def _read_anthropic(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[R
         max_tokens=int(body["max_tokens"]),
         stop=tuple(body.get("stop_sequences") or ()),
         response_format=_forced_tool(body),
+        tools=() if _forced_tool(body) else tuple(_tools(body.get("tools"), "input_schema")),
     )
     return request, str(body.get("model"))
 
@@ -171,9 +186,17 @@ def _reply_anthropic(
 ) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"type": "text", "text": texts[0]}]
     finish = "end_turn"
+    words, calls = _called(texts[0], "")
     if (form := schema_of(request)) is not None and not fault:
         call = {"type": "tool_use", "id": "call_0", "name": form[0], "input": json.loads(texts[0])}
         content, finish = [call], "tool_use"
+    elif calls:
+        content = [{"type": "text", "text": words}] if words else []
+        content += [
+            {"type": "tool_use", "id": f"toolu_{i}", "name": c["name"], "input": c["arguments"]}
+            for i, c in enumerate(calls)
+        ]
+        finish = "tool_use"
     if fault == "tool_calls":
         content = [{"type": "tool_use", "id": "call_0", "name": "look", "input": {}}]
         finish = "tool_use"
@@ -203,7 +226,10 @@ def _read_google(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[Requ
         messages.append({"role": "system", "content": _text(system["parts"])})
     for content in body["contents"]:
         role = "assistant" if content.get("role") == "model" else "user"
-        messages.append({"role": role, "content": _text(content["parts"])})
+        message = {"role": role, "content": _text(content["parts"])}
+        if any("text" not in part for part in content["parts"]):  # calls, and what they brought
+            message["parts"] = content["parts"]
+        messages.append(message)
     request = Request(
         messages=messages,
         n=int(config.get("candidateCount") or 1),
@@ -214,6 +240,12 @@ def _read_google(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[Requ
         response_format=json_schema("answer", config["responseJsonSchema"])
         if "responseJsonSchema" in config
         else None,
+        tools=tuple(
+            _tools(
+                [t for group in body.get("tools") or () for t in group["functionDeclarations"]],
+                "parameters_json_schema",  # as its library writes it; Google reads both spellings
+            )
+        ),
     )
     return request, str(path.get("model", "")).removesuffix(":generateContent")
 
@@ -221,7 +253,11 @@ def _read_google(body: Mapping[str, Any], path: Mapping[str, Any]) -> tuple[Requ
 def _reply_google(model: str, request: Request, texts: Sequence[str], fault: str) -> dict[str, Any]:
     candidates = []
     for index, text in enumerate(texts):
-        parts: list[dict[str, Any]] = [{"text": text}]
+        words, calls = _called(text, "")
+        parts: list[dict[str, Any]] = [{"text": words}] if words else []
+        parts += [{"functionCall": {"name": c["name"], "args": c["arguments"]}} for c in calls]
+        if calls:  # a signature is bytes, and wants to come back with its call
+            parts[-1]["thoughtSignature"] = base64.b64encode(b"\x00signed\xff").decode()
         finish = "STOP"
         if fault == "tool_calls":
             parts = [{"functionCall": {"name": "look", "args": {}}}]

@@ -81,6 +81,15 @@ def so_far(
     return Asked(episode, tuple(asked))
 
 
+def candidate_in(answer: Any, tally: Tally | None = None) -> Candidate:
+    """One answer of a model as a candidate, in the words that its log will have.
+
+    Raises FieldError for what is no message of a model.
+    """
+    thought, _, action, _ = decided(_first(answer_in(answer), "answer", tally or Tally()), False)
+    return Candidate(thought, action)
+
+
 def _first(answer: Sequence[Any], where: str, tally: Tally) -> Turn:
     """The first turn of an answer: behind it stands what a provider's own tool brought."""
     found = next((t for t in turns_of(answer, where, tally) if t.role == "assistant"), None)

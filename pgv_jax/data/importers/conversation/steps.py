@@ -7,7 +7,6 @@ else the words, else the calls in words (``metadata["thought_from"]`` says which
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,46 +19,24 @@ from pgv_jax.data.importers.conversation.thoughts import speaks_in_fences, split
 from pgv_jax.data.importers.conversation.turns import Turn, without_prefix
 from pgv_jax.data.importers.outcomes.record import END_KEYS, outcome_of, was_cut, with_outcome
 from pgv_jax.data.jsonl import FieldError
+from pgv_jax.texts.calls import call_text, call_words
 from pgv_jax.types import Candidate, Episode, Step
 
 MARKERS = re.compile(r"[ \t]*###\s*STOP\s*###[ \t]*")
 """End marks of user simulators: no part of what the agent was told."""
 
 
-def call_text(call: Call) -> str:
-    """Canonical action text of a call: ``name({"a": 1, "b": "x"})``, keys sorted."""
-    if isinstance(call.arguments, str):
-        return f"{call.name}({call.arguments})"
-    arguments = {} if call.arguments is None else call.arguments
-    return f"{call.name}({json.dumps(arguments, sort_keys=True, ensure_ascii=False, default=str)})"
-
-
-def call_words(call: Call) -> str:
-    """A call as a sentence: ``Call get_user with id mia, day Monday.``"""
-    if not isinstance(call.arguments, Mapping) or not call.arguments:
-        said = call.arguments if isinstance(call.arguments, str) else ""
-        return f"Call {call.name}{f' with {said}' if said else ''}."
-    pairs = ", ".join(
-        f"{key} {value if isinstance(value, str) else _dumped(value)}"
-        for key, value in call.arguments.items()
-    )
-    return f"Call {call.name} with {pairs}."
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
 def decided(turn: Turn, fenced: bool = False) -> tuple[str, str, str, str]:
     """Return (thought, where it is from, action, the words beside) of a turn of the agent."""
     told, rest = split_thought(turn.text, fenced)
     reasoning = "\n".join(text for text in (turn.reasoning, told) if text)
-    action = "\n".join(call_text(call) for call in turn.calls) or rest
+    action = "\n".join(call_text(call.name, call.arguments) for call in turn.calls) or rest
     if reasoning:
         return reasoning, "reasoning", action, rest
     if rest.strip():
         return rest, "words", action, ""
-    return " ".join(call_words(call) for call in turn.calls), "calls", action, ""
+    said = " ".join(call_words(call.name, call.arguments) for call in turn.calls)
+    return said, "calls", action, ""
 
 
 def step_of(turn: Turn, waiting: Sequence[Turn], asked: Sequence[Call], fenced: bool) -> Step:
