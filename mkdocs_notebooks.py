@@ -15,6 +15,8 @@ from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import HighlightMagicsPreprocessor
 
+WRAPPED = "<style>.md-typeset pre > code { white-space: pre-wrap; }</style>\n\n"
+"""Outputs hold sentences, which would run out of sight."""
 LINK = re.compile(r"\]\(([\w./-]+)\.ipynb([#)])")
 
 
@@ -27,7 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text, resources = exporter.from_filename(
             file.abs_src_path, resources={"output_files_dir": pictures, "unique_key": "output"}
         )
-        files.append(File.generated(config, f"{name}.md", content=text))
+        files.append(File.generated(config, f"{name}.md", content=WRAPPED + text))
         folder = posixpath.dirname(name)
         for path, content in resources["outputs"].items():
             files.append(File.generated(config, posixpath.join(folder, path), content=content))

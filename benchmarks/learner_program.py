@@ -30,7 +30,7 @@ from pgv_jax.types import FIELDS, Batch
 SHARDS = 8
 HOLDS = (
     ("dot", "a product"),
-    ("sqrt", "Adam, of one array"),
+    ("sqrt", "Adam's step, of one array"),
     ("tanh", "GELU"),
     ("transpose", "a copy in another layout"),
     ("reduce", "a sum"),
