@@ -99,7 +99,7 @@ def program(case: Case, norms: bool) -> dict[str, Any]:
         "case": case.name,
         "norms": norms,
         "products": lowered.as_text().count("stablehlo.dot_general"),
-        **counted(compiled.as_text()),
+        **counted(compiled.as_text() or ""),
         "gflop": round(cost.get("flops", 0) / 1e9, 2),
         "gflop_of_products": flops_per_update(spec, case.batch, case.goals, case.tasks) / 1e9,
         "gb_accessed": round(cost.get("bytes accessed", 0) / 1e9, 3),

@@ -241,7 +241,8 @@ def memory(
     with table(folder, rows, dim) as made:
         for _ in range(rounds):
             for feed, told in seen.items():
-                options = {"hidden": widths, "batch": batch, "goals": 1, "seconds": seconds}
+                options: dict[str, Any] = {"hidden": widths, "batch": batch}
+                options |= {"goals": 1, "seconds": seconds}
                 told.append(apart(folder=str(made), feed=feed, **options))
                 print(json.dumps({"feed": feed, **told[-1]}), flush=True)
     ratios = [
@@ -305,7 +306,8 @@ def sweep(
                 if 4 * batch * dim * 4 > most_batch_gb * 1e9:
                     print(json.dumps({**case, "left_out": "above --most-batch-gb"}), flush=True)
                     continue
-                options = {"hidden": hidden, "batch": batch, "goals": per_step, "seconds": seconds}
+                options: dict[str, Any] = {"hidden": hidden, "batch": batch}
+                options |= {"goals": per_step, "seconds": seconds}
                 told = apart(folder=str(made), feed="stream", **options)
                 print(json.dumps({**case, **told}), flush=True)
 
@@ -333,8 +335,8 @@ def devices(
 ) -> None:
     """The streamed learner on forced host devices, and in several processes."""
     with table(folder, rows, dim) as made:
-        options = {"folder": str(made), "feed": "stream", "hidden": hidden, "batch": batch}
-        options |= {"goals": 1, "seconds": 0.0, "calls": calls}
+        options: dict[str, Any] = {"folder": str(made), "feed": "stream", "hidden": hidden}
+        options |= {"batch": batch, "goals": 1, "seconds": 0.0, "calls": calls}
         for count in counts:
             print(json.dumps({"processes": 1, **apart(count, **options)}), flush=True)
         if processes > 1:
