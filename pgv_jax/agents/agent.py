@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pgv_jax.agents.foresight import Foresight
 from pgv_jax.agents.propose import Choice, Turn, propose
 from pgv_jax.agents.select import (
     NEEDS_SCORES,
@@ -29,6 +30,10 @@ Correct = Callable[[str], bool | None]
 """Whether an action is right, where a simulator knows; recorded, never used to select."""
 
 
+def _note_alone(candidate: Candidate, note: str) -> str:
+    return note
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What the agent is shown at a step.
@@ -36,7 +41,8 @@ class View:
     ``scored_observation`` is the critic's observation field (with its history); the model reads
     ``observation`` and ``past``. ``instruction`` is what the model is told to do, where that is
     not the task: a goal that is asked for at run time. ``step`` is what of a
-    candidate the critic reads (``texts.step``).
+    candidate the critic reads (``texts.step``). ``after`` is the critic's observation field once a
+    candidate was played and a note was seen.
     """
 
     task: str
@@ -47,6 +53,7 @@ class View:
     seed: int = 0
     instruction: str = ""
     step: StepForm = "thought"
+    after: Callable[[Candidate, str], str] = _note_alone
 
     @property
     def told(self) -> str:
@@ -91,8 +98,8 @@ class Agent:
     ``weights`` says otherwise; all goals are scored and recorded. ``oracle`` and ``correct`` come
     from a simulator: only the selector "oracle" selects by it. ``system`` replaces the shipped
     system prompt; ``choice`` holds answers to the actions that are offered; with ``tools`` they are
-    calls of these. ``fall_back``: where the scorer fails, take the first proposal and record why;
-    a study rather fails with it.
+    calls of these. ``foresight`` scores in the place of ``scorer``. ``fall_back``: where the scorer
+    fails, take the first proposal and record why; a study rather fails with it.
     """
 
     client: Client
@@ -109,6 +116,7 @@ class Agent:
     system: str = ""
     choice: Choice | None = None
     tools: Sequence[Mapping[str, Any]] = ()
+    foresight: Foresight | None = None
     fall_back: bool = False
     _chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -117,7 +125,7 @@ class Agent:
             raise PgvError(
                 f"Selector '{self.selector}' is unknown; use one of: {', '.join(SELECTORS)}."
             )
-        if self.selector in NEEDS_SCORES and self.scorer is None:
+        if self.selector in NEEDS_SCORES and self.scorer is None and self.foresight is None:
             raise PgvError(f"Selector '{self.selector}' needs a critic; give a scorer.")
         if self.candidates < 1:
             raise PgvError(f"{self.candidates} candidates are asked for; at least 1 is needed.")
@@ -140,9 +148,16 @@ class Agent:
         )
         candidates, failure = self._annotated(proposal.candidates, view)
         score_N, selector = None, SELECTORS["first" if failure else self.selector]
+        completions = proposal.completions
+        about: dict[str, Any] = {"scorer_failed": failure} if failure else {}
         # Those without an action stand last; they are taken where there is nothing else.
-        playable = [c for c in candidates if c.action] or candidates
-        if self.scorer is not None and not failure:
+        playable = tuple(c for c in candidates if c.action) or candidates
+        if self.foresight is not None:
+            found = await self.foresight.look(view, playable, self.goals)
+            candidates = (*found.candidates, *candidates[len(playable) :])
+            playable, completions = found.candidates, (*completions, *found.completions)
+            about["foresight"] = found.to_json()
+        if (self.scorer or self.foresight) and not failure:
             score_NG = np.asarray([[c.scores[g] for g in self.goals] for c in playable])
             score_N = utility(score_NG, self.weights)
         actions = [c.action for c in playable]
@@ -157,12 +172,9 @@ class Agent:
         times_N = [self._chosen[view.observation, action] for action in actions]
         index, _ = choose(selector, ballot, times_N, self.repeat_penalty)
         self._chosen[view.observation, actions[index]] += 1
-        about: dict[str, Any] = {"scorer_failed": failure} if failure else {}
         if (message := proposal.messages.get(actions[index])) is not None:
             about["message"] = message
-        return Decision(
-            candidates, index, proposal.completions, proposal.error, about, proposal.counts
-        )
+        return Decision(candidates, index, completions, proposal.error, about, proposal.counts)
 
     def _annotated(
         self, candidates: Sequence[Candidate], view: View

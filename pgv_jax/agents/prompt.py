@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client, Completion, Message, Request
@@ -87,9 +87,12 @@ async def ask(
     seed: int,
     temperature: float,
     max_tokens: int,
-    json_mode: bool = False,
+    form: Mapping[str, Any] | None = None,
 ) -> Answer[T]:
-    """Ask once, and once more where ``parse`` cannot read the answer."""
+    """Ask once, and once more where ``parse`` cannot read the answer.
+
+    ``form``: the ``response_format`` that answers are held to.
+    """
     completions: list[Completion] = []
     for attempt in range(2):
         request = Request(
@@ -97,7 +100,7 @@ async def ask(
             temperature=temperature,
             max_tokens=max_tokens,
             seed=seed + attempt,
-            response_format={"type": "json_object"} if json_mode else None,
+            response_format=form,
         )
         completions.extend(await client.complete(request))
         text = completions[-1].text

@@ -37,6 +37,7 @@ from pgv_jax.llm.client import Client, ClientError, Completion
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate
 
+JSON = {"type": "json_object"}
 PROMPTS = ("goals", "refine", "refine_act", "guess")
 
 Likelihoods = Callable[..., np.ndarray]
@@ -345,7 +346,7 @@ class _Work:
             seed=request_seed(self.situation.seed, key, number, self.situation.observation),
             temperature=options.temperature,
             max_tokens=options.max_tokens,
-            json_mode=options.json_mode and name != "refine_act",
+            form=JSON if options.json_mode and name != "refine_act" else None,
         )
         self.completions.extend(answer.completions)
         self.malformed += answer.malformed

@@ -7,7 +7,6 @@ the run is, ``OUT/cache`` finished samples, ``OUT/ledger`` what was spent. A sha
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
@@ -19,6 +18,8 @@ import numpy as np
 from pgv_jax.agents.agent import Agent, Decider
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.explore import RandomMoves
+from pgv_jax.agents.foresight import PROMPT as NEXT_NOTE
+from pgv_jax.agents.foresight import Foresight
 from pgv_jax.agents.guide import GuidedAgent, strategy
 from pgv_jax.agents.imagined_goals import SentenceIndex, training_sentences
 from pgv_jax.agents.prompt import Prompt
@@ -28,13 +29,13 @@ from pgv_jax.agents.search_agent import search_values
 from pgv_jax.agents.search_world import World
 from pgv_jax.agents.select import NEEDS_SCORES
 from pgv_jax.errors import PgvError
-from pgv_jax.llm.budget import Spend
+from pgv_jax.llm.client import Client
 from pgv_jax.rollout.models import ApiModel, Model, choice_of, open_model
 from pgv_jax.rollout.partner import open_partner, without_voice
-from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone
+from pgv_jax.rollout.record import RunRecord, Shard, Watch, alone, bill, fingerprint
 from pgv_jax.rollout.runner import EpisodeFile, Note, Progress, run_episodes
 from pgv_jax.rollout.search_setup import search_agent
-from pgv_jax.rollout.settings import RolloutConfig, TaskConfig
+from pgv_jax.rollout.settings import FORESEEN, RolloutConfig, TaskConfig
 from pgv_jax.rollout.studies import GOAL_STEPS, goals_asked
 from pgv_jax.rollout.summarize import PROMPT as SUMMARY
 from pgv_jax.rollout.summarize import Summarizer
@@ -184,11 +185,10 @@ class Rollout:
         return task.max_steps or (GOAL_STEPS if asked else 0)
 
     def _prompts(self) -> dict[str, Prompt]:
-        if self.tools:
-            return {self.asks: Prompt.load(self.asks, self.settings.prompts)}
         refined = strategy(self.settings.strategy).refined
-        chosen = (self.settings.prompt,) if self.settings.chooses else ()
-        names = ("act", *chosen, *(PROMPTS if refined else ()))
+        chosen = (self.settings.prompt,) if self.settings.chooses and not self.tools else ()
+        foreseen = (NEXT_NOTE,) if self.settings.scores in FORESEEN else ()
+        names = (self.asks, *chosen, *foreseen, *(PROMPTS if refined else ()))
         return {name: Prompt.load(name, self.settings.prompts) for name in names}
 
     def _critic(self) -> tuple[ValueFunction | None, Encoder | None]:
@@ -218,7 +218,10 @@ class Rollout:
             self._check_calibration(value)
         most = settings.candidates if strategy(settings.strategy).several else 1
         value.warm_up(most, max(1, len(settings.goals), 2 * settings.refine.goals))
-        value.q(SUCCESS, SUCCESS, [SUCCESS], [SUCCESS])
+        if settings.scores in FORESEEN:
+            value.v(SUCCESS, SUCCESS, [SUCCESS])
+        else:
+            value.q(SUCCESS, SUCCESS, [SUCCESS], [SUCCESS])
         return value, value.encoder
 
     def _note(self) -> Note | None:
@@ -298,10 +301,13 @@ class Rollout:
                 self._choice(spec),
             )
         selector = settings.selector
+        foresight = self._foresight(client)
+        scores = self.value is not None and selector in NEEDS_SCORES and foresight is None
         agent = Agent(
             client,
             selector,
-            scorer=self.value.q if self.value and selector in NEEDS_SCORES else None,
+            scorer=self.value.q if self.value and scores else None,
+            foresight=foresight,
             goals=settings.goals or (spec.goal or SUCCESS,),
             weights=settings.weights,
             candidates=settings.candidates if chosen.several else 1,
@@ -325,6 +331,12 @@ class Rollout:
             index=self.index,
         )
         return GuidedAgent(agent, refiner)
+
+    def _foresight(self, client: Client) -> Foresight | None:
+        if self.settings.scores not in FORESEEN:
+            return None
+        assert self.value is not None
+        return Foresight(client, self.value.v_pairs, self.value.discount, self.prompts[NEXT_NOTE])
 
     def _system(self, spec: EpisodeSpec, name: str) -> str:
         """A prompt, with the strategy that the episode is steered by in its system part."""
@@ -355,30 +367,21 @@ class Rollout:
             "model": self.model.identity,
             **({"partner": self.partner.identity} if self.partner is not None else {}),
             "prompts": {name: prompt.version for name, prompt in self.prompts.items()},
-            "critic": None if self.value is None else _fingerprint(str(settings["artifact"])),
+            "critic": None if self.value is None else fingerprint(str(settings["artifact"])),
             "shard": [self.shard.index, self.shard.count],
             "versions": versions_of(_PACKAGES),
         }
 
     def _so_far(self) -> dict[str, Any]:
         counts = dict(self.model.paid.counts) if self.model.paid is not None else {}
-        partner = {} if self.partner is None else {"partner_spent": _bill(self.partner.spent)}
+        partner = {} if self.partner is None else {"partner_spent": bill(self.partner.spent)}
         return {
             "episodes": len(self.specs),
             **self.watch.to_json(),
-            "spent": _bill(self.model.spent),
+            "spent": bill(self.model.spent),
             **partner,
             "calls": counts,
         }
-
-
-def _bill(spent: Spend) -> dict[str, float]:
-    return {
-        "requests": spent.requests,
-        "prompt_tokens": spent.prompt_tokens,
-        "completion_tokens": spent.completion_tokens,
-        "dollars": round(spent.dollars, 6),
-    }
 
 
 def _as_they_are(scores_G: np.ndarray, goals: Sequence[str]) -> np.ndarray:
@@ -388,9 +391,3 @@ def _as_they_are(scores_G: np.ndarray, goals: Sequence[str]) -> np.ndarray:
 
 def _parameters(name: str) -> list[str]:
     return list(inspect.signature(env_class(name)).parameters)
-
-
-def _fingerprint(folder: str) -> dict[str, str]:
-    """An artifact's place and the SHA-256 of its parameters."""
-    digest = hashlib.sha256((Path(folder) / "params.safetensors").read_bytes()).hexdigest()
-    return {"artifact": folder, "sha256": digest}

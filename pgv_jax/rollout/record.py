@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from pgv_jax.agents.agent import Decision
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
+from pgv_jax.llm.budget import Spend
 from pgv_jax.types import Episode
 
 T = TypeVar("T")
@@ -239,3 +241,19 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{key}.")
         else:
             yield key, value
+
+
+def bill(spent: Spend) -> dict[str, float]:
+    """What was spent, as a record has it."""
+    return {
+        "requests": spent.requests,
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "dollars": round(spent.dollars, 6),
+    }
+
+
+def fingerprint(folder: str) -> dict[str, str]:
+    """An artifact's place and the SHA-256 of its parameters."""
+    digest = hashlib.sha256((Path(folder) / "params.safetensors").read_bytes()).hexdigest()
+    return {"artifact": folder, "sha256": digest}

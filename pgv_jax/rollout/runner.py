@@ -36,7 +36,7 @@ from pgv_jax.rollout.stopping import Halted, Stop, interruptible
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import History, StepForm, observation_text, sentences, with_notes
 from pgv_jax.texts.unicode import clean
-from pgv_jax.types import Episode, Step
+from pgv_jax.types import Candidate, Episode, Step
 
 MakeAgent = Callable[[TextEnv, EpisodeSpec], Decider]
 """An agent for one episode; a scripted model binds itself to the environment, others ignore it."""
@@ -92,7 +92,10 @@ async def play(
             notes.append(await note(task, before, action, observation))
         read = so_far if note is None else with_notes(so_far, notes)
         scored = observation_text(read, len(steps), critic_history)
-        view = _view(so_far, spec, scored, info["admissible_actions"], critic_step, model_history)
+        view = replace(
+            _view(so_far, spec, scored, info["admissible_actions"], critic_step, model_history),
+            after=partial(_after, read, critic_history),
+        )
         asked = time.monotonic()
         decision = await agent.decide(view)
         waited = time.monotonic() - asked
@@ -171,6 +174,13 @@ def _view(
         instruction="" if spec.goal is None else instruction(spec.goal),
         step=critic_step,
     )
+
+
+def _after(read: Episode, history: History, candidate: Candidate, note: str) -> str:
+    """The critic's observation field if ``candidate`` were played and ``note`` were seen then."""
+    step = Step(read.final_observation, candidate.thought, candidate.action)
+    then = replace(read, steps=(*read.steps, step), final_observation=note)
+    return observation_text(then, len(then.steps), history)
 
 
 async def _in(env: TextEnv, call: Callable[..., Any], *args: Any, **named: Any) -> Any:

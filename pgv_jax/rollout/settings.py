@@ -15,7 +15,9 @@ from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.tasks import voice
 
-BALLOTS = ("critic", "shuffled", "majority", "oracle")
+FORESEEN = ("foreseen", "foreseen-shuffled")
+"""Values of ``scores`` by which the model foresees the next note and V judges it; the control."""
+BALLOTS = ("critic", "shuffled", *FORESEEN, "majority", "oracle")
 """Values of ``scores`` by which best-of-n can pick."""
 CLIENT, REFINE, LIMITS = ClientOptions(), RefineOptions(), Limits()
 """What the parts do unasked; the keys below have no other defaults."""
@@ -145,6 +147,8 @@ class RolloutConfig(_Section):
     scores: Literal[
         "critic",
         "shuffled",
+        "foreseen",
+        "foreseen-shuffled",
         "permuted",
         "constant",
         "none",
@@ -152,7 +156,11 @@ class RolloutConfig(_Section):
         "scalar",
         "majority",
         "oracle",
-    ] = Field("critic", description="whose numbers guide; all but critic are controls or bounds")
+    ] = Field(
+        "critic",
+        description="whose numbers guide; foreseen: V of the notes that the model foresees; the "
+        "others are controls or bounds",
+    )
     candidates: int = Field(6, ge=1, description="proposals a step, where several are wanted")
     artifact: str | None = Field(None, description="folder of the critic")
     store: str | None = Field(None, description="embeddings; default OUT/embeddings")
@@ -209,6 +217,8 @@ class RolloutConfig(_Section):
             raise PgvError(
                 f"scores=majority counts proposals in best-of-n alone, not {self.strategy}."
             )
+        if self.scores in FORESEEN and self.strategy != "best-of-n":
+            raise PgvError(f"scores={self.scores} picks in best-of-n alone, not {self.strategy}.")
         if self.strategy == "best-of-n" and self.scores not in BALLOTS:
             raise PgvError(
                 f"scores={self.scores} is a control of refinement; best-of-n takes one of: "
@@ -242,6 +252,8 @@ class RolloutConfig(_Section):
         chosen = strategy(self.strategy).selector
         if chosen == "first" or self.scores in ("critic", "scalar"):
             return chosen
+        if self.scores in FORESEEN:
+            return "critic" if self.scores == "foreseen" else "shuffled"
         return self.scores if self.scores in BALLOTS else "first"
 
     @property

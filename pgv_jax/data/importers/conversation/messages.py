@@ -54,6 +54,7 @@ CALLING = ("tool_call", "function_call")
 CONTENT_KEYS = ("content", "parts", "text", "value", "message")
 THOUGHT_KEYS: tuple[str, ...] = ("reasoning_content", "reasoning", "thinking", "thinking_blocks")
 THOUGHT_KEYS += ("reasoning_details", "thought", "thoughts", "reasoning_text")
+THOUGHT_KEYS += ("tool_plan",)  # Cohere's
 USAGE = {
     "prompt_tokens": ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens"),
     "completion_tokens": (

@@ -41,6 +41,7 @@ THOUGHT = re.compile(rf"\A\s*{MARK}(?:{THOUGHT_NAMES}){END}", re.I)
 HEADING = re.compile(rf"\A\s*{MARK}(?:{THOUGHT_NAMES})(?:\*\*|__)?[ \t]*\n", re.I)
 """A label on a line of its own: ``DISCUSSION``, ``### Thought``."""
 ACTION = re.compile(rf"^{MARK}(?:{ACTION_NAMES}){END}[ \t]*", re.I | re.M)
+ACTION_HEADING = re.compile(rf"^{MARK}(?:{ACTION_NAMES})(?:\*\*|__)?[ \t]*\n", re.I | re.M)
 BARE_ACTION = re.compile(rf"^{MARK}(?:action|act){END}[ \t]*", re.I | re.M)
 """A prompt that ends with ``Thought:`` leaves words that only have the second label."""
 FENCE = re.compile(r"^[ \t]*```[ \t]*([\w.+-]*)[^\n`]*\n(.*?)\n?[ \t]*```[ \t]*$", re.S | re.M)
@@ -142,6 +143,8 @@ def _labelled(text: str) -> Words | None:
     if not label and len(actions) != 1:
         return None
     start = label.end() if label else 0
+    if label and not actions:
+        actions = list(ACTION_HEADING.finditer(text, start))
     if not actions:
         inner = _commanded(text[start:], True)
         return inner or Words(_bare(text[start:]), "")

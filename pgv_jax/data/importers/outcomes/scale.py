@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgv_jax.data.importers.outcomes.record import outcome_of
+from pgv_jax.data.importers.outcomes.record import outcome_of, tristate
 from pgv_jax.data.importers.outcomes.rule import reward_of
 from pgv_jax.data.jsonl import FieldError
 from pgv_jax.errors import PgvError
@@ -34,7 +34,7 @@ class Scale:
     """Episodes whose reward lies outside of [0, 1] and that state no success."""
     known: Counter[bool | None] = field(default_factory=Counter)
     hints: dict[str, Counter[str]] = field(default_factory=dict)
-    """Values of fields whose names speak of an outcome, in records without one."""
+    """Values of fields that may speak of an outcome, in records without one."""
 
     def add(self, episode: Episode) -> None:
         """Take note of an episode."""
@@ -63,12 +63,19 @@ class Scale:
 
     def _hint(self, record: Mapping[str, object]) -> None:
         for key, value in record.items():
-            if (
-                HINT.search(str(key))
-                and str(key).isidentifier()
-                and value not in (None, "", [], {})
-            ):
-                self.hints.setdefault(str(key), Counter())[str(value)[:WORD]] += 1
+            if not str(key).isidentifier() or value in (None, "", [], {}):
+                continue
+            words = self.hints.setdefault(str(key), Counter())
+            if HINT.search(str(key)) or (isinstance(value, str) and len(words) <= SHOWN):
+                words[str(value)[:WORD]] += 1
+
+    def _hinted(self) -> list[tuple[str, Counter[str]]]:
+        """Fields whose names speak of an outcome, or one of whose few words is that of one."""
+        return [
+            (key, words)
+            for key, words in self.hints.items()
+            if words and (HINT.search(key) or (len(words) <= SHOWN and any(map(_spelled, words))))
+        ][:SHOWN]
 
     @property
     def signed(self) -> bool:
@@ -90,7 +97,7 @@ class Scale:
             return PgvError(
                 f"'{key}' says {counted(words)}, which is not understood, beside outcomes that all "
                 f"are {WORDS[classes[0]]}. Say what success is, for example --success "
-                f"\"metadata.record.{key} == '{words.most_common(1)[0][0]}'\", or leave all "
+                f"\"metadata.record.{key} == '{likely(words)}'\", or leave all "
                 "outcomes unknown with --success null"
             )
         return None
@@ -111,18 +118,29 @@ class Scale:
                 f"{max(self.rewards):g}'."
             )
         for key, words in list(self.unclear.items())[:SHOWN]:
-            word = words.most_common(1)[0][0]
             out.append(
                 f"'{key}' says {counted(words)}: not understood. Decide with --success "
-                f"\"metadata.record.{key} == '{word}'\"."
+                f"\"metadata.record.{key} == '{likely(words)}'\"."
             )
         if self.hints and not (self.known[True] or self.known[False]):
-            for key, words in list(self.hints.items())[:SHOWN]:
+            for key, words in self._hinted():
                 out.append(
                     f"'{key}' ({counted(words)}) may say how episodes ended. Decide with --success "
-                    f"\"metadata.record.{key} == '{words.most_common(1)[0][0]}'\"."
+                    f"\"metadata.record.{key} == '{likely(words)}'\"."
                 )
         return out
+
+
+def likely(words: Counter[str]) -> str:
+    """The value that success most likely has: one that says so, else one that does not deny it."""
+    said = [word for word, _ in words.most_common()]
+    good = [word for word in said if tristate(word)]
+    return [*good, *(word for word in said if tristate(word) is None), *said][0]
+
+
+def _spelled(word: str) -> bool:
+    """Whether a word alone, such as "failed", tells how something ended."""
+    return len(word) > 1 and tristate(word) is not None
 
 
 def counted(values: Counter[float] | Counter[str]) -> str:

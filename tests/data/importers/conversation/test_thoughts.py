@@ -35,6 +35,8 @@ from ..reading import chat, jsonl, read, rows
         ("**Thought:** h\n\n**Action:** a", "h", "a"),
         ("**Thought**: h\n**Action**: a", "h", "a"),
         ("### Thought\nh\n### Action: a", "h", "a"),
+        ("### Reasoning\nh\n\n### Action\na", "h", "a"),
+        ("**Thought**\nh\n**Action**\na b", "h", "a b"),
         ("- Thought: h\n- Action: a", "h", "a"),
         ("Reasoning: h\nAction: a", "h", "a"),
         ("h\nAction: a", "h", "a"),  # a prompt that ended with "Thought:"
@@ -113,6 +115,7 @@ def test_an_agent_that_always_ends_with_one_block_speaks_in_commands(tmp_path: P
         {"reasoning": "h"},
         {"reasoning_content": [{"type": "text", "text": "h"}]},
         {"reasoning_details": [{"type": "reasoning.text", "text": "h"}]},
+        {"tool_plan": "h"},  # Cohere
         {"reasoning_details": [{"type": "reasoning.summary", "summary": "h"}]},
         {"reasoning": {"summary": [{"type": "summary_text", "text": "h"}]}},
         {"thinking_blocks": [{"type": "thinking", "thinking": "h", "signature": "s"}]},

@@ -157,6 +157,24 @@ def test_a_field_that_may_say_the_end_is_named_where_nothing_else_does(tmp_path:
     ]
 
 
+def test_the_rule_to_paste_takes_the_word_that_says_success(tmp_path: Path) -> None:
+    _, report = imported(log(tmp_path, ["Incorrect", "Incorrect", "Correct"], "label"))
+    assert report.findings.sentences == [
+        "'label' ('Incorrect': 2, 'Correct': 1) may say how episodes ended. Decide with --success "
+        "\"metadata.record.label == 'Correct'\"."
+    ]
+
+
+def test_a_word_such_as_failed_may_say_the_end_whatever_its_field_is_called(tmp_path: Path) -> None:
+    _, report = imported(log(tmp_path, ["failed", "failed", "completed"], "status"))
+    assert report.findings.sentences == [
+        "'status' ('failed': 2, 'completed': 1) may say how episodes ended. Decide with --success "
+        "\"metadata.record.status == 'completed'\"."
+    ]
+    _, report = imported(log(tmp_path, ["blue", "green", "red"], "status"))
+    assert report.findings.sentences == []
+
+
 def test_the_summary_says_where_outcomes_were_read_and_what_no_reward_reaches(
     tmp_path: Path,
 ) -> None:
