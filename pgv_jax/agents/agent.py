@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pgv_jax.agents.foresight import Foresight
 from pgv_jax.agents.propose import Choice, Turn, propose
+from pgv_jax.agents.rating import Rater
 from pgv_jax.agents.select import (
     NEEDS_SCORES,
     REPEAT_PENALTY,
@@ -98,7 +98,7 @@ class Agent:
     ``weights`` says otherwise; all goals are scored and recorded. ``oracle`` and ``correct`` come
     from a simulator: only the selector "oracle" selects by it. ``system`` replaces the shipped
     system prompt; ``choice`` holds answers to the actions that are offered; with ``tools`` they are
-    calls of these. ``foresight`` scores in the place of ``scorer``. ``fall_back``: where the scorer
+    calls of these. ``rater`` scores in the place of ``scorer``. ``fall_back``: where the scorer
     fails, take the first proposal and record why; a study rather fails with it.
     """
 
@@ -116,7 +116,7 @@ class Agent:
     system: str = ""
     choice: Choice | None = None
     tools: Sequence[Mapping[str, Any]] = ()
-    foresight: Foresight | None = None
+    rater: Rater | None = None
     fall_back: bool = False
     _chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -125,7 +125,7 @@ class Agent:
             raise PgvError(
                 f"Selector '{self.selector}' is unknown; use one of: {', '.join(SELECTORS)}."
             )
-        if self.selector in NEEDS_SCORES and self.scorer is None and self.foresight is None:
+        if self.selector in NEEDS_SCORES and self.scorer is None and self.rater is None:
             raise PgvError(f"Selector '{self.selector}' needs a critic; give a scorer.")
         if self.candidates < 1:
             raise PgvError(f"{self.candidates} candidates are asked for; at least 1 is needed.")
@@ -152,12 +152,13 @@ class Agent:
         about: dict[str, Any] = {"scorer_failed": failure} if failure else {}
         # Those without an action stand last; they are taken where there is nothing else.
         playable = tuple(c for c in candidates if c.action) or candidates
-        if self.foresight is not None:
-            found = await self.foresight.look(view, playable, self.goals)
-            candidates = (*found.candidates, *candidates[len(playable) :])
-            playable, completions = found.candidates, (*completions, *found.completions)
-            about["foresight"] = found.to_json()
-        if (self.scorer or self.foresight) and not failure:
+        if self.rater is not None:
+            rating = await self.rater.rate(view, playable, self.goals)
+            candidates = (*rating.candidates, *candidates[len(playable) :])
+            playable, completions = rating.candidates, (*completions, *rating.completions)
+            score_N = utility(rating.score_NG, self.weights)
+            about[self.rater.name] = dict(rating.about)
+        elif self.scorer is not None and not failure:
             score_NG = np.asarray([[c.scores[g] for g in self.goals] for c in playable])
             score_N = utility(score_NG, self.weights)
         actions = [c.action for c in playable]

@@ -10,13 +10,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from pgv_jax.agents.prompt import Answer, Prompt, ask
+from pgv_jax.agents.rating import Rating
 from pgv_jax.agents.search import Discount, StateValues
-from pgv_jax.llm.client import Client, ClientError, Completion, json_schema
+from pgv_jax.llm.client import Client, ClientError, json_schema
 from pgv_jax.texts.templates import FAILURE, SUCCESS, sentences, step_text
 from pgv_jax.types import Candidate
 
@@ -44,21 +45,6 @@ class Foreseen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Foresights:
-    """Candidates with their scores; ``notes[i]`` is None where the model's answer was no note."""
-
-    candidates: tuple[Candidate, ...]
-    notes: tuple[Foreseen | None, ...]
-    completions: tuple[Completion, ...]
-    malformed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """For the step's record."""
-        told = [None if n is None else {"note": n.note, "end": n.end} for n in self.notes]
-        return {"notes": told, "malformed": self.malformed}
-
-
-@dataclass(frozen=True, slots=True)
 class Foresight:
     """``v`` and ``discount`` are those of a critic with a head V.
 
@@ -72,10 +58,11 @@ class Foresight:
     prompt: Prompt = field(default_factory=lambda: Prompt.load(PROMPT))
     temperature: float = 0.0
     max_tokens: int = 256
+    name: ClassVar[str] = "foresight"
 
-    async def look(
+    async def rate(
         self, view: View, candidates: Sequence[Candidate], goals: Sequence[str]
-    ) -> Foresights:
+    ) -> Rating:
         """Foresee every candidate, all at once, and score it for each goal.
 
         Raises ClientError for what would hit every request (key, budget, host).
@@ -88,8 +75,11 @@ class Foresight:
             for c, row in zip(candidates, score_NG, strict=True)
         ]
         completions = tuple(done for answer in answers for done in answer.completions)
-        malformed = sum(answer.malformed for answer in answers)
-        return Foresights(tuple(scored), tuple(notes), completions, malformed)
+        about = {
+            "notes": [None if note is None else note._asdict() for note in notes],
+            "malformed": sum(answer.malformed for answer in answers),
+        }
+        return Rating(tuple(scored), score_NG, completions, about)
 
     async def _foresee(self, view: View, candidate: Candidate) -> Answer[Foreseen]:
         messages = self.prompt.messages(

@@ -22,8 +22,11 @@ from pgv_jax.agents.foresight import PROMPT as NEXT_NOTE
 from pgv_jax.agents.foresight import Foresight
 from pgv_jax.agents.guide import GuidedAgent, strategy
 from pgv_jax.agents.imagined_goals import SentenceIndex, training_sentences
+from pgv_jax.agents.own_choice import PROMPT as OWN_CHOICE
+from pgv_jax.agents.own_choice import OwnChoice
 from pgv_jax.agents.prompt import Prompt
 from pgv_jax.agents.propose import Choice
+from pgv_jax.agents.rating import Rater
 from pgv_jax.agents.refine import PROMPTS, RefineOptions, Refiner
 from pgv_jax.agents.search_agent import search_values
 from pgv_jax.agents.search_world import World
@@ -187,8 +190,9 @@ class Rollout:
     def _prompts(self) -> dict[str, Prompt]:
         refined = strategy(self.settings.strategy).refined
         chosen = (self.settings.prompt,) if self.settings.chooses and not self.tools else ()
-        foreseen = (NEXT_NOTE,) if self.settings.scores in FORESEEN else ()
-        names = (self.asks, *chosen, *foreseen, *(PROMPTS if refined else ()))
+        rated = {"own": (OWN_CHOICE,)} | dict.fromkeys(FORESEEN, (NEXT_NOTE,))
+        asked = rated.get(self.settings.scores, ())
+        names = (self.asks, *chosen, *asked, *(PROMPTS if refined else ()))
         return {name: Prompt.load(name, self.settings.prompts) for name in names}
 
     def _critic(self) -> tuple[ValueFunction | None, Encoder | None]:
@@ -301,13 +305,13 @@ class Rollout:
                 self._choice(spec),
             )
         selector = settings.selector
-        foresight = self._foresight(client)
-        scores = self.value is not None and selector in NEEDS_SCORES and foresight is None
+        rater = self._rater(client)
+        scores = self.value is not None and selector in NEEDS_SCORES and rater is None
         agent = Agent(
             client,
             selector,
             scorer=self.value.q if self.value and scores else None,
-            foresight=foresight,
+            rater=rater,
             goals=settings.goals or (spec.goal or SUCCESS,),
             weights=settings.weights,
             candidates=settings.candidates if chosen.several else 1,
@@ -332,7 +336,9 @@ class Rollout:
         )
         return GuidedAgent(agent, refiner)
 
-    def _foresight(self, client: Client) -> Foresight | None:
+    def _rater(self, client: Client) -> Rater | None:
+        if self.settings.scores == "own":
+            return OwnChoice(client, self.prompts[OWN_CHOICE])
         if self.settings.scores not in FORESEEN:
             return None
         assert self.value is not None

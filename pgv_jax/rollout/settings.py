@@ -17,7 +17,7 @@ from pgv_jax.tasks import voice
 
 FORESEEN = ("foreseen", "foreseen-shuffled")
 """Values of ``scores`` by which the model foresees the next note and V judges it; the control."""
-BALLOTS = ("critic", "shuffled", *FORESEEN, "majority", "oracle")
+BALLOTS = ("critic", "shuffled", *FORESEEN, "majority", "own", "oracle")
 """Values of ``scores`` by which best-of-n can pick."""
 CLIENT, REFINE, LIMITS = ClientOptions(), RefineOptions(), Limits()
 """What the parts do unasked; the keys below have no other defaults."""
@@ -155,6 +155,7 @@ class RolloutConfig(_Section):
         "guess",
         "scalar",
         "majority",
+        "own",
         "oracle",
     ] = Field(
         "critic",
@@ -217,7 +218,7 @@ class RolloutConfig(_Section):
             raise PgvError(
                 f"scores=majority counts proposals in best-of-n alone, not {self.strategy}."
             )
-        if self.scores in FORESEEN and self.strategy != "best-of-n":
+        if self.scores in (*FORESEEN, "own") and self.strategy != "best-of-n":
             raise PgvError(f"scores={self.scores} picks in best-of-n alone, not {self.strategy}.")
         if self.strategy == "best-of-n" and self.scores not in BALLOTS:
             raise PgvError(
@@ -254,13 +255,16 @@ class RolloutConfig(_Section):
             return chosen
         if self.scores in FORESEEN:
             return "critic" if self.scores == "foreseen" else "shuffled"
+        if self.scores == "own":
+            return "critic"
         return self.scores if self.scores in BALLOTS else "first"
 
     @property
     def needs_critic(self) -> bool:
         """Whether a number of the critic's is asked for anywhere."""
         asked = self.scores in ("critic", "shuffled", "permuted", "scalar")
-        return (strategy(self.strategy).refined and asked) or self.selector in NEEDS_SCORES
+        picks = self.selector in NEEDS_SCORES and self.scores != "own"
+        return (strategy(self.strategy).refined and asked) or picks
 
     @property
     def prompt(self) -> str:

@@ -40,6 +40,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "critic": ("scores=critic",),
     "direct": ("scores=critic",),
     "majority": ("scores=majority",),
+    "own": ("scores=own",),
     "shuffled": ("scores=shuffled",),
     "oracle": ("scores=oracle",),
 }

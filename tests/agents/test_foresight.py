@@ -48,7 +48,7 @@ def decide(notes: dict[str, str], goals=(SUCCESS,), view=VIEW, selector="critic"
 
     client = ScriptedClient(policy)
     foresight = Foresight(client, values, lambda goal: GAMMA)
-    agent = Agent(client, selector, goals=goals, candidates=len(notes), foresight=foresight)
+    agent = Agent(client, selector, goals=goals, candidates=len(notes), rater=foresight)
     return asyncio.run(agent.decide(view))
 
 
@@ -115,7 +115,7 @@ def test_one_refusal_costs_that_note_and_a_missing_key_the_run():
 
         client = Refuses()
         foresight = Foresight(client, values, lambda goal: GAMMA)
-        agent = Agent(client, "critic", foresight=foresight)
+        agent = Agent(client, "critic", rater=foresight)
         return scores(asyncio.run(agent.decide(VIEW)))
 
     assert foresee("refusal") == [0.1]

@@ -240,7 +240,7 @@ def test_ctrl_c_ends_the_steps_in_flight_and_says_how_to_go_on(capsys, config, t
         (["strategy=best-of-n"], "needs a critic; give artifact=FOLDER"),
         (
             ["strategy=best-of-n", "scores=guess"],
-            "takes one of: critic, shuffled, foreseen, foreseen-shuffled, majority, oracle",
+            "takes one of: critic, shuffled, foreseen, foreseen-shuffled, majority, own, oracle",
         ),
         (["strategy=refine", "scores=oracle"], "bounds best-of-n alone"),
         (["strategy=best-of-n", "artifact=nowhere"], "nowhere is not an artifact"),

@@ -1,0 +1,85 @@
+"""The model's own judgement of its proposals, in one question: what a critic must beat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from pgv_jax.agents.prompt import Answer, Prompt, ask
+from pgv_jax.agents.rating import Rating
+from pgv_jax.llm.client import Client, ClientError, json_schema
+from pgv_jax.types import Candidate
+
+if TYPE_CHECKING:
+    from pgv_jax.agents.agent import View
+
+PROMPT = "own_choice"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChoice:
+    """Asks which of the proposed actions is best; without a readable answer the first one is."""
+
+    client: Client
+    prompt: Prompt = field(default_factory=lambda: Prompt.load(PROMPT))
+    temperature: float = 0.0
+    max_tokens: int = 256
+    name: ClassVar[str] = PROMPT
+
+    async def rate(
+        self, view: View, candidates: Sequence[Candidate], goals: Sequence[str]
+    ) -> Rating:
+        """1 for the candidate that the model names, 0 for the others, whatever the goals.
+
+        Raises ClientError for what would hit every request (key, budget, host).
+        """
+        actions = list(dict.fromkeys(c.action or c.thought for c in candidates))
+        one: Answer[str] = Answer(actions[0], (), 0)
+        answer = await self._ask(view, actions) if len(actions) > 1 else one
+        chosen = actions[0] if answer.value is None else answer.value
+        said_N = np.asarray([float((c.action or c.thought) == chosen) for c in candidates])
+        about = {"action": answer.value, "malformed": answer.malformed}
+        return Rating(
+            tuple(candidates), np.tile(said_N[:, None], len(goals)), answer.completions, about
+        )
+
+    async def _ask(self, view: View, actions: list[str]) -> Answer[str]:
+        schema = {
+            "type": "object",
+            "properties": {"action": {"type": "string", "enum": actions}},
+            "required": ["action"],
+            "additionalProperties": False,
+        }
+        messages = self.prompt.messages(
+            task=view.told,
+            observation=view.observation,
+            steps="\n".join(f"- {action}" for action in actions),
+        )
+        try:
+            return await ask(
+                self.client,
+                messages,
+                lambda text: read_choice(text, actions),
+                seed=view.seed,
+                temperature=self.temperature,
+                max_tokens=self.max_tokens,
+                form=json_schema("own_choice", schema),
+            )
+        except ClientError as failure:
+            if failure.stops_run or failure.kind == "exhausted":
+                raise
+            return Answer(None, tuple(failure.completions.values()), 1)
+
+
+def read_choice(text: str, actions: Sequence[str]) -> str | None:
+    """The action that an answer names; None where it names none of them."""
+    try:
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return None
+    action = found.get("action") if isinstance(found, Mapping) else None
+    return action if action in actions else None
