@@ -63,8 +63,6 @@ def test_it_runs_and_each_cell_puts_out_what_is_committed(committed, tmp_path, m
     before = {"PATH": Path(sys.executable).parent, "PYTHONPATH": ROOT}
     for name, folder in before.items():
         monkeypatch.setenv(name, os.pathsep.join([str(folder), os.environ.get(name, "")]))
-    # Compiled at less cost than as shipped, and run faster than other tests' programs: it trains.
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
