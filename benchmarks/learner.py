@@ -1,6 +1,7 @@
 """The learner against two baselines: updates (and triples) a second, sampling included.
 
     python benchmarks/learner.py [--rounds 21] [--seconds 0.5] [--case NAME]... [--accelerator]
+    python benchmarks/learner.py --accelerator --short [--out FILE] [--limit 330]
 
 Baselines, in our own words: ``host`` samples and relabels each batch with numpy, makes one jitted
 call an update without donation, steps Adam over the slow copy's leaves too and reports the largest,
@@ -11,7 +12,8 @@ project's learner as it trains.
 
 ``--accelerator`` measures the cases for one instead, in full float32, in what the device makes of
 float32 by itself (TensorFloat-32 on GPUs, which is how the baselines run there) and in bfloat16,
-with the share of what one large matrix product of that precision reaches.
+with the share of what one large matrix product of that precision reaches. ``--short`` asks a lent
+accelerator what matters most in a few minutes instead (``learner_short.py``).
 
 Each learner is in a process of its own, and they take turns, A B C A B C: nothing that one leaves
 behind (threads, memory, caches) is in another's way. The median of the ratios within a round with
@@ -43,11 +45,12 @@ from learner_rivals import STEPS, host, scan
 from pgv_jax.config import Config, load_config
 from pgv_jax.data.layout import build_table
 from pgv_jax.data.table import Table
+from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.feed import make_feed
 from pgv_jax.learner.speed import flops_per_update, gemm_rate
 from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
-from pgv_jax.learner.step import make_update
+from pgv_jax.learner.step import NoteSpec, make_update
 from pgv_jax.types import Episode, Step
 
 
@@ -56,6 +59,7 @@ class Case:
     """What is learned on: width of the embeddings, hidden layers, batch, goals, precision.
 
     ``tasks`` distinct ones recur over the episodes, as in most logs; 0: each episode has its own.
+    ``q`` is "direct" or "imagined"; the latter's notes are of ``SENTENCES`` sentences that recur.
     """
 
     dim: int
@@ -65,6 +69,7 @@ class Case:
     compute: str = "float32"
     tasks: int = 50
     against: tuple[str, ...] = ("host", "scan")
+    q: str = "direct"
 
     @property
     def name(self) -> str:
@@ -72,10 +77,13 @@ class Case:
         shape = f"{self.hidden[0]}x{len(self.hidden)}"
         extra = f" G{self.goals}" if self.goals > 1 else ""
         own = "" if self.tasks else " own tasks"
+        own += " imagined" if self.q == "imagined" else ""
         return f"D{self.dim} {shape} B{self.batch}{extra} {self.compute}{own}"
 
 
 OURS_FLOAT32 = "ours float32"
+SENTENCES, IN_A_NOTE = 200, 4
+"""What the notes of a critic that imagines are made of."""
 RIVALS = {"host": host, "scan": scan}
 SPAWN = get_context("spawn")
 
@@ -106,44 +114,56 @@ ACCELERATOR_CASES = (
 )
 
 
-def generated(rows: int, dim: int, tasks: int, folder: Path) -> Table:
-    """A table of ``rows`` distinct observations in episodes of ``STEPS`` steps, random vectors."""
+def generated(rows: int, dim: int, tasks: int, folder: Path, parts: bool = False) -> Table:
+    """A table of ``rows`` distinct observations in episodes of ``STEPS`` steps, random vectors.
+
+    ``parts``: of notes of sentences that recur, and with what the next-note model reads.
+    """
     rng = np.random.default_rng(0)
 
     def lookup(texts: Any) -> np.ndarray:
         vectors = rng.standard_normal((len(texts), dim), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+    def note(e: int, t: int) -> str:
+        if not parts:
+            return f"Place {e}-{t}."
+        return " ".join(f"Fact {n} holds." for n in rng.integers(SENTENCES, size=IN_A_NOTE))
+
     episodes = []
     for e in range(rows // (STEPS + 1)):
-        steps = tuple(Step(f"Place {e}-{t}.", f"I go on from {e}-{t}.", "go") for t in range(STEPS))
-        last = f"Place {e}-{STEPS}."
+        steps = tuple(Step(note(e, t), f"I go on from {e}-{t}.", "go") for t in range(STEPS))
+        last = note(e, STEPS)
         episodes.append(
             Episode(f"{e}", f"{e}", f"Task {e % (tasks or rows)}.", steps, last, success=e % 2 == 0)
         )
     encoder = {"name": "random", "fingerprint": str(dim)}
     return build_table(
-        folder / f"{rows}-{dim}-{tasks}",
+        folder / f"{rows}-{dim}-{tasks}-{parts}",
         episodes,
         lookup,
         split="train",
         shards=8,
         history=0,
         encoder=encoder,
-        data_fingerprint=f"{rows} {tasks}",
+        data_fingerprint=f"{rows} {tasks} {parts}",
+        parts=parts,
     )
 
 
 def config_of(case: Case) -> Config:
-    """The project's configuration of a case; note goals, as the baselines have."""
+    """The project's configuration of a case; note goals, as the baselines have, or sentences."""
+    notes = ["texts.history=0", "data.encoder=sentences:minilm"] if case.q == "imagined" else []
     return load_config(
         None,
         [
+            *notes,
             f"critic.hidden={list(case.hidden)}",
             f"train.batch={case.batch}",
             f"train.goals={case.goals}",
             f"train.compute={case.compute}",
-            "goals.form=note",
+            f"goals.form={'sentence' if case.q == 'imagined' else 'note'}",
+            f"critic.q={case.q}",
             "goals.outcome=0",
             "train.feed=resident",
         ],
@@ -156,7 +176,10 @@ def ours(table: Table, config: Config, length: int) -> Callable[[], None]:
     spec = critic_spec(config, table.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
-    update = make_update(spec, config.objective, config.train, optimizer, len(table.shards))
+    notes = None
+    if spec.note_width:
+        notes = NoteSpec(table.manifest["parts"]["in_notes"], config.critic.note_dropout)
+    update = make_update(spec, config.objective, config.train, optimizer, len(table.shards), notes)
     feed = make_feed(table, mesh, config, abstract, update)
     state = [init_state(spec, optimizer, mesh, 0)]
 
@@ -273,12 +296,31 @@ def share(case: Case, rate: float) -> dict[str, float]:
 @click.option("--rows", default=10_000, show_default=True)
 @click.option("--case", "wanted", multiple=True, help="Only cases whose name holds this.")
 @click.option("--accelerator", is_flag=True, help="The cases for a GPU or TPU.")
+@click.option("--short", is_flag=True, help="With --accelerator: what fits into six minutes.")
+@click.option("--tiny", is_flag=True, help="With --short: sizes of its test.")
+@click.option("--limit", default=330.0, show_default=True, help="Seconds of --short, at most.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("learner-short.json"))
 def main(
-    rounds: int, seconds: float, rows: int, wanted: tuple[str, ...], accelerator: bool
+    rounds: int,
+    seconds: float,
+    rows: int,
+    wanted: tuple[str, ...],
+    accelerator: bool,
+    short: bool,
+    tiny: bool,
+    limit: float,
+    out: Path,
 ) -> None:
     """Measure the cases one after the other."""
     # several processes share an accelerator
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if short:
+        import learner_short
+
+        if not accelerator:
+            raise PgvError("--short is for an accelerator; add --accelerator.")
+        learner_short.run(out, learner_short.TINY if tiny else learner_short.Sizes(), limit)
+        return
     versions = {"jax": jax.__version__, "python": platform.python_version()}
     device = jax.devices()[0].device_kind
     kinds = ("float32", "tensorfloat32", "bfloat16")

@@ -2,12 +2,14 @@
 
     python benchmarks/scale.py memory [--rows 1000000] [--dim 1024]
     python benchmarks/scale.py sweep [--rows 10000,1000000] [--dims 384,1024] ...
+    python benchmarks/scale.py devices [--counts 1,2,4,8] [--processes 2]
 
 ``memory`` trains from a generated table once with the stream and once resident, each in a process
 of its own, in turns, and prints updates a second and the most resident memory above what the
 process had before it opened the table. ``sweep`` prints one JSON line for each combination of rows,
-width, batch and goals: triples a second of the streamed learner. Files go to ``--folder`` and are
-removed.
+width, batch and goals: triples a second of the streamed learner. ``devices`` streams with so many
+forced host devices, which share the machine's cores: it tells what spreading costs and not what
+devices gain; the last line is of several processes. Files go to ``--folder`` and are removed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import platform
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +37,7 @@ from entry import begin
 
 from pgv_jax.data.array_files import new_vectors
 from pgv_jax.data.table import FORMAT, SHARED, VERSION, Table
+from pgv_jax.errors import PgvError
 
 STEPS = 25
 """Steps of a generated episode; it has one row more."""
@@ -112,9 +116,20 @@ print(json.dumps(train(**json.loads(sys.argv[1]))))
 
 
 def train(
-    folder: str, feed: str, hidden: list[int], batch: int, goals: int, seconds: float
+    folder: str,
+    feed: str,
+    hidden: list[int],
+    batch: int,
+    goals: int,
+    seconds: float,
+    calls: int = 0,
+    member: tuple[str, int, int] | None = None,
 ) -> dict[str, Any]:
-    """Train for some seconds and say how fast and in how much memory; for a process of its own."""
+    """Train for some seconds and say how fast and in how much memory; for a process of its own.
+
+    Or for ``calls`` calls, where the processes of a run must do the same; ``member`` is the run's
+    (address, number of processes, this one's).
+    """
     import jax
 
     from pgv_jax.config import load_config
@@ -123,6 +138,8 @@ def train(
     from pgv_jax.learner.state import abstract_state, critic_spec, init_state, make_optimizer
     from pgv_jax.learner.step import make_update
 
+    if member is not None:
+        jax.distributed.initialize(*member)
     jax.jit(lambda x: x + 1)(1.0)  # the interpreter, JAX and its threads are there
     before = most_resident()
     opened = Table.open(folder, verify=False)
@@ -147,7 +164,7 @@ def train(
         state, metrics = source.advance(state, step, length)
     jax.block_until_ready(metrics)
     step, begin, cpu = 2 * length, time.perf_counter(), time.process_time()
-    while time.perf_counter() - begin < seconds:
+    while step // length - 2 < calls if calls else time.perf_counter() - begin < seconds:
         state, metrics = source.advance(state, step, length)
         jax.block_until_ready(metrics)
         step += length
@@ -155,6 +172,7 @@ def train(
     rate = (step - 2 * length) / wall
     after = most_resident()
     return {
+        "devices": jax.device_count(),
         "updates_per_s": round(rate, 2),
         "triples_per_s": round(rate * batch * goals),
         "cpu_s_per_update": round((time.process_time() - cpu) / (rate * wall), 4),
@@ -171,18 +189,33 @@ def most_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def apart(**options: Any) -> dict[str, Any]:
-    """``train`` in a process of its own."""
+def begun(devices: int = 1, **options: Any) -> subprocess.Popen[str]:
+    """``train`` in a process of its own, with so many forced host devices."""
     code = WORKER.format(here=str(Path(__file__).parent))
-    done = subprocess.run(
+    forced = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    if devices > 1:
+        environment["XLA_FLAGS"] = forced.strip()
+    return subprocess.Popen(
         [sys.executable, "-c", code, json.dumps(options)],
-        check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, **environment},
     )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+
+
+def told_by(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What ``train`` returned there."""
+    said, _ = process.communicate()
+    if process.returncode:
+        raise PgvError(f"A process of the benchmark ended with status {process.returncode}.")
+    told: dict[str, Any] = json.loads(said.splitlines()[-1])
     return told
+
+
+def apart(devices: int = 1, **options: Any) -> dict[str, Any]:
+    """``train`` in a process of its own."""
+    return told_by(begun(devices, **options))
 
 
 @click.group()
@@ -208,7 +241,8 @@ def memory(
     with table(folder, rows, dim) as made:
         for _ in range(rounds):
             for feed, told in seen.items():
-                options = {"hidden": widths, "batch": batch, "goals": 1, "seconds": seconds}
+                options: dict[str, Any] = {"hidden": widths, "batch": batch}
+                options |= {"goals": 1, "seconds": seconds}
                 told.append(apart(folder=str(made), feed=feed, **options))
                 print(json.dumps({"feed": feed, **told[-1]}), flush=True)
     ratios = [
@@ -272,9 +306,47 @@ def sweep(
                 if 4 * batch * dim * 4 > most_batch_gb * 1e9:
                     print(json.dumps({**case, "left_out": "above --most-batch-gb"}), flush=True)
                     continue
-                options = {"hidden": hidden, "batch": batch, "goals": per_step, "seconds": seconds}
+                options: dict[str, Any] = {"hidden": hidden, "batch": batch}
+                options |= {"goals": per_step, "seconds": seconds}
                 told = apart(folder=str(made), feed="stream", **options)
                 print(json.dumps({**case, **told}), flush=True)
+
+
+@main.command()
+@click.option("--counts", default="1,2,4,8", show_default=True, callback=_numbers)
+@click.option(
+    "--processes", default=2, show_default=True, help="Of the last line; 1: no such line."
+)
+@click.option("--rows", default=10_000, show_default=True)
+@click.option("--dim", default=384, show_default=True)
+@click.option("--hidden", default="64,64", show_default=True, callback=_numbers)
+@click.option("--batch", default=1024, show_default=True)
+@click.option("--calls", default=10, show_default=True, help="Of four updates each, in each run.")
+@click.option("--folder", type=click.Path(file_okay=False))
+def devices(
+    counts: list[int],
+    processes: int,
+    rows: int,
+    dim: int,
+    hidden: list[int],
+    batch: int,
+    calls: int,
+    folder: str | None,
+) -> None:
+    """The streamed learner on forced host devices, and in several processes."""
+    with table(folder, rows, dim) as made:
+        options: dict[str, Any] = {"folder": str(made), "feed": "stream", "hidden": hidden}
+        options |= {"batch": batch, "goals": 1, "seconds": 0.0, "calls": calls}
+        for count in counts:
+            print(json.dumps({"processes": 1, **apart(count, **options)}), flush=True)
+        if processes > 1:
+            with socket.socket() as held:
+                held.bind(("127.0.0.1", 0))
+                address = f"127.0.0.1:{held.getsockname()[1]}"
+            members = [(address, processes, number) for number in range(processes)]
+            running = [begun(1, member=member, **options) for member in members]
+            told = [told_by(process) for process in running]
+            print(json.dumps({"processes": processes, **told[0]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,7 +23,17 @@ from rich.progress import (
 
 from pgv_jax.report.wording import seconds
 
-console = Console(stderr=True)
+
+def on_stderr(**options: Any) -> Console:
+    """A console on stderr. A pipe or a file shows no bars, also where FORCE_COLOR is set.
+
+    Jupyter and CI services set it, and rich takes them for a terminal then: a bar would be written
+    anew some ten times a second.
+    """
+    return Console(stderr=True, force_terminal=None if sys.stderr.isatty() else False, **options)
+
+
+console = on_stderr()
 SILENCE = 30.0
 """Seconds between two lines of progress where there is no bar."""
 _ACTIVE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -84,12 +84,13 @@ def _with_mode(spec: str, mode: str) -> str:
 
 
 def _add(store: Any, texts: list[str]) -> AddReport:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
+    from pgv_jax.cli.console import on_stderr
+
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=on_stderr(), transient=True) as bar:
         task = bar.add_task("embedding", total=None)
         return store.add(texts, lambda done, of: bar.update(task, completed=done, total=of))
 

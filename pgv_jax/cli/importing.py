@@ -70,20 +70,20 @@ def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
 
     FILES may be files, folders or sample:smollm2-cooking, a log that comes with the package.
     """
-    from rich.console import Console
-
-    from pgv_jax.cli.console import inert, say
+    from pgv_jax.cli.console import inert, on_stderr, say
     from pgv_jax.data.importers.pipeline import find_sources, run_import
     from pgv_jax.data.samples import log_path
     from pgv_jax.report.description import sample_lines
 
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = on_stderr(highlight=False, markup=False, soft_wrap=True)
+    named = {log_path(file): file for file in files}  # a sample goes by its name
     files = tuple(log_path(file) for file in files)
     files, said["column"] = _columns_apart(files, said["column"])
     plan = _plan(files, said)
     sources = find_sources(plan)
     for source in sources[:10]:
-        console.print(inert(f"{source.path}: {source.importer.name}, because {source.why}"))
+        name = named.get(source.path, source.path)
+        console.print(inert(f"{name}: {source.importer.name}, because {source.why}"))
     if len(sources) > 10:
         console.print(f"... and {len(sources) - 10} more files")
     for line in passed_lines(sources.passed):

@@ -20,3 +20,10 @@ def test_a_line_now_and_then_says_what_is_left(capsys, monkeypatch):
         "embedding 100 texts: 10 of 100, about 6 min 00 s left",
         "embedding 100 texts: 50 of 100, about 80 s left",
     ]
+
+
+def test_a_pipe_shows_no_bars_also_where_colours_are_forced(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a notebook
+    assert not console.on_stderr().is_terminal
+    console.on_stderr().print("[bold]importing")
+    assert capsys.readouterr().err == "importing\n"

@@ -55,6 +55,7 @@ def test_commands_take_a_sample_for_a_log(tmp_path, capsys):
     words = ["import", "sample:smollm2-cooking", "--out", str(tmp_path / "data"), "--quiet"]
     pgv.main(words, standalone_mode=False)
     assert sum(1 for _ in read_episodes(tmp_path / "data")) == 200
+    assert capsys.readouterr().err.startswith("sample:smollm2-cooking: episodes, because ")
     pgv.main(["describe", "sample:smollm2-cooking"], standalone_mode=False)
     assert "37" in capsys.readouterr().out
     with pytest.raises(PgvError, match="There is no log 'sample:x' in the package"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,21 @@ def eight(folder) -> np.ndarray:
     return curve(folder / "eight")
 
 
+def shards_read(process: subprocess.Popen[str]) -> set[str]:
+    """The shards of whose vectors a process reads rows, as Linux tells.
+
+    A mapping holds a file open, too, and a process maps all shards alike; who reads rows holds it
+    once more.
+    """
+    held: Counter[str] = Counter()
+    for link in Path(f"/proc/{process.pid}/fd").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            file = Path(os.readlink(link))
+            if file.match("train/*/vectors.npy"):
+                held[file.parent.name] += 1
+    return {shard for shard, times in held.items() if times > min(held.values())}
+
+
 def test_two_processes_draw_the_same_learning_curve_as_one(folder, eight):
     both = begin_two(folder, "two", f"train.steps={STEPS}", devices=4)
     (status, said), (other, silent) = map(end, both)
@@ -95,7 +112,8 @@ def test_two_processes_draw_the_same_learning_curve_as_one(folder, eight):
 def test_a_killed_process_ends_the_other_and_one_alone_goes_on(folder, eight):
     """Another topology continues from the last checkpoint; nothing of the curve changes.
 
-    The two stream the table, which draws the same curve as a resident one.
+    The two stream the table, which draws the same curve as a resident one; each reads the vectors
+    of the shards that its devices hold, and of no others.
     """
     options = [f"train.steps={STEPS}", "train.feed=stream"]
     both = begin_two(folder, "killed", *options, "--worker-timeout", "30")
@@ -103,6 +121,10 @@ def test_a_killed_process_ends_the_other_and_one_alone_goes_on(folder, eight):
     while not (checkpoints.exists() and any(p.name.isdigit() for p in checkpoints.iterdir())):
         assert all(process.poll() is None for process in both), [end(p) for p in both]
         time.sleep(0.05)
+    if os.path.exists("/proc/self/fd"):
+        read, names = [*map(shards_read, both)], [f"shard-{s:05d}" for s in range(8)]
+        alive = all(process.poll() is None for process in both)
+        assert not alive or read == [set(names[:4]), set(names[4:])]
     both[1].send_signal(signal.SIGKILL)
     status, said = end(both[0])
     end(both[1])
