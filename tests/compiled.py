@@ -31,9 +31,16 @@ DAYS = 30
 """What was compiled longer ago is compiled again, so that the folder does not grow for ever."""
 
 
-def flags_for(devices: int) -> str:
-    """XLA_FLAGS of a process with ``devices`` forced host devices."""
-    return f"{QUICK} --xla_force_host_platform_device_count={devices}" if devices > 1 else QUICK
+def environ_for(devices: int) -> dict[str, str]:
+    """The environment of a process with ``devices`` forced host devices.
+
+    XLA has a thread a device or core, and a collective holds its own until the others come. Where
+    several are ready at once, all threads may wait for one that has none; NPROC gives it more.
+    """
+    if devices == 1:
+        return {"XLA_FLAGS": QUICK}
+    flags = f"{QUICK} --xla_force_host_platform_device_count={devices}"
+    return {"XLA_FLAGS": flags, "NPROC": str(4 * devices)}
 
 
 def folder_of_programs() -> Path:

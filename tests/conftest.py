@@ -22,7 +22,7 @@ import pytest
 from hypothesis import settings
 
 from pgv_jax.parts import MissingPart
-from tests.compiled import FUSED, QUICK, SHIPPED, flags_for, folder_of_programs, tidy
+from tests.compiled import FUSED, QUICK, SHIPPED, environ_for, folder_of_programs, tidy
 
 # Before anything imports jax: it reads these once. Set, not defaulted: a test never
 # depends on the shell that it is started from.
@@ -196,7 +196,7 @@ def run_python() -> RunPython:
         search = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [sys.executable, "-c", code, *args],
-            env=os.environ | {"XLA_FLAGS": flags_for(devices), "PYTHONPATH": search},
+            env=os.environ | environ_for(devices) | {"PYTHONPATH": search},
             capture_output=True,
             text=True,
             check=False,

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from pgv_jax.cli.train import train
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import cluster
-from tests.compiled import flags_for
+from tests.compiled import environ_for
 from tests.conftest import RunPython
 
 WORKER = """
@@ -79,7 +79,7 @@ def worker(
     search = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, mode, str(index), str(port), str(waits)],
-        env=os.environ | {"XLA_FLAGS": flags_for(2), "PYTHONPATH": search} | environ,
+        env=os.environ | environ_for(2) | {"PYTHONPATH": search} | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

