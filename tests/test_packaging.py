@@ -59,7 +59,6 @@ def run(*words: str, cwd: Path, path: Path | None = None) -> subprocess.Complete
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    pytest.importorskip("flit_core")
     folder = tmp_path_factory.mktemp("wheel")
     built = run("-c", BUILD, str(folder), cwd=ROOT)
     assert built.returncode == 0, built.stderr

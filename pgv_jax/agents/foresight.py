@@ -7,17 +7,16 @@ training. Likelihoods compose as there: Q(s, a, g) = P(g next) + gamma (1 - P(en
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from pgv_jax.agents.prompt import Answer, Prompt, ask
+from pgv_jax.agents.prompt import Answer, Prompt, ask_unless_refused, object_in
 from pgv_jax.agents.rating import Rating
 from pgv_jax.agents.search import Discount, StateValues
-from pgv_jax.llm.client import Client, ClientError, json_schema
+from pgv_jax.llm.client import Client, json_schema
 from pgv_jax.texts.templates import FAILURE, SUCCESS, sentences, step_text
 from pgv_jax.types import Candidate
 
@@ -87,20 +86,15 @@ class Foresight:
             observation=view.observation,
             step=step_text(candidate.thought, candidate.action, "both"),
         )
-        try:
-            return await ask(
-                self.client,
-                messages,
-                read_note,
-                seed=view.seed,
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-                form=FORM,
-            )
-        except ClientError as failure:
-            if failure.stops_run or failure.kind == "exhausted":
-                raise
-            return Answer(None, tuple(failure.completions.values()), 1)
+        return await ask_unless_refused(
+            self.client,
+            messages,
+            read_note,
+            seed=view.seed,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            form=FORM,
+        )
 
     def _scores(
         self,
@@ -140,11 +134,8 @@ def _known(note: Foreseen, goal: str) -> float | None:
 
 def read_note(text: str) -> Foreseen | None:
     """The model's answer; None for what is no JSON object of that form."""
-    try:
-        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, Mapping):
+    found = object_in(text)
+    if found is None:
         return None
     note, end = found.get("note"), found.get("end")
     if not isinstance(note, str) or not note.strip() or end not in ENDS:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pgv_jax.agents.prompt import Answer, Prompt, ask
+from pgv_jax.agents.prompt import Answer, Prompt, ask_unless_refused, object_in
 from pgv_jax.agents.rating import Rating
-from pgv_jax.llm.client import Client, ClientError, json_schema
+from pgv_jax.llm.client import Client, json_schema
 from pgv_jax.types import Candidate
 
 if TYPE_CHECKING:
@@ -59,27 +58,19 @@ class OwnChoice:
             observation=view.observation,
             steps="\n".join(f"- {action}" for action in actions),
         )
-        try:
-            return await ask(
-                self.client,
-                messages,
-                lambda text: read_choice(text, actions),
-                seed=view.seed,
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-                form=json_schema("own_choice", schema),
-            )
-        except ClientError as failure:
-            if failure.stops_run or failure.kind == "exhausted":
-                raise
-            return Answer(None, tuple(failure.completions.values()), 1)
+        return await ask_unless_refused(
+            self.client,
+            messages,
+            lambda text: read_choice(text, actions),
+            seed=view.seed,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            form=json_schema("own_choice", schema),
+        )
 
 
 def read_choice(text: str, actions: Sequence[str]) -> str | None:
     """The action that an answer names; None where it names none of them."""
-    try:
-        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    except (ValueError, RecursionError):
-        return None
-    action = found.get("action") if isinstance(found, Mapping) else None
+    found = object_in(text)
+    action = found.get("action") if found else None
     return action if action in actions else None

@@ -6,6 +6,7 @@ A file holds a system part and, below a line ``---``, a user part; ``$name`` sta
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from string import Template
 from typing import Any, Generic, TypeVar
 
 from pgv_jax.errors import PgvError
-from pgv_jax.llm.client import Client, Completion, Message, Request
+from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request
 
 T = TypeVar("T")
 
@@ -113,6 +114,30 @@ async def ask(
             {"role": "user", "content": AGAIN},
         ]
     return Answer(None, tuple(completions), 2)
+
+
+async def ask_unless_refused(
+    client: Client, messages: list[Message], parse: Callable[[str], T | None], **options: Any
+) -> Answer[T]:
+    """As ``ask``, but a refusal of this one request is an answer that could not be read.
+
+    Raises ClientError for what would hit every request (key, budget, host).
+    """
+    try:
+        return await ask(client, messages, parse, **options)
+    except ClientError as failure:
+        if failure.stops_run or failure.kind == "exhausted":
+            raise
+        return Answer(None, tuple(failure.completions.values()), 1)
+
+
+def object_in(text: str) -> Mapping[str, Any] | None:
+    """The JSON object that a text holds, with whatever words around it; None for none."""
+    try:
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, Mapping) else None
 
 
 def _read(path: Path) -> str:
