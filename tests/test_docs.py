@@ -11,7 +11,7 @@ WIDTH = 100
 
 
 def long_lines(text: str) -> list[str]:
-    """Lines over WIDTH characters that a break could mend: no code, tables, headings or lone links."""
+    """Lines over WIDTH characters that a break could mend: but for code, tables, headings, links."""
     found, fenced = [], False
     for line in text.splitlines():
         if line.lstrip().startswith("```"):
