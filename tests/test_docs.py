@@ -11,7 +11,7 @@ WIDTH = 100
 
 
 def long_lines(text: str) -> list[str]:
-    """Lines over WIDTH characters that a break could mend: but for code, tables, headings, links."""
+    """Lines over WIDTH characters, but for code, tables, headings and links."""
     found, fenced = [], False
     for line in text.splitlines():
         if line.lstrip().startswith("```"):
