@@ -7,6 +7,7 @@ later success from failure well, and yet prefers the same thought in every state
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,18 +33,23 @@ def order_agreement(q_SN: np.ndarray) -> float:
     return float(np.maximum(share_P, 1 - share_P).mean())
 
 
+def in_turns(task_ids: Sequence[str], seed: int) -> list[int]:
+    """The places 0 .. B - 1 in random order, one of each task before the second of any."""
+    met: Counter[str] = Counter()
+    turns = []  # (how many of its task came before it, place)
+    for place in np.random.default_rng(seed).permutation(len(task_ids)):
+        turns.append((met[task_ids[place]], int(place)))
+        met[task_ids[place]] += 1
+    return [place for _, place in sorted(turns, key=lambda turn: turn[0])]
+
+
 def grid(rows: Rows, seed: int) -> tuple[Rows, int]:
     """N logged thoughts in each of S logged states, state by state, and N.
 
     The states are of as many tasks as possible; the rows keep a state's outcome, which is not that
     of another thought.
     """
-    met: Counter[str] = Counter()
-    turns = []  # (how many rows of its task came before it, row): the tasks take turns
-    for row in np.random.default_rng(seed).permutation(len(rows)):
-        turns.append((met[rows.task_ids[row]], int(row)))
-        met[rows.task_ids[row]] += 1
-    order = [row for _, row in sorted(turns, key=lambda turn: turn[0])]
+    order = in_turns(rows.task_ids, seed)
     states: dict[tuple[str, str], int] = {}
     for row in order:
         states.setdefault((rows.tasks[row], rows.observations[row]), row)

@@ -21,6 +21,7 @@ from pgv_jax.types import Episode
 CANDIDATES = "candidates of the log"
 LOGGED = "thoughts of other steps"
 """What a decision chooses among where the log has no step with two candidates."""
+NO_CHOICE = "no step has two candidates, and too few thoughts are logged"
 
 
 def offered(episodes: Iterable[Episode], history: History = 0) -> tuple[Rows, np.ndarray]:
@@ -49,6 +50,28 @@ def best_differs(q_B: np.ndarray, other_B: np.ndarray, start: np.ndarray) -> np.
     return ~np.logical_or.reduceat(best(q_B) & best(other_B), start[:-1])
 
 
+def choosing(
+    episodes: Sequence[Episode], logged: Rows, history: History, seed: int
+) -> tuple[Rows, np.ndarray, str] | None:
+    """The rows of all decisions, where each one starts [D + 1], and what is chosen among.
+
+    ``logged`` are the steps of ``episodes``: without candidates, thoughts of 12 of them are put to
+    up to 16 of their states (``alike.grid``). None where there is nothing to choose among.
+    """
+    rows, start = offered(episodes, history)
+    if len(start) > 1:
+        return rows, start, CANDIDATES
+    rows, thoughts = grid(logged, seed)
+    start = np.arange(0, len(rows) + 1, max(thoughts, 1))
+    return None if len(start) < 2 or thoughts < 2 else (rows, start, LOGGED)
+
+
+def difference(differ_D: np.ndarray, task_ids: Sequence[str]) -> dict[str, Any]:
+    """In how many of D decisions the choice is another one, and the share with its interval."""
+    share = cluster_share(differ_D.astype(np.float64), task_ids)
+    return {"differ": int(differ_D.sum()), **share.as_json("share")}
+
+
 def choices(
     scorer: Scorer,
     others: Mapping[str, Scorer],
@@ -59,24 +82,16 @@ def choices(
 ) -> dict[str, Any]:
     """The section: the share of decisions in which each of ``others`` prefers another thought.
 
-    ``logged`` are the steps of ``episodes``: without candidates, thoughts of 12 of them are put to
-    up to 16 of their states (``alike.grid``). Intervals are over tasks.
+    Decisions are those of ``choosing``; intervals are over tasks.
     """
-    rows, start = offered(episodes, history)
-    among = CANDIDATES
-    if len(start) == 1:
-        among = LOGGED
-        rows, thoughts = grid(logged, seed)
-        start = np.arange(0, len(rows) + 1, max(thoughts, 1))
-        if len(start) < 2 or thoughts < 2:
-            return not_testable("no step has two candidates, and too few thoughts are logged")
+    found = choosing(episodes, logged, history, seed)
+    if found is None:
+        return not_testable(NO_CHOICE)
+    rows, start, among = found
     task_ids = [rows.task_ids[i] for i in start[:-1]]
     q_B = finite("critic", q_success(scorer, rows))
     critics = {}
     for name, other in others.items():
         differ = best_differs(q_B, finite(name, q_success(other, rows)), start)
-        critics[name] = {
-            "differ": int(differ.sum()),
-            **cluster_share(differ.astype(np.float64), task_ids).as_json("share"),
-        }
+        critics[name] = difference(differ, task_ids)
     return {"testable": True, "decisions": len(task_ids), "among": among, "critics": critics}

@@ -19,6 +19,7 @@ from pgv_jax.report.health.alike import alike
 from pgv_jax.report.health.baselines import Baseline, Constant, Critic
 from pgv_jax.report.health.choices import choices
 from pgv_jax.report.health.reliability import calibration
+from pgv_jax.report.health.rewording import rewording
 from pgv_jax.report.health.sections import CRITIC, Thresholds, few, finite, not_testable
 from pgv_jax.report.health.state_goals import (
     GoalRows,
@@ -157,6 +158,7 @@ def _sections(
         "outcome_sum": _outcome_sum(scorer, rows, judged.scores[CRITIC]),
         **_goals(judged),
         "alike": alike(scorer, rows, judged.seed),
+        "rewording": rewording(scorer, episodes, rows, judged.history, judged.seed),
         "controls": _controls(judged),
         "leaks": leaks.scan([*judged.beside.train, *episodes]),
     }

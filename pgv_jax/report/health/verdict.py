@@ -30,6 +30,9 @@ SIMPLE = (
 TASK_ONLY = ("task_only", "tf_idf_task")
 """Those that read the task alone: the same score at every step and for every thought."""
 
+OFTEN = 0.2
+"""Share of decisions that rewording changes from which on the verdict asks for the logs' words."""
+
 LEADS = {
     "yes": "The critic knows something that simple baselines do not.",
     "mixed": "The critic is above simple baselines in one test and below them in another.",
@@ -62,8 +65,8 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         for test, what in (("auc", "The AUC at fixed steps"), ("top1", "Top-1 among candidates"))
         if not report[test]["testable"]
     ]
-    said += _steps(report) + _thoughts(report) + _alike(report) + _choices(report)
-    said += _likelihood(report) + _state_goals(report)
+    said += _steps(report) + _thoughts(report) + _alike(report) + _rewording(report)
+    said += _choices(report) + _likelihood(report) + _state_goals(report)
     return {"adds": adds, "text": " ".join(said), "lines": said, "reasons": reasons}
 
 
@@ -173,6 +176,24 @@ def _alike(report: Mapping[str, Any]) -> list[str]:
         f"same one of two thoughts is preferred in {percent(section['agreement'])} of the cases. "
         "It may know which thoughts are good in general, and not what a state asks for."
     ]
+
+
+def _rewording(report: Mapping[str, Any]) -> list[str]:
+    """Whether the choice hangs on how the candidates are worded."""
+    section = report.get("rewording", {})
+    if not section.get("testable"):
+        return []
+    found = section["any"]
+    line = (
+        f'Said in other words (three neutral frames, such as "My next step: ..."), the same '
+        f"candidates lead to another choice in {found['differ']} of {section['decisions']} "
+        f"decisions among {section['among']} ({percent(found['share'])} "
+        f"{percent_interval(found['ci95'])})"
+    )
+    low = found["ci95"][0]
+    if low is not None and low > OFTEN:
+        return [f"{line}: word steps at run time as your logs do."]
+    return [f"{line}."]
 
 
 def _choices(report: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -135,7 +136,8 @@ def choice(scores, correct, task):
 
 def test_top1_shares_the_credit_of_ties_and_compares_on_the_same_decisions():
     def value(observation, thought):
-        return float(thought.split()[-1]) if thought != "t" else 0.0
+        found = re.search(r"0\.\d", thought)
+        return float(found.group()) if found else 0.0
 
     episodes = [choice((0.9, 0.1, 0.1), (True, False, False), f"a{i}") for i in range(30)]
     episodes += [choice((0.5, 0.5, 0.1), (False, True, False), f"b{i}") for i in range(30)]
