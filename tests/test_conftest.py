@@ -39,6 +39,7 @@ def test_second():
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.slow
 def test_a_signal_ends_the_suite_though_a_command_under_test_is_interrupted_by_it(number, tmp_path):
     (tmp_path / "test_suite.py").write_text(SUITE.replace("NUMBER", number))
     plugins = ["-p", "tests.conftest", "-p", "no:cacheprovider"]

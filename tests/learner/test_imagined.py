@@ -122,6 +122,7 @@ def test_a_streamed_table_gives_the_same_run(dataset, few, tmp_path):
     np.testing.assert_allclose(curve(tmp_path), curve(folder / "run"), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_to_the_bit(dataset, few, tmp_path):
     _, prepared, trained = few
 

@@ -95,6 +95,7 @@ def test_metrics_have_a_line_a_log_point_and_one_an_evaluation(straight):
 
 
 @pytest.mark.usefixtures("own_signals")
+@pytest.mark.slow
 def test_a_run_asked_to_end_is_saved_and_continues_as_if_nothing_had_been(run, straight, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
@@ -121,6 +122,7 @@ def test_a_signal_that_the_program_around_handles_stays_with_it(own_signals, num
 
 
 @pytest.mark.usefixtures("own_signals")
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(run, tmp_path):
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -131,6 +133,7 @@ def test_a_second_signal_ends_at_once(run, tmp_path):
     assert not kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_from_its_last_checkpoint(run, straight, tmp_path):
     class Killed(Exception):
         pass
@@ -249,6 +252,7 @@ def damage(checkpoint: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "gone"])
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_names_the_one_before(run, straight, tmp_path, how):
     run(tmp_path, "train.steps=30", "train.checkpoint_every=10")
     newest = tmp_path / "checkpoints" / "30"

@@ -96,6 +96,7 @@ def _stored(store: Any, texts: set[str]) -> set[str]:
     return texts - set(store.missing(texts))
 
 
+@pytest.mark.slow
 def test_the_artifact_remembers_and_scores_an_episode_as_it_happens(
     artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_thought_is_told_apart_by_its_past(artifact: Path) -> None:
     assert one != two
 
 
+@pytest.mark.slow
 def test_it_is_judged_and_it_guides(
     artifact: Path,
     dataset: Path,

@@ -17,6 +17,7 @@ from pgv_jax.llm.providers.opening import open_client
 
 pytest.importorskip("xllamacpp", reason="models on this machine need the extra local")
 gguf = pytest.importorskip("gguf", reason="models on this machine need the extra local")
+pytestmark = pytest.mark.slow
 
 ACTIONS = ["go east", "open fridge", "take knife"]
 FORM = json_schema(
