@@ -11,6 +11,7 @@ from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pgv_jax.errors import PgvError
 from pgv_jax.serve.app import Serving, open_guide
@@ -18,6 +19,8 @@ from pgv_jax.serve.settings import Settings
 
 STREAM_SECONDS = 30
 """How long a stopping server waits for answers under way."""
+HEAD_BYTES = 65_536
+"""What may come of a request before its head, a part of its body or its end is whole."""
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> None:
@@ -51,12 +54,40 @@ class Server(uvicorn.Server):
         yield
 
 
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's over httptools, which by itself would wait for the end of any head."""
+
+    _waiting = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; 400 for a head beyond ``HEAD_BYTES``."""
+        self._waiting += len(data)
+        super().data_received(data)
+        if self._waiting > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"A request's head may have {HEAD_BYTES} bytes.")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._waiting = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came."""
+        self._waiting = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._waiting = 0
+        super().on_message_complete()
+
+
 def server_of(app: Starlette) -> Server:
     """What serves an application, quietly."""
     return Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=BoundedProtocol,
             loop="asyncio",
             lifespan="on",
             log_config=None,

@@ -212,3 +212,48 @@ def test_without_an_upstream_and_with_an_unknown_route():
         missing = server.post("/v1/nothing", {})
         assert missing.json()["error"]["message"] == "POST /v1/nothing is not served."
         assert server.client.get(PATH).status_code == 405
+
+
+def raw(address: str, *blocks: bytes) -> bytes:
+    """What a server says to bytes that come in blocks, until it closes."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        answer = b""
+        try:
+            for block in blocks:
+                connection.sendall(block)
+            while block := connection.recv(65_536):
+                answer += block
+        except ConnectionError:  # it closed while we were still sending
+            pass
+    return answer
+
+
+START = b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+CHUNKED = START.replace(b"GET /health", b"POST /v1/score") + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (START + b"x-long: ", b"a"),
+        (START, b"x-more: a\r\n"),
+        (b"GET /", b"a"),
+        (CHUNKED + b"0\r\n", b"x-late: a\r\n"),
+    ],
+    ids=["header", "headers", "address", "trailers"],
+)
+def test_a_head_without_an_end_is_refused(server, begin, more):
+    said = raw(server.address, begin, more * (400_000 // len(more)))
+    # Where something is left unread, closing takes the answer along.
+    assert said == b"" or said.startswith(b"HTTP/1.1 400 ")
+    assert server.client.get("/health").status_code == 200
+
+
+def test_a_head_of_usual_length_and_a_body_in_small_parts_pass(server):
+    long = START + b"x-long: " + b"a" * 30_000 + b"\r\n\r\n"
+    assert raw(server.address, long).startswith(b"HTTP/1.1 200 ")
+    body = json.dumps({"queries": "a" * 90_000}).encode()
+    parts = [b"%x\r\n%b\r\n" % (len(p), p) for p in (body[:45_000], body[45_000:])]
+    said = raw(server.address, CHUNKED, *parts, b"0\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ") and b"application/json" in said  # ours: no documents

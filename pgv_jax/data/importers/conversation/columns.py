@@ -171,9 +171,11 @@ def _exchange(record: Mapping[str, Any]) -> Logged | None:
     """A prompt beside its completion: TRL, verifiers, the Responses API."""
     for name in PROMPTS:
         prompt = parsed(record.get(name))
-        key = next((k for k in (*RESPONSES, *OUTPUTS) if answers_of(record.get(k))), None)
-        if prompt in (None, "") or key is None:
+        if prompt in (None, ""):
             continue
+        key = next((k for k in (*RESPONSES, *OUTPUTS) if answers_of(record.get(k))), None)
+        if key is None:
+            return None
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         if are_messages(prompt):
@@ -270,7 +272,9 @@ BLOCKS = ("text", "thinking", "tool_use", "output_text", "reasoning", "server_to
 
 def _answers_in(value: Mapping[str, Any]) -> list[list[Any]]:
     for key in ("body", "choices", "candidates", "generations", "output", "messages", "message"):
-        inner = parsed(value.get(key))
+        if key not in value:
+            continue
+        inner = parsed(value[key])
         if key == "generations" and isinstance(inner, list):  # a batch of one prompt
             inner = inner[0] if inner and isinstance(inner[0], list) else inner
         if key in ("message", "output") and isinstance(inner, str):

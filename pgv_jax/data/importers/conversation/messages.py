@@ -190,8 +190,8 @@ def _pieces(
     if not any(isinstance(piece, Reasoning) for piece in pieces):
         more = message.get("additional_kwargs")
         for place in (message, more if isinstance(more, Mapping) else {}):
-            said = next((words for k in THOUGHT_KEYS if (words := words_of(place.get(k)))), "")
-            if said:
+            given = (words_of(place[key]) for key in THOUGHT_KEYS if place.get(key))
+            if said := next(filter(None, given), ""):
                 pieces.insert(0, Reasoning(text_field(said, f"{where}.reasoning")))
                 break
     known = {piece.id for piece in pieces if isinstance(piece, Call) and piece.id}
