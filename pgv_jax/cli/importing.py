@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from pgv_jax.data.episodes import DatasetSummary
     from pgv_jax.data.importers.pipeline import Plan, Report
 
 
@@ -229,10 +230,33 @@ def tally_lines(report: Report) -> list[str]:
     return lines
 
 
-def summary_lines(report: Report) -> list[str]:
-    """Return the closing summary, one fact a line."""
+def twin_lines(summary: DatasetSummary) -> list[str]:
+    """Say which tasks are another one in other words, and where these were not looked for."""
     from pgv_jax.data.near import NEAR
 
+    lines = []
+    if summary.near:
+        lines.append(
+            f"{summary.near:,} tasks are nearly another one in other words (similarity {NEAR} or "
+            "more) and share its split."
+        )
+    if summary.crossing:
+        lines.append(
+            f"{summary.crossing:,} tasks are nearly a task of another split, where the log put "
+            "them: what is held out was trained on. Leave `split` out of the log; `pgv evaluate` "
+            "does not judge such tasks."
+        )
+    if summary.equal:
+        lines.append(
+            f"{summary.equal:,} tasks have the text of another one and an id of their own. Texts "
+            "do not tell tasks apart here, so none was looked for in other words; if equal texts are "
+            "equal tasks, leave the ids out of the log."
+        )
+    return lines
+
+
+def summary_lines(report: Report) -> list[str]:
+    """Return the closing summary, one fact a line."""
     summary = report.summary
     assert summary is not None
     splits = ", ".join(f"{name} {part['episodes']:,}" for name, part in summary.splits.items())
@@ -246,17 +270,7 @@ def summary_lines(report: Report) -> list[str]:
     ]
     lines.append(thoughts_line(report.thoughts))
     lines.extend(report.findings.sentences)
-    if summary.near:
-        lines.append(
-            f"{summary.near:,} tasks are nearly another one in other words (similarity {NEAR} or "
-            "more) and share its split."
-        )
-    if summary.crossing:
-        lines.append(
-            f"{summary.crossing:,} tasks are nearly a task of another split, where the log put "
-            "them: what is held out was trained on. Leave `split` out of the log; `pgv evaluate` "
-            "does not judge such tasks."
-        )
+    lines.extend(twin_lines(summary))
     lines.extend(tally_lines(report))
     for source in report.sources:
         if source.prefix is not None:

@@ -248,7 +248,7 @@ class _Parts:
         built = self.folder / "dataset"
         built.mkdir(exist_ok=True)
         entries = list(self.entries())
-        assigned, _, _ = splits_of(entries)
+        assigned = splits_of(entries).assigned
         out = []
         for split in SPLITS:
             members = [entry for entry in entries if assigned[entry.task_id] == split]

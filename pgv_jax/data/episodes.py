@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
@@ -52,6 +52,8 @@ class DatasetSummary:
     """Tasks whose texts are nearly another's and that share its split."""
     crossing: int = 0
     """Tasks whose texts are nearly another's and that the log put into another split."""
+    equal: int = 0
+    """Tasks whose text stands under another id, too; where there are any, none are grouped."""
 
 
 def write_dataset(
@@ -141,7 +143,7 @@ def _finish(
     held_out: float = HELD_OUT,
 ) -> DatasetSummary:
     entries = list(spool.entries())
-    assigned, near, crossing = splits_of(entries, held_out)
+    assigned, near, crossing, equal = splits_of(entries, held_out)
     by_split = {
         split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
     }
@@ -161,6 +163,7 @@ def _finish(
         licence=licence,
         near=near,
         crossing=crossing,
+        equal=equal,
     )
     if is_dataset(folder):
         present = dataset_info(folder)
@@ -178,11 +181,17 @@ def _finish(
     return summary
 
 
-def splits_of(
-    entries: Iterable[Entry], held_out: float = HELD_OUT
-) -> tuple[dict[str, str], int, int]:
-    """Return each task's split, and how many tasks that are nearly another one share its split, and
-    how many stand in several, where the log put them."""
+class TaskSplits(NamedTuple):
+    """Each task's split, and the counts of ``DatasetSummary``."""
+
+    assigned: dict[str, str]
+    near: int
+    crossing: int
+    equal: int
+
+
+def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> TaskSplits:
+    """Deal the tasks to splits, those that are nearly the same together, and count these."""
     entries = list(entries)
     texts: dict[str, str] = {}
     for entry in entries:
@@ -198,7 +207,9 @@ def splits_of(
         sum(size for group, size in sizes.items() if size > 1 and (len(splits[group]) > 1) == apart)
         for apart in (False, True)
     )
-    return assigned, near, crossing
+    told = Counter(texts.values())
+    equal = sum(count for count in told.values() if count > 1)
+    return TaskSplits(assigned, near, crossing, equal)
 
 
 def _counts(entries: list[Entry]) -> dict[str, int]:

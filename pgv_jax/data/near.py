@@ -1,9 +1,9 @@
 """Near duplicates among texts: reworded prompts, by the overlap of their shingles.
 
 A shingle is two neighbouring words, once those without content ("please", "the") are left out: a
-rewording changes them. The similarity of two texts is the Jaccard index of their sets of shingles,
-and 0 where they have other numbers. MinHash (Broder 1997) finds the pairs worth a comparison, so
-that no list of texts is compared with itself.
+rewording changes them. The similarity of two texts is the Jaccard index of their sets of shingles:
+0 where they have other numbers, and 1 where they have the same words in another order. MinHash
+(Broder 1997) finds the pairs worth a comparison, so that no list of texts is compared with itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,17 +39,21 @@ _WORD = re.compile(r"[^\W_]+")
 _SEEDS = np.random.default_rng(20_261_128).integers(1, 2**63, (2, BANDS * ROWS), dtype=np.uint64)
 
 
-def shingles(text: str) -> frozenset[int]:
-    """The hashes of a text's shingles (of all its words where none has content)."""
+def content(text: str) -> list[str]:
+    """The words of a text that have content (all of them where none has), in order."""
     words = _WORD.findall(text[:LONGEST].casefold())
-    told = [word for word in words if word not in EMPTY] or words
+    return [word for word in words if word not in EMPTY] or words
+
+
+def shingles(told: Sequence[str]) -> frozenset[int]:
+    """The hashes of the shingles of these words."""
     runs = [" ".join(told[i : i + WORDS]) for i in range(max(1, len(told) - WORDS + 1))]
     return frozenset(map(_hashed, runs))
 
 
-def numbers(text: str) -> frozenset[str]:
-    """The words of a text that hold a digit."""
-    return frozenset(w for w in _WORD.findall(text[:LONGEST].casefold()) if not w.isalpha())
+def numbers(told: Sequence[str]) -> tuple[str, ...]:
+    """The words that hold a digit, as often as they stand there: "4 4 8" is not "4 8 8"."""
+    return tuple(sorted(word for word in told if not word.isalpha()))
 
 
 def _hashed(words: str) -> int:
@@ -63,17 +67,19 @@ def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
 
 def similarity(one: str, other: str) -> float:
     """How much two texts say the same, 0 to 1."""
-    return jaccard(shingles(one), shingles(other)) if numbers(one) == numbers(other) else 0.0
+    told, again = content(one), content(other)
+    if sorted(told) == sorted(again):
+        return 1.0
+    return jaccard(shingles(told), shingles(again)) if numbers(told) == numbers(again) else 0.0
 
 
-def _told(texts: Mapping[str, str]) -> Iterator[tuple[str, frozenset[int], frozenset[str]]]:
-    """Yield (name, shingles, numbers) without the shingles that the texts have in common."""
-    sets = {name: shingles(text) for name, text in texts.items()}
+def _without_form(told: Mapping[str, Sequence[str]]) -> dict[str, frozenset[int]]:
+    """The shingles by name, without those that the texts have in common."""
+    sets = {name: shingles(words) for name, words in told.items()}
     counts = Counter(shingle for found in set(sets.values()) for shingle in found)
     limit = COMMON * len(set(sets.values()))
-    form = {s for s, n in counts.items() if n > limit} if len(texts) >= MANY else set()
-    for name, found in sets.items():
-        yield name, (found - form) or found, numbers(texts[name])
+    form = {s for s, n in counts.items() if n > limit} if len(told) >= MANY else set()
+    return {name: (found - form) or found for name, found in sets.items()}
 
 
 def near_duplicates(texts: Mapping[str, str], threshold: float = NEAR) -> dict[str, str]:
@@ -81,10 +87,9 @@ def near_duplicates(texts: Mapping[str, str], threshold: float = NEAR) -> dict[s
 
     Groups are closed: where a is near b and b near c, all three are one group.
     """
-    first: dict[str, str] = {}
-    distinct: dict[tuple[frozenset[int], frozenset[str]], str] = {}
-    for name, found, digits in _told(texts):
-        first[name] = distinct.setdefault((found, digits), name)
+    told = {name: content(text) for name, text in texts.items()}
+    order = {name: i for i, name in enumerate(told)}
+    first = {name: name for name in told}
 
     def root(name: str) -> str:
         while first[name] != name:
@@ -92,7 +97,15 @@ def near_duplicates(texts: Mapping[str, str], threshold: float = NEAR) -> dict[s
             name = first[name]
         return name
 
-    order = {name: i for i, name in enumerate(first)}
+    def join(one: str, other: str) -> None:
+        early, late = sorted((root(one), root(other)), key=order.__getitem__)
+        first[late] = early
+
+    distinct: dict[tuple[frozenset[int], tuple[str, ...]], str] = {}
+    unordered: dict[tuple[str, ...], str] = {}
+    for name, found in _without_form(told).items():
+        join(name, distinct.setdefault((found, numbers(told[name])), name))
+        join(name, unordered.setdefault(tuple(sorted(told[name])), name))
     buckets: defaultdict[tuple[Any, ...], list[frozenset[int]]] = defaultdict(list)
     for (found, digits), name in distinct.items():
         values = np.fromiter(found, np.uint64, len(found))
@@ -101,12 +114,10 @@ def near_duplicates(texts: Mapping[str, str], threshold: float = NEAR) -> dict[s
         for band in range(BANDS):
             bucket = buckets[band, keys[band * ROWS : (band + 1) * ROWS].tobytes(), digits]
             for other in bucket:
-                here, there = root(name), root(distinct[other, digits])
-                if here == there or other in tried:
+                if other in tried or root(name) == root(distinct[other, digits]):
                     continue
                 tried.add(other)
                 if jaccard(found, other) >= threshold:
-                    early, late = sorted((here, there), key=order.__getitem__)
-                    first[late] = early
+                    join(name, distinct[other, digits])
             bucket.append(found)
     return {name: root(name) for name in first}

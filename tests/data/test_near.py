@@ -16,6 +16,10 @@ from pgv_jax.data.near import NEAR, near_duplicates, similarity
         ("Fix the test in src/a.py", "Please fix this test in src/a.py!", 1.0),
         ("put a clean mug in cabinet", "put a hot mug in cabinet", 0.2),  # mug cabinet of five
         ("Buy lamp 1", "Buy lamp 2", 0.0),
+        ("Use 4 4 4 8 to make 24", "Use 4 8 8 8 to make 24", 0.0),  # other numbers
+        ("Use 4 4 4 8 to make 24", "Make 24: use 8 4 4 4", 1.0),  # the same in another order
+        ("Fly on May 12 from Oslo to Rome", "From Oslo to Rome fly on May 12", 1.0),
+        ("paint the wall red", "paint the wall red and red", 2 / 3),  # "red red" is one more
         ("the a", "the a", 1.0),
         ("", "", 1.0),
         ("", "cook", 0.0),
@@ -48,6 +52,20 @@ def test_groups_are_closed_and_do_not_depend_on_the_order(
     assert {frozenset(n for n in found if found[n] == r) for r in found.values()} == {
         frozenset(n for n in again if again[n] == r) for r in again.values()
     }
+
+
+def test_another_order_of_words_is_the_same_task_and_brings_its_neighbours_along() -> None:
+    texts = {
+        "a": "cook the yellow potato, chop the green pepper, then eat the meal at the table",
+        "b": "eat the meal at the table, then chop the green pepper, cook the yellow potato",
+        "c": "eat the meal at the table, then chop the green pepper, cook the yellow potato slowly",
+        "d": "eat the cold soup at the table",
+    }
+    # c has all eight shingles of b and one more; of a's eight it has the six within clauses.
+    assert similarity(texts["a"], texts["b"]) == 1.0
+    assert similarity(texts["b"], texts["c"]) == pytest.approx(8 / 9)
+    assert similarity(texts["a"], texts["c"]) == pytest.approx(6 / 11)
+    assert near_duplicates(texts) == {"a": "a", "b": "a", "c": "a", "d": "d"}
 
 
 def test_a_form_that_all_texts_share_does_not_make_them_alike() -> None:
