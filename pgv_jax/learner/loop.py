@@ -144,17 +144,22 @@ def train(
     return Trained(loop.published(chosen), spec, step, run["best_metrics"])
 
 
-def check_start(found: artifacts.Artifact, spec: CriticSpec, fingerprint: str) -> None:
+def check_start(
+    found: artifacts.Artifact,
+    spec: CriticSpec,
+    fingerprint: str,
+    remedy: str = "start from new parameters (train.start='')",
+) -> None:
     """Whether a run of ``spec`` on the encoder ``fingerprint`` can start from an artifact.
 
-    Raises PgvError where it has another shape, other embeddings, or a probe for outcomes.
+    Raises PgvError where it has another shape, other embeddings, or a probe for outcomes;
+    ``remedy`` is what helps in every case.
     """
     folder, critic = found.folder, dict(found.manifest["critic"])
     if critic.get("outcome_members"):
         raise PgvError(
             f"The critic {folder} answers the outcome goals by a probe, which training does not "
-            "continue; start from a critic trained with critic.recipe=td, or from new parameters "
-            "(train.start='')."
+            f"continue; start from a critic trained with critic.recipe=td, or {remedy}."
         )
     if not spec.note_width:
         critic.pop("note_width", None)
@@ -165,7 +170,7 @@ def check_start(found: artifacts.Artifact, spec: CriticSpec, fingerprint: str) -
         if held != asked:
             raise PgvError(
                 f"train.start = {folder} has another {what} ({held}) than this run ({asked}); "
-                "train with its settings, or start from new parameters (train.start='')."
+                f"train with its settings, or {remedy}."
             )
 
 

@@ -117,12 +117,8 @@ def _check_base(learn: Config) -> None:
         return
     base = artifacts.load(learn.train.start)
     spec = critic_spec(learn, int(base.manifest["critic"]["dim"]))
-    try:
-        check_start(base, spec, open_encoder(learn.data.encoder).fingerprint)
-    except PgvError as error:
-        raise PgvError(
-            f"{error} Here refit=new fits new parameters to the base's values."
-        ) from None
+    remedy = "fit new parameters to its values (refit=new)"
+    check_start(base, spec, open_encoder(learn.data.encoder).fingerprint, remedy)
 
 
 def _from_base(settings: IterateConfig) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -48,11 +49,15 @@ def answered_by_a_probe(folder):
 
 def test_a_base_answered_by_a_probe_is_refused_by_keys_of_the_command(tmp_path):
     base = answered_by_a_probe(tmp_path)
-    with pytest.raises(PgvError, match=r"by a probe.*critic\.recipe=td.*refit=new"):
+    with pytest.raises(PgvError, match="by a probe, which training does not continue") as refused:
         started(base, tmp_path / "out")
+    assert re.findall(r"[\w.]+=\w+", str(refused.value)) == ["critic.recipe=td", "refit=new"]
+    assert load_config(None, ["critic.recipe=td"]).critic.recipe == "td"  # of pgv train
+    assert load_config(None, ["refit=new"], IterateConfig).refit == "new"
+    assert not (tmp_path / "out").exists()
     with pytest.raises(PlayedError):
         started(base, tmp_path / "out", "refit=new")
-    with pytest.raises(PgvError, match="by a probe, which training does not continue"):
+    with pytest.raises(PgvError, match=r"by a probe.*critic\.recipe=td, or .*\(train\.start=''\)"):
         check_start(artifacts.load(base), SPEC, ENCODER.fingerprint)
 
 
