@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,10 @@ from pgv_jax.config import load_config
 from pgv_jax.data.layout import build_table
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
+from pgv_jax.learner.loop import Trained
 from pgv_jax.recipe import residual, trial
 from pgv_jax.recipe.choice import Choice, record_of
+from pgv_jax.recipe.outcomes import outcomes_of
 from pgv_jax.recipe.selection import _Trials, choose, updates
 from tests.recipe.test_selection import episodes
 
@@ -94,6 +97,41 @@ def test_a_trial_is_given_two_passes_for_each_step_of_a_long_episode():
         trial.trial_updates(config.train, lasting(*[40] * 500)) == 4000
     )  # four times them at most
     assert trial.patience_of(config.train, 1600) == 2  # of the looks every 200 updates, a quarter
+
+
+def test_a_long_episode_is_one_at_the_90th_percentile(tmp_path):
+    """Episodes of 1 to 11 steps, 66 in all: one in ten is longer than 10, so 2 * 10 * 66 / 10."""
+    config = load_config(None, ["train.batch=10", "train.steps=100"])
+    assert trial.trial_updates(config.train, lasting(*range(1, 12))) == 132
+    one = episodes(1)[0]
+    told = [
+        replace(one, episode_id=f"e{n}", task_id=f"t{n}", steps=one.steps * n) for n in range(1, 12)
+    ]
+    assert trial.trial_updates(config.train, table_of(told, tmp_path)) == 132
+
+
+@pytest.mark.parametrize(("best", "converged"), [(12, True), (14, True), (16, False)])
+def test_a_trial_trains_by_its_own_budget_and_says_whether_it_was_enough(
+    tmp_path, monkeypatch, best, converged
+):
+    """16 updates, half of the run's, with a look every 2: the last looks are at 14 and at 16."""
+    given = []
+
+    def train(settings, table, val_table, folder, progress, like):
+        given.append(settings.train)
+        return Trained({}, None, best, {"val_score": 0.7})
+
+    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(trial, "_logits", lambda trained, outcomes, held_out, goal: held_out * 0.0)
+    config = load_config(None, [*SETTINGS, "train.steps=32", "train.eval_every=2"])
+    table = table_of(episodes(), tmp_path / "table")
+    outcomes = outcomes_of(episodes(), ENCODER.encode, 0, 0)
+    asked = (outcomes.folds[0][1], tmp_path / "trial", lambda done: None)
+    for _ in range(2):  # the second reads what the first left
+        found = trial.td_trial(config, episodes(), (table, None), ENCODER.encode, outcomes, *asked)
+        assert (found.step, found.converged) == (best, converged)
+    (budget,) = given
+    assert (budget.steps, budget.patience) == (16, 2)  # a quarter of the eight looks
 
 
 @pytest.mark.parametrize(("best", "enough"), [([800, 1000], 1400), ([800, 1600], 1600)])

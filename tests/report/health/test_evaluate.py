@@ -20,7 +20,7 @@ from pgv_jax.embed.opening import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import template_fingerprint
 from pgv_jax.types import Episode, Step
-from pgv_jax.workflows.evaluate import unseen, with_expectile
+from pgv_jax.workflows.evaluate import held_out, notes_of, unseen, with_expectile
 from pgv_jax.workflows.pipeline import fit, prepare
 from tests.report.demo import make_logs
 from tests.report.page_checks import check_page
@@ -102,7 +102,15 @@ def test_a_split_that_was_trained_on_is_said(made, tmp_path):
 def test_goals_that_were_never_learned_are_said(made, tmp_path):
     """InversePRM trains Q alone, and for success alone."""
     critic = publish(tmp_path / "artifact", objective="inverse_prm", heads=["q"])
-    assert run(critic, "--dataset", made / "data").exit_code == 0
+    artifact.annotate(
+        critic, "config", {"train": {"steps": 10, "eval_every": 2, "early_stop": True}}
+    )
+    for key, value in (("metrics", {"val_score": 0.7}), ("step", 10), ("updates", 10)):
+        artifact.annotate(critic, key, value)
+    done = run(critic, "--dataset", made / "data")
+    assert done.exit_code == 0 and "Not converged: the critic was best at the last look" in (
+        " ".join(done.output.split())
+    )
     report = json.loads((tmp_path / "health" / "report.json").read_text("utf-8"))
     assert any("learned the goal of success alone" in note for note in report["notes"])
     assert "critic_v" not in report["scorers"]
@@ -242,6 +250,17 @@ def test_an_expectile_that_has_no_part_in_a_critic_is_refused(made, tmp_path):
         with_expectile(manifest, 0.5)
 
 
+def test_the_critic_beside_differs_in_its_expectile_and_answers_by_td():
+    objective = {"name": "gc_iql", "gamma": 0.95, "expectile": 0.9}
+    config = {"objective": objective, "critic": {"recipe": "auto", "ensemble": 2}, "train": {}}
+    other = with_expectile({"objective": objective, "critic": {}, "config": config}, 0.5)
+    assert other["config"] == {
+        "objective": {"name": "gc_iql", "gamma": 0.95, "expectile": 0.5},
+        "critic": {"recipe": "td", "ensemble": 2},
+        "train": {},
+    }
+
+
 def asked(task_id, task, split):
     return Episode(task_id, task_id, task, (Step("o", "t", "a"),), "end", True, split=split)
 
@@ -263,3 +282,20 @@ def test_tasks_that_train_in_other_words_are_left_out_and_counted(tmp_path):
     assert unseen(train[:1], [*train, twin], tmp_path, "train") == (train[:1], [])
     with pytest.raises(PgvError, match=r"All 1 tasks in split 'test' .* import the logs again"):
         unseen([twin], train, tmp_path, "test")
+    write_dataset(tmp_path / "data", [*train, twin, other])
+    data = held_out(tmp_path / "data", "test")
+    assert ([e.task_id for e in data.judged], data.notes) == (["d"], said)
+
+
+def test_a_critic_that_was_still_improving_is_said_to_be_judged_too_early():
+    manifest = {
+        "objective": {"name": "gc_iql", "gamma": 0.95},
+        "config": {"train": {"steps": 1000, "eval_every": 200, "early_stop": True}},
+        "metrics": {"val_score": 0.7},
+        "updates": 1000,
+        "step": 1000,
+    }
+    (said,) = notes_of("test", manifest)
+    assert said.startswith("not converged: the critic was best at the last look of its training")
+    assert said.endswith("train it longer than 1,000 updates (train.steps)")
+    assert notes_of("test", {**manifest, "step": 800}) == []
