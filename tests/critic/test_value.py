@@ -20,6 +20,7 @@ from pgv_jax.critic.value import PAIRS, ValueFunction
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
+from pgv_jax.texts.templates import FAILURE, SUCCESS
 from tests.critic.toy import ENCODER, SPEC, D, manifest, params
 
 TASK, SEEN = "Find the key.", "You are in the hall. The door is closed."
@@ -53,6 +54,21 @@ def damaged(folder, tmp_path) -> Callable[..., Path]:
         return copy
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("recipe", "success"), [({"gamma": 1.0}, 1.0), ({"gamma": 0.95}, 0.95), (None, 0.95)]
+)
+def test_a_value_shrinks_by_what_answers_its_goal(damaged, recipe, success) -> None:
+    """A probe's values of the outcomes are chances; a state goal's shrink by gamma a step."""
+
+    def change(_, facts):
+        facts["objective"]["gamma"] = 0.95
+        facts |= {} if recipe is None else {"recipe": recipe}
+
+    value = ValueFunction.load(damaged(change))
+    assert (value.discount(SUCCESS), value.discount(FAILURE)) == (success, success)
+    assert value.discount("You are in room 1.") == 0.95
 
 
 def refusal(*args: Any, **options: Any) -> str:

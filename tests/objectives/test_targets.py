@@ -166,6 +166,17 @@ def test_hindsight_goals_are_worth_gamma_to_the_steps_until_they_hold():
     assert {e.target for e in made} >= {0.0, 0.5, 1.0}
 
 
+def test_hindsight_goals_are_averaged_over_the_visits_however_the_thought_is_worded():
+    """From the hall "go" leads one walk into the yard and the other to the road."""
+    walks = [episode(room, [("hall", "go"), (room, "go")], None) for room in ("yard", "road")]
+    made = agent_prm(reworded(*walks), 0, gamma=0.5, hindsight=20)
+    asked = [[e for e in m if (e.step, e.goal) == (0, "You are in yard.")] for m in made]
+    yes, no = map(len, asked)  # visits that drew it: true at once, or never
+    assert yes > 0 and no > 0
+    share = yes / (yes + no)
+    assert {(e.target, e.value) for e in asked[0] + asked[1]} == {(share, share)}
+
+
 def test_labels_of_experts_and_others_and_what_follows():
     expert = replace(WON, metadata={"expert": True})
     cut = replace(LOST, is_terminal=False)
