@@ -42,6 +42,21 @@ def test_twins_are_found_whatever_the_order():
     assert found["sign_test"] == {"tasks_better": 2, "tasks_worse": 0, "p": pytest.approx(0.5)}
 
 
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_game_counts_once_however_often_it_is_played(times):
+    """Twelve games: six won by the critic alone, one by the first alone."""
+    arms = {
+        name: [played(f"g{i}", seed, i in won) for i in range(12) for seed in range(times)]
+        for name, won in (("critic", (1, 2, 4, 5, 7, 8, 10, 11)), ("first", (0, 4, 8)))
+    }
+    found = arms_summary(arms)["critic"]["minus"]["first"]
+    assert (found["pairs"], found["difference"]) == (12 * times, pytest.approx(5 / 12))
+    # p = 2 (1 + 7) / 2^7; se^2 = (7 - 25/12) / 11 / 12 with 11 degrees of freedom.
+    assert found["sign_test"] == {"tasks_better": 6, "tasks_worse": 1, "p": 0.125}
+    half = 2.200985 * (59 / 12 / 132) ** 0.5
+    assert found["ci95"] == pytest.approx([5 / 12 - half, 5 / 12 + half], abs=1e-6)
+
+
 def test_only_twins_are_compared():
     critic = [played("a", 0, True), played("b", 0, True)]
     found = arms_summary({"critic": critic, "first": [played("b", 0, False), played("z", 0, True)]})

@@ -72,6 +72,21 @@ def test_runs_are_paired_on_task_and_seed() -> None:
     assert more["tasks_in_common"] == 10
 
 
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_task_counts_once_however_often_it_is_played(times: int) -> None:
+    """Twelve tasks: six won by b alone, one by a alone."""
+    runs = {
+        name: [episode(i, i in won, seed=s) for i in range(12) for s in range(times)]
+        for name, won in (("a", (0, 4, 8)), ("b", (1, 2, 4, 5, 7, 8, 10, 11)))
+    }
+    minus = compare(runs)["runs"]["b"]["minus"]
+    assert (minus["pairs"], minus["success"]) == (12 * times, pytest.approx(5 / 12))
+    # p = 2 (1 + 7) / 2^7; se^2 = (7 - 25/12) / 11 / 12 with 11 degrees of freedom.
+    assert minus["sign_test"] == {"tasks_better": 6, "tasks_worse": 1, "p": 0.125}
+    half = 2.200985 * (59 / 12 / 132) ** 0.5
+    assert minus["ci95"] == pytest.approx([5 / 12 - half, 5 / 12 + half], abs=1e-6)
+
+
 def test_the_reference_can_be_named() -> None:
     comparison = compare({"a": A, "b": B}, reference="b")
     assert comparison["runs"]["b"]["minus"] is None

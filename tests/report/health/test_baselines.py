@@ -103,6 +103,13 @@ def test_fit_baselines_says_what_it_could_not_fit():
         "monte_carlo_regression",
     ]
     assert notes == []
+    rows = step_rows(episodes)
+    of_task = {
+        b.name: len(set(zip(rows.task_ids, b.score(rows).tolist(), strict=True))) == 6
+        for b in fitted
+    }
+    blind = ["constant", "task_only", "tf_idf_task"]  # one score for each of the six tasks
+    assert [name for name, one_score in of_task.items() if one_score] == blind
     fitted, notes = fit_baselines([replace(e, success=True) for e in episodes], embed)
     assert [b.name for b in fitted] == ["constant"]
     assert "all training episodes succeed" in notes[0]

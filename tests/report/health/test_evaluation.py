@@ -61,6 +61,30 @@ def test_a_critic_that_knows_is_found_out_and_so_is_one_that_guesses(logs, basel
 
 
 @pytest.mark.slow
+def intervals(section, path=()):
+    """Each interval of a report by its place, but those of thoughts that chance exchanged."""
+    if isinstance(section, list):
+        section = dict(enumerate(section))
+    for key, found in section.items():
+        if key in ("ci95", "ece_ci95"):
+            yield (*path, key), found
+        elif isinstance(found, dict | list) and key != "shuffled_thoughts":
+            yield from intervals(found, (*path, key))
+
+
+def test_every_episode_twice_narrows_no_interval(baselines):
+    """A task counts once, whether it was attempted four times or eight."""
+    logs = make_logs(12, 4)
+    twice = [*logs, *(replace(e, episode_id=f"{e.episode_id}/again") for e in logs)]
+    guessing = Oracle(lambda o, t: unit(o, t))
+    once, again = (judge(each, guessing, baselines=baselines, gamma=0.97) for each in (logs, twice))
+    for name in ("auc", "top1", "same_task", "spearman", "calibration"):
+        found, expected = dict(intervals(again[name])), dict(intervals(once[name]))
+        assert len(expected) > 9
+        for place, ends in expected.items():
+            assert found[place] == pytest.approx(ends, abs=1e-4), (name, place)
+
+
 def test_planted_useless_critics_are_not_praised(baselines):
     logs = make_logs(16, 4)
     praised = sum(
