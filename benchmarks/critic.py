@@ -5,7 +5,7 @@
 A cell is (thoughts, seed): games are generated, episodes collected, critics trained, and held-out
 games played by every arm, as the quickstart does it. Finished cells and stages are kept, so the
 command continues where it was. Prints JSON lines, then one Markdown table for each kind of
-thoughts; intervals are 95 %, by bootstrap over games of all seeds.
+thoughts; intervals are 95 %, over games of all seeds (``report/stats.py``).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ regression, its penalty by cross-validation over tasks), fitted on the training 
 norm of 1 on those tasks, so that a penalty means the same for each: a decoder's lie close together.
 
 Layer and pooling are chosen by the log-likelihood of the *validation* tasks, split by split; the
-figures are AUCs of success on the test tasks, means over splits, with 95 % intervals by a bootstrap
-over tasks, drawn once for all splits. ``task`` sees the task alone: what it has is no knowledge of
+figures are AUCs of success on the test tasks, means over splits, with 95 % intervals over tasks,
+each left out of all splits at once. ``task`` sees the task alone: what it has is no knowledge of
 steps. The grid of all settings is for looking at, not for choosing. What OUT holds is not done
 again: an interrupted run goes on, and logs may be filled by several processes.
 """

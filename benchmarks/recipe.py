@@ -11,7 +11,7 @@ validation), its penalty chosen by cross-validation over tasks; it is fitted onc
 
 A log's figures are means over splits and seeds: AUC at fixed steps of critic and probe, their
 difference, and the raw Brier score of Q(success) beside that of the training tasks' success rate,
-with 95 % intervals by a bootstrap over tasks, drawn once for all splits and seeds. State goals are
+with 95 % intervals over tasks, each left out of all splits and seeds at once. State goals are
 trained only where TD is chosen, since nothing here asks for them. ``--td first`` tries TD on
 the first split and seed of a log alone. A cell that OUT holds is not done again, and ``--most N``
 ends after N new ones: OUT may be filled by several processes, each with logs of its own.

@@ -6,7 +6,7 @@ AgentProcessBench (arXiv:2603.14465): 250 tool-use trajectories of five samples 
 HotpotQA questions, 734 steps that people labelled 1 (good), 0 (neutral) or -1 (wrong). A method
 names a label for each step. ``step`` is the share of steps that it names as people do; ``first``
 the share of trajectories in which it finds the first wrong step, or that there is none. Intervals
-(95 %) are by a bootstrap over questions. What learns is fitted on the questions of four folds and
+(95 %) are over questions. What learns is fitted on the questions of four folds and
 asked about the fifth; folds are the same for all.
 
 outcomes     the recipe's probe of success (MiniLM), learned from how trajectories ended alone:
