@@ -249,8 +249,8 @@ def twin_lines(summary: DatasetSummary) -> list[str]:
     if summary.equal:
         lines.append(
             f"{summary.equal:,} tasks have the text of another one and an id of their own. Texts "
-            "do not tell tasks apart here, so none was looked for in other words; if equal texts are "
-            "equal tasks, leave the ids out of the log."
+            "do not tell tasks apart here, so none was looked for in other words; if equal texts "
+            "are equal tasks, leave the ids out of the log."
         )
     return lines
 
