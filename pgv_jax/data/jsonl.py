@@ -12,34 +12,27 @@ from __future__ import annotations
 import difflib
 import gzip
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from pgv_jax.data.compression import UNREADABLE, open_bytes
 from pgv_jax.errors import PgvError
 from pgv_jax.files import aside
 from pgv_jax.types import Candidate, Episode, Step
 
-EPISODE_KEYS = (
-    "episode_id",
-    "task_id",
-    "task",
-    "split",
-    "steps",
-    "final_observation",
-    "success",
-    "score",
-    "terminal",
-    "metadata",
-)
-STEP_KEYS = ("observation", "thought", "action", "reward", "candidates", "metadata")
-CANDIDATE_KEYS = ("thought", "action", "scores", "correct")
-SPLITS = ("train", "val", "test")
-
-_MISSING: Any = object()
+HALF = "holds half a surrogate pair, which is not text"
 
 
 class FieldError(PgvError):
@@ -67,195 +60,172 @@ def kind_of(value: Any) -> str:
     return type(value).__name__
 
 
-def _get(obj: Mapping[str, Any], key: str, where: str, default: Any = _MISSING) -> Any:
-    value = obj.get(key, default)
-    if value is _MISSING:
-        raise FieldError(where + key, "is missing")
-    return value
-
-
 def text_field(value: Any, field: str) -> str:
     """Return ``value`` if it is text that UTF-8 can hold, else raise ``FieldError``."""
     if not isinstance(value, str):
         raise FieldError(field, f"must be text, not {kind_of(value)}")
-    if not value.isascii() and not _encodes(value):
-        raise FieldError(field, "holds half a surrogate pair, which is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise FieldError(field, HALF) from None
     return value
 
 
-def _identifier(value: Any, field: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    text = text_field(value, field)
-    if not text.strip():
-        raise FieldError(field, "is empty")
-    return text
-
-
-def number_field(value: Any, field: str) -> float | None:
-    """Return a finite float or None, else raise ``FieldError``."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise FieldError(field, f"must be a number or null, not {kind_of(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise FieldError(field, f"must be finite, not {value!r:.40}")
-    return number
-
-
-def score_field(value: Any, field: str) -> float | None:
-    """Return a score in [0, 1] or None, else raise ``FieldError``."""
-    number = number_field(value, field)
-    if number is not None and not 0 <= number <= 1:
-        raise FieldError(field, f"must lie in [0, 1], not {value}")
-    return number
-
-
-def tristate_field(value: Any, field: str) -> bool | None:
-    """Return True, False or None, else raise ``FieldError``; 0 and 1 are not taken for them."""
-    if value is None or isinstance(value, bool):
-        return value
-    raise FieldError(field, f"must be true, false or null, not {kind_of(value)} ({value!r:.40})")
-
-
-def _object(value: Any, field: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise FieldError(field, f"must be an object, not {kind_of(value)}")
+def is_json(value: Any) -> bool:
+    """True if a file can hold ``value`` as JSON: no NaN, no half characters, no other types."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except RecursionError:
-        raise FieldError(field, "is nested too deeply") from None
-    except (TypeError, ValueError) as error:
-        where, what = _misfit(value, field) or (field, str(error))
-        raise FieldError(where, f"is not JSON ({what})") from None
-    return dict(value)
-
-
-def _misfit(value: Any, field: str) -> tuple[str, str] | None:
-    """Where the first value stands that JSON cannot hold, and what it is; None if all fit."""
-    if isinstance(value, Mapping):
-        pairs = [(f"{field}.{key}", inner) for key, inner in value.items()]
-        return next((found for name, v in pairs if (found := _misfit(v, name))), None)
-    if isinstance(value, list | tuple):
-        pairs = [(f"{field}[{i}]", inner) for i, inner in enumerate(value)]
-        return next((found for name, v in pairs if (found := _misfit(v, name))), None)
-    if isinstance(value, float) and not math.isfinite(value):
-        return field, f"{value} is no number"
-    if isinstance(value, str) and not _encodes(value):
-        return field, "half a surrogate pair"
-    if value is None or isinstance(value, str | int | float):
-        return None
-    return field, f"a value of type {type(value).__name__}"
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
+    except (TypeError, ValueError):
         return False
     return True
 
 
-def _known_keys(obj: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in obj:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "put other facts under 'metadata'"
-            raise FieldError(
-                f"{where}{key or repr(key)}", f"is not a field of Episodes JSONL; {hint}"
-            )
+def _identifier(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty")
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _candidate(value: Any, where: str) -> Candidate:
-    if isinstance(value, str):
-        return Candidate(text_field(value, where))
-    if not isinstance(value, Mapping):
-        raise FieldError(where, f"must be an object or text, not {kind_of(value)}")
-    _known_keys(value, CANDIDATE_KEYS, where + ".")
-    scores = _object(value.get("scores"), where + ".scores")
-    for name, score in scores.items():
-        if number_field(score, f"{where}.scores.{name}") is None:
-            raise FieldError(f"{where}.scores.{name}", "must be a number, not null")
-    return Candidate(
-        thought=text_field(_get(value, "thought", where + "."), where + ".thought"),
-        action=text_field(value.get("action", ""), where + ".action"),
-        scores={name: float(score) for name, score in scores.items()},
-        correct=tristate_field(value.get("correct"), where + ".correct"),
+def _facts(value: dict[str, Any] | None) -> dict[str, Any]:
+    try:
+        if value and not is_json(value):
+            raise ValueError(f"is not JSON at {_misfit(value)}")
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    return value or {}
+
+
+def _misfit(value: Any) -> str:
+    """Where the first thing stands that JSON cannot hold, and what it is."""
+    inner = enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, each in value.items() if isinstance(value, Mapping) else inner:
+        if not is_json(each):
+            return f"[{key!r}]{_misfit(each)}"
+    return f" ({value!r:.40})"
+
+
+def _as(noun: type) -> AfterValidator:
+    return AfterValidator(lambda record: noun(**vars(record)))
+
+
+_Text = Annotated[str, Field(min_length=0)]  # a bound, for which pydantic refuses half characters
+_Identifier = Annotated[_Text, BeforeValidator(_identifier)]
+_Facts = Annotated[dict[Any, Any] | None, AfterValidator(_facts)]
+
+
+class _Record(BaseModel):
+    """An object of a line. Its fields are those of the noun that it becomes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Candidate(_Record):
+    thought: _Text
+    action: _Text = ""
+    scores: Annotated[dict[_Text, float] | None, AfterValidator(lambda given: given or {})] = Field(
+        default_factory=dict
     )
+    correct: bool | None = None
 
 
-def _step(value: Any, where: str) -> Step:
-    if not isinstance(value, Mapping):
-        raise FieldError(where, f"must be an object, not {kind_of(value)}")
-    _known_keys(value, STEP_KEYS, where + ".")
-    candidates = value.get("candidates")
-    if candidates is not None and not isinstance(candidates, list | tuple):
-        raise FieldError(where + ".candidates", f"must be a list, not {kind_of(candidates)}")
-    observation, thought, action = (
-        text_field(_get(value, key, where + "."), f"{where}.{key}")
-        for key in ("observation", "thought", "action")
+_Candidates = tuple[
+    Annotated[
+        _Candidate,
+        BeforeValidator(lambda given: {"thought": given} if isinstance(given, str) else given),
+        _as(Candidate),
+    ],
+    ...,
+]
+
+
+class _Step(_Record):
+    observation: _Text
+    thought: _Text
+    action: _Text
+    reward: float | None = None
+    candidates: Annotated[
+        _Candidates | None, Field(strict=False), AfterValidator(lambda given: given or ())
+    ] = ()
+    metadata: _Facts = Field(default_factory=dict)
+
+
+class _Episode(_Record):
+    episode_id: _Identifier
+    task_id: _Identifier
+    task: _Text
+    split: Literal["train", "val", "test"] | None = None
+    steps: Annotated[tuple[Annotated[_Step, _as(Step)], ...], Field(strict=False)]
+    final_observation: _Text
+    success: bool | None = None
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+    is_terminal: bool | None = Field(None, alias="terminal")
+    metadata: _Facts = Field(default_factory=dict)
+
+
+_EPISODE: TypeAdapter[Any] = TypeAdapter(Annotated[_Episode, _as(Episode)])
+_CANDIDATES: TypeAdapter[Any] = TypeAdapter(_Candidates)
+
+_WANTED = {
+    "string_type": "text",
+    "float_type": "a finite number, or left out",
+    "finite_number": "a finite number",
+    "bool_type": "true, false or null",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+}
+
+
+def _field_error(error: ValidationError, whole: str) -> FieldError:
+    """Say the first error, an unknown key before all, as ``steps[0].thought: why``."""
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+    loc, value = first["loc"], first["input"]
+    field = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part or repr(part)}" for part in loc
     )
-    return Step(
-        observation,
-        thought,
-        action,
-        reward=number_field(value.get("reward"), where + ".reward"),
-        candidates=tuple(
-            _candidate(item, f"{where}.candidates[{i}]") for i, item in enumerate(candidates or ())
-        ),
-        metadata=_object(value.get("metadata"), where + ".metadata"),
-    )
+    kind = first["type"]
+    if kind == "missing":
+        why = "is missing"
+    elif kind == "extra_forbidden":
+        why = f"is not a field of Episodes JSONL; {_hint(loc)}"
+    elif kind == "string_unicode":
+        why = HALF
+    elif kind == "value_error":
+        why = str(first["ctx"]["error"])
+    else:
+        wanted = _WANTED.get(kind) or first["msg"].removeprefix("Input should be ")
+        scalar = value is None or isinstance(value, str | int | float)
+        why = f"must be {wanted}, not {f'{json.dumps(value):.40}' if scalar else kind_of(value)}"
+    return FieldError(field.removeprefix(".") or whole, why)
+
+
+def _hint(loc: tuple[int | str, ...]) -> str:
+    record = _Candidate if "candidates" in loc[:-1] else _Step if "steps" in loc[:-1] else _Episode
+    known = [field.alias or name for name, field in record.model_fields.items()]
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"did you mean '{near[0]}'?" if near else "put other facts under 'metadata'"
 
 
 def episode_from_json(obj: Any) -> Episode:
     """Build an Episode from one line's object; ``FieldError`` says ``field: why``."""
-    if not isinstance(obj, Mapping):
-        raise FieldError("episode", f"must be an object, not {kind_of(obj)}")
-    _known_keys(obj, EPISODE_KEYS, "")
-    steps = _get(obj, "steps", "")
-    if not isinstance(steps, list | tuple):
-        raise FieldError("steps", f"must be a list, not {kind_of(steps)}")
-    split = obj.get("split")
-    if split is not None and split not in SPLITS:
-        raise FieldError("split", f"must be train, val or test, not {split!r:.40}")
-    success = tristate_field(obj.get("success"), "success")
-    terminal = obj.get("terminal")
-    if terminal is not None and not isinstance(terminal, bool):
-        raise FieldError("terminal", f"must be true or false, not {kind_of(terminal)}")
-    return Episode(
-        episode_id=_identifier(_get(obj, "episode_id", ""), "episode_id"),
-        task_id=_identifier(_get(obj, "task_id", ""), "task_id"),
-        task=text_field(_get(obj, "task", ""), "task"),
-        steps=tuple(_step(step, f"steps[{i}]") for i, step in enumerate(steps)),
-        final_observation=text_field(_get(obj, "final_observation", ""), "final_observation"),
-        success=success,
-        score=score_field(obj.get("score"), "score"),
-        is_terminal=terminal,  # type: ignore[arg-type]  # None: whether the outcome is known
-        split=split,
-        metadata=_object(obj.get("metadata"), "metadata"),
-    )
+    try:
+        return _EPISODE.validate_python(obj)
+    except ValidationError as error:
+        raise _field_error(error, "episode") from None
 
 
-def check_episode(episode: Episode) -> None:
-    """Raise ``FieldError`` for what no dataset can hold: half characters, NaN, values not JSON."""
-    for name in ("episode_id", "task_id", "task", "final_observation"):
-        text_field(getattr(episode, name), name)
-    score_field(episode.score, "score")
-    _object(episode.metadata, "metadata")
-    for t, step in enumerate(episode.steps):
-        for name in ("observation", "thought", "action"):
-            text_field(getattr(step, name), f"steps[{t}].{name}")
-        number_field(step.reward, f"steps[{t}].reward")
-        if step.metadata:
-            _object(step.metadata, f"steps[{t}].metadata")
-        for i, candidate in enumerate(step.candidates):
-            text_field(candidate.thought, f"steps[{t}].candidates[{i}].thought")
+def episode_from_line(line: bytes) -> Episode:
+    """Build an Episode from one line; ``FieldError`` says ``field: why``."""
+    try:
+        return _EPISODE.validate_json(line)
+    except ValidationError:  # Python's parser reads a little more, and says better what is wrong
+        return episode_from_json(parse_json(line))
+
+
+def checked(episode: Episode) -> Episode:
+    """Return the episode as a dataset can hold it; ``FieldError`` says what none can."""
+    return episode_from_json(episode_to_json(episode))
 
 
 def candidate_to_json(candidate: Candidate) -> dict[str, Any]:
@@ -264,15 +234,18 @@ def candidate_to_json(candidate: Candidate) -> dict[str, Any]:
     if candidate.action:
         out["action"] = candidate.action
     if candidate.scores:
-        out["scores"] = dict(candidate.scores)
+        out["scores"] = candidate.scores
     if candidate.correct is not None:
         out["correct"] = candidate.correct
     return out
 
 
-def candidate_from_json(value: Any, where: str = "candidate") -> Candidate:
-    """Build a Candidate from its object or from plain text; ``FieldError`` says why not."""
-    return _candidate(value, where)
+def candidates_from_json(text: str) -> tuple[Candidate, ...]:
+    """Build candidates from the JSON list of their objects; ``FieldError`` says why not."""
+    try:
+        return _CANDIDATES.validate_json(text)
+    except ValidationError as error:
+        raise _field_error(error, "candidates") from None
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
@@ -286,7 +259,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     if step.candidates:
         out["candidates"] = [candidate_to_json(c) for c in step.candidates]
     if step.metadata:
-        out["metadata"] = dict(step.metadata)
+        out["metadata"] = step.metadata
     return out
 
 
@@ -306,7 +279,7 @@ def episode_to_json(episode: Episode) -> dict[str, Any]:
         out["score"] = episode.score
     out["terminal"] = episode.is_terminal
     if episode.metadata:
-        out["metadata"] = dict(episode.metadata)
+        out["metadata"] = episode.metadata
     return out
 
 
@@ -346,7 +319,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[Episode]:
     path = Path(path)
     for number, line in numbered_lines(path):
         try:
-            yield episode_from_json(parse_json(line))
+            yield episode_from_line(line)
         except FieldError as error:
             raise PgvError(f"{path}:{number}: {error}") from None
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from pgv_jax.data.jsonl import candidate_from_json, candidate_to_json
+from pgv_jax.data.jsonl import candidate_to_json, candidates_from_json
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 
@@ -189,7 +189,7 @@ def from_record(record: Mapping[str, Any], split: str) -> Episode:
                 reward=_number(steps["reward"][t], exact, f"reward.{t}"),
                 candidates=()
                 if texts["candidates"][t] == "[]"
-                else tuple(candidate_from_json(c) for c in json.loads(texts["candidates"][t])),
+                else candidates_from_json(texts["candidates"][t]),
                 metadata={} if texts["metadata"][t] == "{}" else json.loads(texts["metadata"][t]),
             )
             for t in range(count)

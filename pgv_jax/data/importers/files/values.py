@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError, check_episode, number_field, text_field
+from pgv_jax.data.jsonl import FieldError, checked, is_json, text_field
 from pgv_jax.types import Candidate, Episode, Step
 
 REPLACED = "\ufffd"
@@ -84,39 +83,25 @@ def whole_text(text: str, tally: Tally) -> str:
     return text
 
 
-def _fits(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def settled(episode: Episode, tally: Tally) -> Episode:
     """Return the episode as a dataset can hold it; ``FieldError`` says what it cannot.
 
     Metadata are converted and counted; a number that is none is an error, for it was meant.
     """
     try:
-        check_episode(episode)
-        return episode
+        return checked(episode)
     except FieldError:
         pass  # the same check names what is wrong after the conversion
-    steps = []
-    for t, step in enumerate(episode.steps):
-        number_field(step.reward, f"steps[{t}].reward")
-        steps.append(_settled_step(step, tally))
     whole = replace(
         episode,
         episode_id=whole_text(episode.episode_id, tally),
         task_id=whole_text(episode.task_id, tally),
         task=whole_text(_text(episode.task, "task"), tally),
-        steps=tuple(steps),
+        steps=tuple(_settled_step(step, tally) for step in episode.steps),
         final_observation=whole_text(_text(episode.final_observation, "final_observation"), tally),
         metadata=_settled_facts(episode.metadata, tally),
     )
-    check_episode(whole)
-    return whole
+    return checked(whole)
 
 
 def _text(value: Any, field: str) -> str:
@@ -124,7 +109,7 @@ def _text(value: Any, field: str) -> str:
 
 
 def _settled_facts(metadata: Any, tally: Tally) -> Any:
-    return metadata if _fits(metadata) else plain(metadata, tally)
+    return metadata if is_json(metadata) else plain(metadata, tally)
 
 
 def _settled_step(step: Step, tally: Tally) -> Step:

@@ -16,7 +16,7 @@ from pgv_jax.data.importers.base import Importer, Options
 from pgv_jax.data.importers.files.values import plain, settled
 from pgv_jax.data.importers.pipeline import Plan, run_import
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import check_episode
+from pgv_jax.data.jsonl import checked
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 
@@ -60,7 +60,8 @@ nested = st.recursive(
 def test_any_value_becomes_json(value: Any) -> None:
     json.dumps(plain(value, Tally()), allow_nan=False, ensure_ascii=False).encode()
     episode = Episode("e", "t", "x\ud800", (Step("o", "h", "a", metadata={"v": value}),), "f")
-    check_episode(settled(episode, Tally()))
+    whole = settled(episode, Tally())
+    assert checked(whole) == whole
 
 
 def test_metadata_of_any_kind_do_not_refuse_a_file(tmp_path: Path) -> None:
