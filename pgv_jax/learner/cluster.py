@@ -8,7 +8,6 @@ sentence and a status of its own. A run does everything after ``initialize`` in 
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import contextlib
 import ctypes
 import itertools
@@ -20,6 +19,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from multiprocessing.pool import ThreadPool
 from typing import Any, NoReturn
 
 import jax
@@ -94,7 +94,7 @@ def initialize(
         )
         of, index = jax.process_count(), jax.process_index()
     except Exception as error:
-        _on_abort(None)
+        _on_abort(1, "JAX ended this process; the lines above say why.")
         if not asked and isinstance(error, ValueError):
             return  # a TPU host that no pod is described around
         raise PgvError(
@@ -124,8 +124,6 @@ def from_writer(numbers: Mapping[str, float]) -> dict[str, float]:
 
     Call it once the devices are done, as ``any_process`` waits for it.
     """
-    if count() == 1 or not numbers:
-        return dict(numbers)
     # As halves of float64, which JAX would round.
     halves = np.fromiter(numbers.values(), np.float64, len(numbers)).view(np.uint32)
     said = np.asarray(multihost_utils.broadcast_one_to_all(halves)).view(np.float64)
@@ -150,29 +148,18 @@ def writer_first() -> Iterator[None]:
 
     However long it takes: only a process that is gone ends the waiting.
     """
-    if count() == 1:
-        yield
-        return
     if not is_writer():
         _meet()
     yield
-    if is_writer():
+    if is_writer() and count() > 1:
         _meet()
 
 
 def _meet() -> None:
     """Wait until all processes are here, in a thread: a signal ends the waiting for it."""
     wait, name = multihost.get_barrier_sync_fn(), f"pgv {next(_barriers)}"
-    meeting = concurrent.futures.Future[None]()
-
-    def attend() -> None:
-        try:
-            meeting.set_result(wait(key=name, timeout_ms=WAIT_MS))
-        except Exception as error:
-            meeting.set_exception(error)
-
-    threading.Thread(target=attend, daemon=True).start()
-    meeting.result()
+    with ThreadPool(1) as pool:  # a daemon, which may outlive the pool
+        pool.apply(wait, kwds={"key": name, "timeout_ms": WAIT_MS})
 
 
 @contextlib.contextmanager
@@ -183,16 +170,14 @@ def guarded() -> Iterator[None]:
     this process ends at once, with its own status, and so the others lose it and end too. Where
     the error is another process's death, it ends with one sentence and the status ``LOST``.
     """
-    if not jax.distributed.is_initialized():
-        yield
-        return
     try:
         yield
     except AgreedStop:
         jax.distributed.shutdown()  # waits for all
         raise
     except BaseException as error:
-        _fail(error)
+        if jax.distributed.is_initialized():
+            _fail(error)
         raise
     jax.distributed.shutdown()
 
@@ -229,14 +214,12 @@ def _leave(status: int, sentence: str = "") -> NoReturn:
     os._exit(status)
 
 
-def _on_abort(status: int | None, sentence: str = "") -> None:
-    """Let the thread in which JAX's C++ aborts leave with a sentence; None: let it abort.
+def _on_abort(status: int, sentence: str) -> None:
+    """Let the thread in which JAX's C++ aborts leave with a sentence.
 
     JAX has no public name for what it calls then, and Python's handlers would come too late.
     """
-    handler: object = ctypes.c_void_p()  # the default
-    if status is not None:
-        handler = _SIGNAL_HANDLER(lambda number: _leave(status, sentence))
+    handler = _SIGNAL_HANDLER(lambda number: _leave(status, sentence))
     _abort_handlers.append(handler)
     ctypes.CDLL(None).signal(signal.SIGABRT, handler)
 

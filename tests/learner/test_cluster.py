@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,6 +191,21 @@ def test_alone_everything_is_plain():
         pass
     with pytest.raises(ValueError, match="x"), cluster.guarded():
         raise ValueError("x")
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_signal_ends_the_waiting_for_the_writer(monkeypatch: pytest.MonkeyPatch):
+    done = threading.Event()
+    monkeypatch.setattr(cluster, "is_writer", lambda: False)
+    monkeypatch.setattr(
+        cluster.multihost, "get_barrier_sync_fn", lambda: lambda key, timeout_ms: done.wait(60)
+    )
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begin, came = time.monotonic(), []
+    with pytest.raises(KeyboardInterrupt), cluster.writer_first():
+        came.append("through")
+    assert came == [] and time.monotonic() - begin < 30
+    done.set()
 
 
 SLURM = {
