@@ -144,7 +144,7 @@ def questions(world: World) -> tuple[dict[str, list[str]], np.ndarray]:
 def curve(world: World, table: Table, encoder: HashEncoder, config: Config) -> list[dict[str, Any]]:
     """Train, and ask all questions every ``EVERY`` updates."""
     mesh = meshes.make_mesh(0, 1, len(table.shards))
-    spec = critic_spec(config, table.manifest["dim"])
+    spec = critic_spec(config.critic, config.objective, table.manifest["dim"])
     optimizer, standards = make_optimizer(config.train), standards_of(table)
     abstract = abstract_state(spec, optimizer, mesh)
     update = make_update(spec, config.objective, config.train, optimizer, len(table.shards))

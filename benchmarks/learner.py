@@ -173,7 +173,7 @@ def config_of(case: Case) -> Config:
 def ours(table: Table, config: Config, length: int) -> Callable[[], None]:
     """``length`` updates of the project's learner a call."""
     mesh = meshes.make_mesh(0, 1, len(table.shards))
-    spec = critic_spec(config, table.manifest["dim"])
+    spec = critic_spec(config.critic, config.objective, table.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
     notes = None
@@ -284,9 +284,10 @@ def measure(case: Case, rows: int, rounds: int, seconds: float) -> dict[str, Any
 def share(case: Case, rate: float) -> dict[str, float]:
     """The arithmetic that our learner needs a second, and its share of one large product's."""
     tasks = case.tasks if case.tasks and case.tasks < case.batch else None
-    spec = critic_spec(config_of(case), case.dim)
+    config = config_of(case)
+    spec = critic_spec(config.critic, config.objective, case.dim)
     flops = rate * flops_per_update(spec, case.batch, case.goals, tasks)
-    peak = gemm_rate(config_of(case).train.compute)
+    peak = gemm_rate(config.train.compute)
     return {"tflops": round(flops / 1e12, 3), "gemm_share": round(flops / peak, 3)}
 
 

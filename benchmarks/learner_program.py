@@ -81,7 +81,8 @@ def counted(text: str) -> dict[str, Any]:
 def program(case: Case, norms: bool) -> dict[str, Any]:
     """Compile one update, and count."""
     config = config_of(case)
-    spec, optimizer = critic_spec(config, case.dim), make_optimizer(config.train)
+    spec = critic_spec(config.critic, config.objective, case.dim)
+    optimizer = make_optimizer(config.train)
     state = abstract_state(spec, optimizer, meshes.make_mesh(0, 1, SHARDS))
     update = make_update(spec, config.objective, config.train, optimizer, SHARDS)
     standard = Standard(

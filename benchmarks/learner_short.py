@@ -214,7 +214,8 @@ def measure(case: Case, table: Table, sizes: Sizes) -> dict[str, Any]:
 def products(case: Case, sizes: Sizes) -> dict[str, Any]:
     """Microseconds of an update's products by themselves, and each one's rate."""
     config = config_of(case)
-    spec, compute = critic_spec(config, case.dim), config.train.compute
+    spec = critic_spec(config.critic, config.objective, case.dim)
+    compute = config.train.compute
     rows, total = [], 0.0
     for product in products_of(spec, case.batch, case.goals):
         seconds = product_seconds(product, compute, sizes)

@@ -144,7 +144,7 @@ def _trained(
         assert tables is not None, "TD is chosen where it was tried"
         trained = train(config, *tables, workdir)
         return trained.spec, trained.params
-    spec = critic_spec(config, dim)
+    spec = critic_spec(config.critic, config.objective, dim)
     params = nnx.to_pure_dict(nnx.state(Critic(spec, jax.random.key(0))))
     return choice.attach(spec, params)
 

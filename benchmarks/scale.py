@@ -154,7 +154,7 @@ def train(
         ],
     )
     mesh = meshes.make_mesh(0, 1, len(opened.shards))
-    spec = critic_spec(config, opened.manifest["dim"])
+    spec = critic_spec(config.critic, config.objective, opened.manifest["dim"])
     optimizer = make_optimizer(config.train)
     abstract = abstract_state(spec, optimizer, mesh)
     update = make_update(spec, config.objective, config.train, optimizer, len(opened.shards))

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from pgv_jax.config import Config
+from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.heads import CriticSpec
 from pgv_jax.critic.next_note import joined, separated
@@ -106,10 +106,11 @@ def train(
     Raises PgvError for a batch, mesh or checkpoint that does not fit and for a loss that is not
     finite, KeyboardInterrupt after saving on SIGINT or SIGTERM (see ``Interrupts``).
     """
+    check_imagined(config)
     mesh = meshes.make_mesh(config.mesh.data, config.mesh.model, len(table.shards))
     if not cluster.is_writer():
         table.verify(meshes.own_numbers(mesh, len(table.shards)))
-    spec = critic_spec(config, table.manifest["dim"])
+    spec = critic_spec(config.critic, config.objective, table.manifest["dim"])
     optimizer = make_optimizer(config.train, config.objective.heads)
     abstract = abstract_state(spec, optimizer, mesh)
     checkpoints = Checkpoints(

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from pgv_jax.config import Config, GoalsConfig, TrainConfig, check_imagined
+from pgv_jax.config import CriticConfig, GoalsConfig, TrainConfig
 from pgv_jax.critic.heads import Compute, Critic, CriticSpec
 from pgv_jax.critic.next_note import NextNote
 from pgv_jax.data.relabel import GoalSpec
@@ -33,12 +33,10 @@ class State(NamedTuple):
     step: jax.Array
 
 
-def critic_spec(config: Config, dim: int) -> CriticSpec:
+def critic_spec(critic: CriticConfig, objective: Objective, dim: int) -> CriticSpec:
     """The critic that a configuration asks for, on embeddings of width ``dim``."""
-    check_imagined(config)
-    c = config.critic
+    c, head = critic, objective.head
     width = c.note_width if c.q == "imagined" else 0
-    head = config.objective.head
     return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, head, note_width=width)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pgv_jax.config import Config
+from pgv_jax.config import Config, CriticConfig, TrainConfig
 from pgv_jax.critic.heads import CriticSpec
+from pgv_jax.objectives.base import Objective
 from pgv_jax.recipe.summary import sentences
 from pgv_jax.texts.templates import EPISODE
 
@@ -31,14 +32,11 @@ class Choice:
     hidden: tuple[int, ...] = ()
     updates: int = 0
 
-    def config(self, config: Config) -> Config:
-        """The run's configuration: beside an expert, TD is stopped by its state goals alone."""
+    def training(self, train: TrainConfig) -> TrainConfig:
+        """How the run is trained: beside an expert, TD is stopped by its state goals alone."""
         if self.experts is None:
-            steps = max(config.train.steps, self.updates)
-            train = config.train.model_copy(update={"steps": steps})
-            return config.model_copy(update={"train": train})
-        train = config.train.model_copy(update={"select": "goals"})
-        return config.model_copy(update={"train": train})
+            return train.model_copy(update={"steps": max(train.steps, self.updates)})
+        return train.model_copy(update={"select": "goals"})
 
     def attach(self, spec: CriticSpec, params: Params) -> tuple[CriticSpec, Params]:
         """The critic to publish: the trained one, with the experts where there are any."""
@@ -52,11 +50,14 @@ class Choice:
 def settled(config: Config) -> Choice | None:
     """TD, where it was asked for or is all that the configuration allows."""
     why = "it was asked for" if config.critic.recipe == "td" else _unfit(config)
-    return None if why is None else Choice(record_of(config, "td", why))
+    if why is None:
+        return None
+    return Choice(record_of(config.critic, config.objective, "td", why))
 
 
 def record_of(
-    config: Config,
+    critic: CriticConfig,
+    objective: Objective,
     chosen: str,
     why: str = "",
     gains: Mapping[str, Mapping[str, float]] | None = None,
@@ -64,12 +65,12 @@ def record_of(
 ) -> dict[str, Any]:
     """The manifest's ``recipe``: what was asked, chosen and tried, with margins, and in words."""
     record: dict[str, Any] = {
-        "asked": config.critic.recipe,
+        "asked": critic.recipe,
         "chosen": chosen,
         "why": why,
         "gains": dict(gains or {}),
         # What an outcome goal's value is: the chance itself, or gamma to the steps left times it.
-        "gamma": config.objective.gamma if chosen == "td" else 1.0,
+        "gamma": objective.gamma if chosen == "td" else 1.0,
         **(fitted or {}),
     }
     return {**record, "words": sentences(record)}

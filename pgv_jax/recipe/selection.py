@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.config import Config
+from pgv_jax.config import Config, CriticConfig, TrainConfig
 from pgv_jax.data.table import Table
 from pgv_jax.learner.state import critic_spec
+from pgv_jax.objectives.base import Objective
 from pgv_jax.recipe.choice import Choice, Params, record_of, settled
 from pgv_jax.recipe.gain import gain, wins
 from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
@@ -47,20 +48,20 @@ def choose(
     ``splits`` are the training and validation episodes; the probe is fitted on the tasks of both,
     since its folds hold tasks out by themselves. ``tables`` belong to them; without them TD is not
     tried. Its trials leave their scores in ``folder``; ``progress`` is told the updates done of
-    ``updates(config, tables[0])``.
+    ``updates(config.critic, config.train, tables[0])``.
     """
     done = settled(config)
     if done is not None:
         return done
-    asked, seed = config.critic.recipe, config.train.seed
+    critic, objective, seed = config.critic, config.objective, config.train.seed
     episodes = [episode for part in splits.values() for episode in part]
     outcomes = outcomes_of(episodes, lookup, config.texts.history, seed)
     if len(outcomes.folds) < 2:
         why = "too few tasks with known successes and failures"
-        return Choice(record_of(config, "td", why))
+        return Choice(record_of(critic, objective, "td", why))
 
     rows, components = outcomes.rows, components_of(outcomes, FIELDS)
-    spec = critic_spec(config, outcomes.vectors["task"].shape[1])
+    spec = critic_spec(critic, objective, outcomes.vectors["task"].shape[1])
     probe = fit_probe(outcomes, components)
     residual = fit_residual(outcomes, components, probe, spec, seed)
     tried = {
@@ -71,18 +72,19 @@ def choose(
     if wins(tried["network"]):
         chosen, logit_B = "network", residual.crossfit_B
     trials = None
-    if asked == "auto" and tables is not None:
+    if critic.recipe == "auto" and tables is not None:
         trials = _Trials(config, splits["train"], tables, lookup, outcomes, folder, progress)
         found = trials.gain_over(logit_B)
         if found is not None:
             tried["td"] = found
             if wins(found):
-                record = _record(config, "td", tried, outcomes, trials.record())
+                record = _record(critic, objective, "td", tried, outcomes, trials.record())
                 return Choice(record, updates=trials.enough())
     v_components = components_of(outcomes, FIELDS[:-1])
     v_probe = fit_probe(outcomes, v_components)
     goals_2D = np.asarray(lookup([SUCCESS, FAILURE]), np.float32)
-    record = _record(config, chosen, tried, outcomes, trials.record() if trials else None)
+    told = trials.record() if trials else None
+    record = _record(critic, objective, chosen, tried, outcomes, told)
     fitted: dict[str, Fitted] = {
         "q": (components, refitted(probe, outcomes, components)),
         "v": (v_components, refitted(v_probe, outcomes, v_components)),
@@ -94,9 +96,9 @@ def choose(
     return Choice(record, _experts(fitted, goals_2D), hidden)
 
 
-def updates(config: Config, table: Table) -> int:
+def updates(critic: CriticConfig, train: TrainConfig, table: Table) -> int:
     """The updates that choosing takes at most, on the training table."""
-    return TRIALS * trial_updates(config.train, table) if config.critic.recipe == "auto" else 0
+    return TRIALS * trial_updates(train, table) if critic.recipe == "auto" else 0
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ def _experts(fitted: Mapping[str, Fitted], goals_2D: np.ndarray) -> dict[str, Pa
 
 
 def _record(
-    config: Config,
+    critic: CriticConfig,
+    objective: Objective,
     chosen: str,
     tried: Mapping[str, Interval],
     outcomes: Outcomes,
@@ -203,7 +206,7 @@ def _record(
         "steps": len(outcomes.rows),
         **({"trials": trials} if trials else {}),
     }
-    return record_of(config, chosen, gains=gains, fitted=fitted)
+    return record_of(critic, objective, chosen, gains=gains, fitted=fitted)
 
 
 def _margin(found: Interval) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pgv_jax.agents.agent import Decider, Decision, View
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.search_agent import unfolded
-from pgv_jax.config import Config
+from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.jsonl import read_jsonl
@@ -116,7 +116,8 @@ def _check_base(learn: Config) -> None:
     if not learn.train.start:
         return
     base = artifacts.load(learn.train.start)
-    spec = critic_spec(learn, int(base.manifest["critic"]["dim"]))
+    check_imagined(learn)
+    spec = critic_spec(learn.critic, learn.objective, int(base.manifest["critic"]["dim"]))
     remedy = "fit new parameters to its values (refit=new)"
     check_start(base, spec, open_encoder(learn.data.encoder).fingerprint, remedy)
 

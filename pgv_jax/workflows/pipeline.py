@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.config import Config, DataConfig, check_imagined
+from pgv_jax.config import Config, DataConfig, TextsConfig, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import dataset_info, read_episodes, write_dataset
 from pgv_jax.data.examples import Example, texts_of_examples
@@ -100,12 +100,12 @@ def _tables(
     tables: dict[str, Table] = {}
     notes: Mapping[str, str] | None = None
     for split in splits:
-        episodes = _episodes(config, split)
+        episodes = _episodes(config.data, config.texts, split)
         notes = notes or next((e.metadata.get("notes") for e in episodes), None)
         examples, objective = None, config.objective
         if isinstance(objective, ExampleObjective):
             if split == "train":
-                episodes, examples = _with_examples(config, objective, episodes)
+                episodes, examples = _with_examples(objective, episodes, config.data, config.texts)
             elif not objective.reads_outcome:
                 continue  # held-out tasks are judged by their outcomes
         imagined = config.critic.q == "imagined"
@@ -132,10 +132,9 @@ def _tables(
     return tables, notes
 
 
-def _episodes(config: Config, split: str) -> list[Episode]:
+def _episodes(data: DataConfig, texts: TextsConfig, split: str) -> list[Episode]:
     """The episodes of a split, worded as the configuration says."""
-    found = read_episodes(config.data.dataset, split)
-    return [worded(episode, config.texts.step) for episode in found]
+    return [worded(episode, texts.step) for episode in read_episodes(data.dataset, split)]
 
 
 def _check_mode(encoder: Encoder, history: History) -> None:
@@ -154,17 +153,17 @@ def _check_mode(encoder: Encoder, history: History) -> None:
 
 
 def _with_examples(
-    config: Config, objective: ExampleObjective, episodes: list[Episode]
+    objective: ExampleObjective, episodes: list[Episode], data: DataConfig, texts: TextsConfig
 ) -> tuple[list[Episode], list[list[Example]]]:
     """The episodes that have examples under the objective, and those; without outcomes unless the
     objective reads them."""
     if not objective.reads_outcome:
         episodes = [without_outcome(episode) for episode in episodes]
-    made = objective.targets(episodes, config.texts.history)
+    made = objective.targets(episodes, texts.history)
     kept = [(e, own) for e, own in zip(episodes, made, strict=True) if own]
     if not kept:
         raise PgvError(
-            f"No training episode of {config.data.dataset} has a known outcome, which "
+            f"No training episode of {data.dataset} has a known outcome, which "
             f"objective.name={objective.name} learns from; give the log rewards."
         )
     return [e for e, _ in kept], [own for _, own in kept]
@@ -197,7 +196,7 @@ def fit(
 ) -> Path:
     """Train (or continue) in ``workdir`` and publish ``workdir/artifact``; returns its folder."""
     choice = _choice(config, prepared, workdir, bar)
-    settings = choice.config(config)
+    settings = config.model_copy(update={"train": choice.training(config.train)})
     with bar(words, settings.train.steps) as report:
         trained = train(
             settings,
@@ -273,7 +272,8 @@ def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choi
     from pgv_jax.recipe.selection import choose, updates  # scikit-learn: a second of a short run
 
     names = ("train", "val") if prepared.held_out is not None else ("train",)
-    splits = {name: _episodes(config, name) for name in names}
+    splits = {name: _episodes(config.data, config.texts, name) for name in names}
     tables = prepared.train, prepared.held_out
-    with bar("choosing what answers outcome goals", updates(config, prepared.train)) as report:
+    most = updates(config.critic, config.train, prepared.train)
+    with bar("choosing what answers outcome goals", most) as report:
         return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

@@ -63,7 +63,7 @@ def published(tmp_path_factory):
     """(configuration, choice, value function, folder) of a probe-anchored critic."""
     folder = tmp_path_factory.mktemp("anchored")
     config, choice = chosen(folder)
-    spec = critic_spec(config, ENCODER.dim)
+    spec = critic_spec(config.critic, config.objective, ENCODER.dim)
     params = nnx.to_pure_dict(nnx.state(Critic(spec, jax.random.key(0))))
     manifest = {
         "encoder": {"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
@@ -136,7 +136,7 @@ def test_td_answers_where_there_is_no_other_way(tmp_path, overrides, why):
     config, choice = chosen(tmp_path, *overrides)
     assert choice.experts is None
     assert why in choice.record["why"] and why in " ".join(choice.record["words"])
-    assert choice.config(config) == config
+    assert choice.training(config.train) == config.train
 
 
 def test_too_few_outcomes_leave_td(tmp_path):
@@ -149,7 +149,7 @@ def test_too_few_outcomes_leave_td(tmp_path):
 
 def test_beside_an_expert_state_goals_alone_stop_td(published):
     config = load_config(None, list(BASE))
-    assert published[0].config(config).train.select == "goals"
+    assert published[0].training(config.train).select == "goals"
 
 
 def test_outcomes_that_nothing_foretells_are_called_so(tmp_path):

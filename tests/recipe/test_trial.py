@@ -52,7 +52,9 @@ def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
     given = (config, {"train": episodes()}, (table, None), ENCODER.encode, tmp_path / "recipe")
     told: list[int] = []
     first = choose(*given, told.append)
-    assert told == sorted(told) and 0 < told[-1] <= updates(config, table) == 30
+    assert (
+        told == sorted(told) and 0 < told[-1] <= updates(config.critic, config.train, table) == 30
+    )
     assert set(first.record["gains"]) == {"probe", "network", "td"}
     # TD is behind in the first trial, and nothing is held out that could say whether it converged.
     assert first.record["trials"] == {"updates": 10, "best": [10], "converged": None}
@@ -141,8 +143,8 @@ def test_td_that_wins_is_trained_as_long_as_its_trials(best, enough):
     trials.done.extend(trial.Trial(np.zeros(0), n, n + 200 <= 1600) for n in best)
     assert trials.record() == {"updates": 1600, "best": best, "converged": best[1] < 1600}
     assert trials.enough() == enough
-    assert Choice({}, updates=enough).config(config).train.steps == enough
-    assert Choice({}, updates=200).config(config).train.steps == 1000
+    assert Choice({}, updates=enough).training(config.train).steps == enough
+    assert Choice({}, updates=200).training(config.train).steps == 1000
 
 
 def test_trials_that_still_improve_are_said_not_to_have_converged():
@@ -151,7 +153,8 @@ def test_trials_that_still_improve_are_said_not_to_have_converged():
     told = [
         " ".join(
             record_of(
-                config,
+                config.critic,
+                config.objective,
                 "probe",
                 gains=gains,
                 fitted={"folds": 5, "tasks": 9, "trials": {"updates": 1600, "converged": rested}},
