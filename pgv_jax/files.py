@@ -41,6 +41,12 @@ def aside(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def delete_unfinished(folder: Path) -> None:
+    """Delete what killed writers left in a folder that nobody else writes to."""
+    for file in folder.glob(f"{ASIDE}*"):
+        file.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file; text is UTF-8."""
     with aside(path) as unfinished:

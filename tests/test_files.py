@@ -23,6 +23,19 @@ def test_an_error_leaves_the_old_content_and_nothing_beside_it(tmp_path):
     assert json.loads(path.read_text()) == {"b": [1, None]}
 
 
+def test_what_a_killed_writer_left_is_deleted_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_whole(path, "old")
+    with files.aside(path) as unfinished:
+        unfinished.write_text("new")
+        left = unfinished.name
+    (tmp_path / left).write_text("ne")  # as if it had been killed before the block's end
+    (tmp_path / "b.txt").write_text("b")
+    files.delete_unfinished(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    files.delete_unfinished(tmp_path / "no such folder")
+
+
 def test_a_file_may_be_read_by_all_whom_the_umask_allows(tmp_path):
     files.write_whole(tmp_path / "mine", "x")
     (tmp_path / "plain").write_text("x")

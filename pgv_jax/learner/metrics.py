@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pgv_jax.config import Config
 from pgv_jax.errors import PgvError
-from pgv_jax.files import write_whole
+from pgv_jax.files import delete_unfinished, write_whole
 from pgv_jax.parts import part
 
 
@@ -128,6 +128,7 @@ class Recorder:
         self._speed: list[Sink] = []
         if not writes:
             return
+        delete_unfinished(workdir)
         both: list[Sink] = []
         if config.train.tensorboard:
             both.append(TensorBoard(workdir / "tensorboard", after))

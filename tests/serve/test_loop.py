@@ -40,6 +40,7 @@ def test_served_decisions_become_a_critic_that_serves(tmp_path):
 
         assert asyncio.run(server.serving.reload(lambda: Guide.load(tmp_path / "artifact")))
         body = {"model": "m", "messages": messages, "pgv": {"candidates": 2, "details": True}}
+        body["pgv"]["deadline"] = 60  # the new critic compiles at its first choice
         answer = server.post(PATH, body).json()
         assert answer["pgv"]["fallback"] is None
         values = [value for (value,) in answer["pgv"]["values"]]
