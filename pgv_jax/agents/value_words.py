@@ -84,7 +84,7 @@ def number_words(
 
 
 def scalar_in_words(score: float, numbers: str = "raw", calibrate: Calibrate | None = None) -> str:
-    """A success-only critic in words; a single number has no rank, so it is shown raw then."""
+    """The value of success in words; a single number has no rank, so it is shown raw then."""
     style = "raw" if numbers == "rank" else numbers
     return f"- The task will succeed: {number_words(np.array([score]), style, calibrate)[0]}"
 

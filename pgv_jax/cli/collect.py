@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 )
 @click.option("--split", type=click.Choice(["all", "train", "test"]), default="all")
 @click.option(
-    "--task-arg", "args", multiple=True, metavar="NAME=VALUE", help="Of the environment; repeat it."
+    "--task-arg",
+    "args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Argument of the environment; may be repeated.",
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option(
@@ -36,12 +40,12 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Thoughts recorded a step; the first is played. [6, with --model 1]",
 )
-@click.option("--max-steps", default=0, help="Of an episode; 0: the task's own limit.")
+@click.option("--max-steps", default=0, help="Limit of an episode; 0: the task's own limit.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes. [one a core]")
-@click.option("--base-url", default="", help="Of the model's endpoint; default: its vendor's.")
-@click.option("--key-env", help="Environment variable of its key; '' where none is wanted.")
-@click.option("--voice-base-url", default="", help="Of the voice's; default: the model's.")
-@click.option("--voice-key-env", help="Of the voice's key; default: the model's.")
+@click.option("--base-url", default="", help="Address of the model's endpoint. [its vendor's]")
+@click.option("--key-env", help="Environment variable of its key; '' if it needs none.")
+@click.option("--voice-base-url", default="", help="Address of the voice's endpoint. [the model's]")
+@click.option("--voice-key-env", help="Environment variable of the voice's key. [the model's]")
 @click.option("--voice-dollars", type=float, help="The voice's own budget; needs --prices.")
 @click.option("--prices", type=click.Path(), help="YAML of dollars per million tokens.")
 @click.option("--dollars", type=float, help="The model's budget; needs --prices.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--split", help="Only train, val or test of a dataset.")
 @click.option("--format", "form", default="auto", show_default=True, help="Importer, for a log.")
 @click.option("--agent", help="The role that is the agent, for a log.")
-@click.option("--column", default="", metavar="OURS=THEIRS ...", help="As of pgv import.")
+@click.option("--column", default="", metavar="OURS=THEIRS ...", help="As for pgv import.")
 @click.option("--encoder", help="Count tokens with this encoder's tokenizer, such as minilm.")
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the facts.")

@@ -32,7 +32,7 @@ MULTILINGUAL = "hf:intfloat/multilingual-e5-small"
 @click.option(
     "--history",
     type=click.IntRange(min=0),
-    help="Past turns that an observation's text tells. [what pgv train reads: 3]",
+    help="Past turns in an observation's text. [what pgv train reads: 3]",
 )
 @click.option(
     "--mode",

@@ -43,13 +43,13 @@ NOT_ENOUGH = 3
     show_default=True,
     help="Fitted on split val and kept in ARTIFACT; none keeps what ARTIFACT has.",
 )
-@click.option("--group", metavar="REGEX", help="What it finds in a task's id is the task's kind.")
+@click.option("--group", metavar="REGEX", help="The kind of a task: what this finds in its id.")
 @click.option(
     "--expectile",
     type=click.FloatRange(0.5, 1, max_open=True),
     metavar="NUMBER",
-    help="Also train the critic with this one (.5: no optimism about luck), and say how often it "
-    "would choose otherwise.",
+    help="Also train the critic with this expectile (.5: no optimism about luck), and say how "
+    "often that critic would choose otherwise.",
 )
 @click.option("--data-curve", is_flag=True, help="Also train on 10 and 30 % of the training tasks.")
 @click.option(
@@ -65,7 +65,7 @@ NOT_ENOUGH = 3
     help="Exit with 3 where the verdict is worse than this.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, help="Of the goals drawn, exchanges and folds."
+    "--seed", default=0, show_default=True, help="Seed of drawn goals, exchanges and folds."
 )
 @click.pass_context
 def evaluate(

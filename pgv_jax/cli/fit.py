@@ -38,15 +38,15 @@ STAGES = ("importing", "embedding", "learning", "judging", "writing the page")
     default=Path("runs/fit"),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where everything goes; what it holds is continued.",
+    help="Folder of all results; a fit that it holds is continued.",
 )
 @click.option(
     "--config",
     default="gc_iql",
     show_default=True,
-    help="What is trained: a file, or a shipped one's name (imagined, for logs of notes).",
+    help="What to train: a file, or the name of a shipped one (imagined: for logs of notes).",
 )
-@click.option("--encoder", help=f"As of pgv embed. [the configuration's, else {ENCODER}]")
+@click.option("--encoder", help=f"As for pgv embed. [the configuration's, else {ENCODER}]")
 @click.option("--quick", is_flag=True, help=f"{QUICK_STEPS} updates: a first look.")
 def fit(logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quick: bool) -> None:
     """Import LOGS, learn a critic from them, judge it, and say in one page what it is good for.
@@ -56,8 +56,9 @@ def fit(logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quic
     pgv fit traces.jsonl --rewards results.csv --success "reward >= 1" --out runs/mine
 
     OUT/report.html answers whether the critic would help, what it would have done differently,
-    what it does not know, and what to do next. Options of `pgv import` may follow. Interrupted, the
-    same command continues; where the logs have grown, it embeds what is new and learns again.
+    what it does not know, and what to do next. Options of `pgv import` may follow. After an
+    interruption the same command continues. If the logs have grown, it embeds the new texts and
+    learns again.
     """
     from pgv_jax.cli.console import console, logged
     from pgv_jax.rollout.stopping import terminable

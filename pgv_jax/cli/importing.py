@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     default=0.1,
     show_default=True,
     type=click.FloatRange(0, 0.45, min_open=True),
-    help="Share of the tasks without a split that choose a critic, and as many judge it.",
+    help="Share of the tasks without a split that choose a critic; the same share judges it.",
 )
 @click.option("--quiet", is_flag=True, help="No parsed episode, no progress.")
 def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:

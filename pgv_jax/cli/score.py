@@ -20,7 +20,9 @@ LINES = 4096
 @click.command()
 @click.argument("artifact", type=click.Path())
 @click.option("--in", "source", required=True, type=click.Path(), help="JSON lines to score.")
-@click.option("--out", "target", required=True, type=click.Path(), help="Where they go, with q, v.")
+@click.option(
+    "--out", "target", required=True, type=click.Path(), help="The same lines with q and v."
+)
 @click.option("--store", type=click.Path(), help="Embeddings to use.")
 def score(artifact: str, source: str, target: str, store: str | None) -> None:
     """Read {"task", "observation", "thought", "goal"} lines; write them with "q" and "v".

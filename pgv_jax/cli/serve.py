@@ -19,11 +19,13 @@ from pgv_jax.errors import PgvError
     type=click.Choice(["best-of-n", "refine", "shadow", "off"]),
     default="best-of-n",
     show_default=True,
-    help="What is done with a request that does not say.",
+    help="For a request that names none.",
 )
 @click.option("--candidates", "-n", default=4, show_default=True, help="Candidates a decision.")
-@click.option("--goal", "goals", multiple=True, help="A goal's sentence; may be given often.")
-@click.option("--weight", "weights", type=float, multiple=True, help="Its weight, one a goal.")
+@click.option("--goal", "goals", multiple=True, help="A goal's sentence; may be repeated.")
+@click.option(
+    "--weight", "weights", type=float, multiple=True, help="Weight of a goal; one for each."
+)
 @click.option("--deadline", default=2.0, show_default=True, help="Seconds that the critic has.")
 @click.option(
     "--patience", default=10.0, show_default=True, help="Seconds for candidates after the first."
@@ -32,7 +34,7 @@ from pgv_jax.errors import PgvError
     "--max-distance",
     default=1.5,
     show_default=True,
-    help="Doubt above so many usual distances from the training data.",
+    help="Doubt above this multiple of the usual distance from the training data.",
 )
 @click.option("--max-disagreement", type=float, help="Doubt above this spread of the ensemble.")
 @click.option(

@@ -25,15 +25,17 @@ import click
     "--coordinator",
     metavar="HOST:PORT",
     envvar="JAX_COORDINATOR_ADDRESS",
-    help="Of many processes: where number 0 is.",
+    help="Address of process 0, when there are several.",
 )
 @click.option(
     "--processes",
     type=int,
     envvar="JAX_NUM_PROCESSES",
-    help="How many there are; 1: this one alone.",
+    help="Number of processes; 1: this one alone.",
 )
-@click.option("--process-id", type=int, envvar="JAX_PROCESS_ID", help="Which one this is, from 0.")
+@click.option(
+    "--process-id", type=int, envvar="JAX_PROCESS_ID", help="Number of this process, from 0."
+)
 @click.option(
     "--worker-timeout",
     default=100,
@@ -46,7 +48,7 @@ import click
     default=300,
     show_default=True,
     type=click.IntRange(1),
-    help="Seconds that all processes may take to come.",
+    help="Seconds for all processes to connect.",
 )
 def train(
     config: str,

@@ -74,7 +74,7 @@ def answer(log: Log, report: Mapping[str, Any] | None, why: str = "") -> Answers
             "about success.",
         )
     unknown.append(
-        "How an agent does that is guided by it: nothing was played, all of this is from logs."
+        "How an agent plays with its guidance: nothing was played, all of this is from logs."
     )
     return Answers(told.level, told.would, told.because, told.change, told.tasks, unknown)
 
@@ -87,11 +87,11 @@ def _without_report(log: Log, needs: Thresholds, why: str) -> Answers:
             f"That cannot be known: none of the {log.episodes:,} episodes says whether it "
             "succeeded.",
             [
-                "Where the texts lead was learned, so goals in words can be asked for; no verdict "
-                "on success is possible."
+                "The critic learned where the texts lead, so you can ask it for goals in words. No "
+                "verdict on success is possible."
             ],
-            "Outcomes, and not more logs: name a table of them with --rewards, or the rule that "
-            "decides with --success.",
+            "Outcomes, and not more logs: name a table of them with --rewards, or give the rule "
+            "that decides with --success.",
             None,
         )
     if log.one_sided:
@@ -134,16 +134,16 @@ def _by_report(log: Log, report: Mapping[str, Any], needs: Thresholds) -> Answer
         change = "Logs without those texts: leave them out of the observations and fit again."
         return Answers(DO_NOT_USE, would, because, change, None, unknown)
     would = {
-        TRUST: "Probably: on tasks that it has not learned from it tells what ends well, and its "
+        TRUST: "Probably: on tasks that are new to it, it tells what ends well, and its "
         "calibrated values may be read as chances.",
-        RANKING: "Probably, for choosing: on tasks that it has not learned from it tells what ends "
-        "well; do not read its values as chances.",
+        RANKING: "Probably, for choosing: on tasks that are new to it, it tells what ends well; do "
+        "not read its values as chances.",
         DO_NOT_USE: f"Not shown. {verdict['said']}",
     }[level]
     if level != DO_NOT_USE and not _knows_thoughts(report):
         would = (
-            "Perhaps: on tasks that it has not learned from it tells states that end well from "
-            "states that do not; that it knows which thought is better is not shown."
+            "Perhaps: on tasks that are new to it, it tells states that end well from states that "
+            "do not. It is not shown to know which thought is better."
         )
     change, tasks = _to_be_better(log, report)
     return Answers(level, would, because, change, tasks, unknown)
@@ -171,8 +171,8 @@ def _to_be_testable(
     more = _about(max(1, math.ceil(round(judged / log.judging, 6)) - log.tasks))
     return (
         f"{_more(more)}. Judging needs {needs.tasks} held-out tasks and {needs.episodes_per_class} "
-        f"episodes of each outcome among them; at {each:.1f} episodes a task, {rare:.0%} of them "
-        f"of the rarer outcome and {log.judging:.0%} of the tasks judging, that is "
+        f"episodes of each outcome among them. A task has {each:.1f} episodes, {rare:.0%} of them "
+        f"have the rarer outcome, and {log.judging:.0%} of the tasks judge: that takes "
         f"{log.tasks + more:,} tasks.",
         more,
     )
@@ -196,17 +196,17 @@ def _to_be_better(log: Log, report: Mapping[str, Any]) -> tuple[str, int | None]
             0,
         )
     elif report["verdict"]["level"] == TRUST:
-        return "Nothing has to: try it on tasks of your own and compare (pgv compare).", None
+        return "Nothing has to change: try it on your own tasks and compare (pgv compare).", None
     else:
         return (
-            "What failed is not a matter of more tasks alone: see the checks below. Fit again "
-            "when you have new logs.",
+            "More tasks alone will not mend what failed: see the checks below. Fit again when you "
+            "have new logs.",
             None,
         )
     if found is None or low is None or found <= bar:
         return (
-            f"More tasks of this kind are not likely to: the estimate itself, {what} of "
-            f"{number(found)}, is not above {bar:g}. Try what the critic reads: thoughts that "
+            f"More tasks of this kind will hardly change it: the estimate itself, {what} of "
+            f"{number(found)}, is not above {bar:g}. Change what the critic reads: thoughts that "
             "give reasons, observations as short notes (pgv summarize), --config imagined.",
             None,
         )
@@ -214,7 +214,7 @@ def _to_be_better(log: Log, report: Mapping[str, Any]) -> tuple[str, int | None]
     more = max(1, math.ceil(round(judged * (times - 1) / log.judging, 6)))
     if more > HOPELESS * log.tasks:
         return (
-            f"More logs are not what is missing: with {what} at {number(found)} it would take "
+            f"More logs are not what is missing: with {what} at {number(found)} it would take over "
             f"{HOPELESS} times as many tasks as there are to tell that from {bar:g}.",
             None,
         )

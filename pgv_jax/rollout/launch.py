@@ -242,7 +242,7 @@ class Rollout:
         return Summarizer(self.model.shared, self.prompts[SUMMARY]).note
 
     def _check_calibration(self, value: ValueFunction) -> None:
-        """A model may imagine any sentence; a success-only critic is asked for nothing else."""
+        """A model may imagine any sentence; with scores=scalar success alone is asked for."""
         goal = SUCCESS if self.settings.scores == "scalar" else ""
         if not value.calibrated(goal):
             raise PgvError(

@@ -80,7 +80,7 @@ def test_too_few_to_judge_says_how_many_tasks_would_do():
         "That cannot be known yet: 4 tasks with such data; at least 5 are needed."
     )
     # A quarter succeed, one episode a task: 10 successes are in 40 tasks, a fifth of 200.
-    assert told.tasks == 180 and "that is 200 tasks" in told.change
+    assert told.tasks == 180 and "that takes 200 tasks" in told.change
     # Among those that judge an eighth succeed: 10 successes are in 80 tasks, a fifth of 400.
     rarer = few | {"data": few["data"] | {"successes": 1}}
     assert answer(Log(20, 5, 15, 20, 0.2), rarer).tasks == 380
@@ -96,7 +96,7 @@ def test_an_auc_that_is_not_shown_needs_tasks_by_the_width_of_its_interval():
 
 def test_an_auc_at_chance_is_not_a_matter_of_more_tasks():
     told = answer(HALF, report("do not use", (0.52, 0.45, 0.6), passed=False))
-    assert told.tasks is None and "not likely to" in told.change
+    assert told.tasks is None and "will hardly change it" in told.change
     far = answer(HALF, report("do not use", (0.551, 0.35, 0.8), passed=False))
     assert far.tasks is None and "More logs are not what is missing" in far.change
 
@@ -112,7 +112,7 @@ def test_a_ranking_of_states_alone_is_a_perhaps():
 def test_what_ranks_thoughts_is_a_probably(level):
     told = answer(HALF, report(level, (0.7, 0.6, 0.8)))
     assert told.would.startswith("Probably") and told.tasks is None
-    assert told.unknown[-1].startswith("How an agent does that is guided by it")
+    assert told.unknown[-1].startswith("How an agent plays with its guidance")
 
 
 def test_a_leak_is_said_first():

@@ -74,7 +74,7 @@ def trust(report: Mapping[str, Any], limits: Limits | None = None) -> dict[str, 
     checks = [*ranking, *likelihood]
     said = _said(level, checks, tested)
     if level != DO_NOT_USE and not _ranks_thoughts(report):
-        said += " That it ranks thoughts, and not states alone, is not shown."
+        said += " No test shows that it ranks thoughts and not only states."
     return {
         "level": level,
         "said": said,

@@ -36,8 +36,8 @@ OFTEN = 0.2
 LEADS = {
     "yes": "The critic knows something that simple baselines do not.",
     "mixed": "The critic is above simple baselines in one test and below them in another.",
-    "no": "The critic adds nothing that can be shown over simple baselines.",
-    "not testable": "Whether the critic adds anything is not testable with these data.",
+    "no": "The critic is not shown to add anything to simple baselines.",
+    "not testable": "These data cannot show whether the critic adds anything.",
 }
 
 
@@ -145,8 +145,8 @@ def _steps(report: Mapping[str, Any]) -> list[str]:
         return []
     shown = f"{number(gain['difference'], sign=True)} {interval(gain['ci95'], sign=True)}"
     return [
-        f"That it knows more than which tasks are easy is not shown: {named(best)}, which reads "
-        f"no step, has an AUC of {number(scorers[best]['mean'])} (a difference of {shown})."
+        f"It is not shown to know more than which tasks are easy: {named(best)}, which reads no "
+        f"step, has an AUC of {number(scorers[best]['mean'])} (a difference of {shown})."
     ]
 
 
@@ -159,10 +159,10 @@ def _thoughts(report: Mapping[str, Any]) -> list[str]:
     low = loss["ci95"][0]
     shown = f"{number(loss['difference'], sign=True)} {interval(loss['ci95'], sign=True)}"
     if low is not None and low > 0:
-        return [f"Its own thoughts are worth {shown} of that AUC, against thoughts of other tasks."]
+        return [f"Thoughts matter for that AUC: {shown} over thoughts of other tasks."]
     return [
-        f"Its own thoughts are not shown to matter for that AUC ({shown} against thoughts of other "
-        "tasks): it may know the state, and not which thought is better."
+        f"Thoughts are not shown to matter for that AUC ({shown} over thoughts of other tasks): it "
+        "may know the state, but not which thought is better."
     ]
 
 
@@ -172,9 +172,9 @@ def _alike(report: Mapping[str, Any]) -> list[str]:
     if not section.get("alike"):
         return []
     return [
-        f"It ranks your candidates alike everywhere: over {section['states']} held-out states the "
-        f"same one of two thoughts is preferred in {percent(section['agreement'])} of the cases. "
-        "It may know which thoughts are good in general, and not what a state asks for."
+        f"It ranks your candidates alike everywhere: over {section['states']} held-out states it "
+        f"prefers the same one of two thoughts in {percent(section['agreement'])} of the cases. "
+        "It may know which thoughts are good in general, but not what a state asks for."
     ]
 
 
@@ -202,7 +202,7 @@ def _choices(report: Mapping[str, Any]) -> list[str]:
     return [
         f"In {found['differ']} of {section['decisions']} decisions among {section['among']} "
         f"({percent(found['share'])} {percent_interval(found['ci95'])}), {named(name)} would "
-        "choose another one."
+        "choose another thought."
         for name, found in section.get("critics", {}).items()
     ]
 
@@ -215,7 +215,7 @@ def _state_goals(report: Mapping[str, Any]) -> list[str]:
     scorers = section["scorers"]
     critic = scorers[CRITIC]
     line = (
-        "Of state goals, it tells those that come true later from those that do not with AUC "
+        "It tells state goals that come true later from those that do not with AUC "
         f"{number(critic['auc'])} {interval(critic['ci95'])}"
     )
     simple = [name for name in ("popularity", "similarity") if name in scorers]

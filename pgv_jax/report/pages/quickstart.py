@@ -137,8 +137,8 @@ def caveats(report: Mapping[str, Any]) -> list[str]:
         below = simpler["ci95"][1] is not None and simpler["ci95"][1] < 0
         how = "is better than the critic" if below else "does about as well"
         said.append(
-            f"On that one task, a critic trained on success alone {how} (paired difference "
-            f"{_points(simpler)}); goals pay where the question changes."
+            f"On that one task, the success-only critic {how} (paired difference "
+            f"{_points(simpler)}). Goals pay off when the question changes."
         )
     if settings.get("quick"):
         said.append("This was a quick run with little training: expect less than the full one.")

@@ -51,7 +51,7 @@ def test_a_lower_expectile_takes_the_sure_thing_and_the_report_counts_it():
     assert section["critics"]["the same"]["differ"] == 0
     (line,) = [said for said in report["verdict"]["lines"] if "expectile 0.5" in said]
     assert line.startswith("In 12 of 12 decisions among candidates of the log (100 % ")
-    assert line.endswith("expectile 0.5 would choose another one.")
+    assert line.endswith("expectile 0.5 would choose another thought.")
     assert "choices" not in judge(coins(12), high)
 
 

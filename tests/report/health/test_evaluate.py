@@ -232,7 +232,7 @@ def test_the_data_curve_trains_on_parts_of_the_training_tasks(split_in_three, tm
     trained = artifact.load(tmp_path / "out" / "expectile" / "0.5" / "artifact").manifest
     assert trained["objective"] == artifact.load(critic).manifest["objective"] | {"expectile": 0.5}
     assert set(report["choices"]["critics"]) == {"expectile 0.5"}
-    assert "expectile 0.5 would choose another one." in " ".join(done.output.split())
+    assert "expectile 0.5 would choose another thought." in " ".join(done.output.split())
     points = report["curve"]["points"]
     assert [(p["share"], p["tasks"]) for p in points] == [(0.1, 4), (0.3, 13), (1.0, 42)]
     assert "Would more data help?" in (tmp_path / "out" / "report.html").read_text("utf-8")
@@ -275,8 +275,8 @@ def test_tasks_that_train_in_other_words_are_left_out_and_counted(tmp_path):
     kept, said = unseen([twin, other], train, tmp_path, "test")
     assert kept == [other]
     assert said == [
-        "1 of 2 tasks are nearly a task of another split in other words; their 1 episodes are not "
-        "judged"
+        "1 of 2 tasks nearly repeat a task of another split in other words; their 1 episodes are "
+        "not judged"
     ]
     assert unseen([other], train, tmp_path, "test") == ([other], [])
     assert unseen(train[:1], [*train, twin], tmp_path, "train") == (train[:1], [])

@@ -73,7 +73,7 @@ def test_a_critic_that_knows_is_trusted(logs, baselines):
     found = level(logs, knowing(logs), baselines)
     assert found["level"] == TRUST
     assert found["said"].startswith("Trust: it ranks")
-    assert found["said"].endswith("That it ranks thoughts, and not states alone, is not shown.")
+    assert found["said"].endswith("No test shows that it ranks thoughts and not only states.")
     assert all(check["passed"] is not False for check in found["checks"])
 
 

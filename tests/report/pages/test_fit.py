@@ -47,7 +47,7 @@ def test_four_questions_are_answered_in_their_order(page):
         "What would change that",
         "Nothing.",
         "In 3 of 12 decisions",
-        "it takes the thought of a success in 5; a choice at random does in 4",
+        "It takes the thought of a success in 5 of them; a random choice does in 4",
         "0.75",
         "0.25",
         "Much.",
