@@ -274,15 +274,14 @@ def unseen(
     near = seen_before(tasks, others)
     if near and len(near) == len(tasks):
         raise PgvError(
-            f"All {len(tasks)} tasks in split '{split}' of {dataset} nearly repeat tasks of the "
-            "other splits in other words, so nothing is held out; import the logs again "
-            "without `split`."
+            f"All {len(tasks)} tasks in split '{split}' of {dataset} are nearly tasks of the other "
+            "splits in other words, so nothing is held out; import the logs again without `split`."
         )
     if not near:
         return judged, []
     kept = [e for e in judged if e.task_id not in near]
     said = (
-        f"{len(near)} of {len(tasks)} tasks nearly repeat a task of another split in other words; "
+        f"{len(near)} of {len(tasks)} tasks are nearly a task of another split in other words; "
         f"their {len(judged) - len(kept)} episodes are not judged"
     )
     return kept, [said]
