@@ -22,13 +22,13 @@ from .test_cluster import free_port
 
 pytestmark = pytest.mark.slow
 
-STEPS = 200
+STEPS = 100
 OPTIONS = (
     *chain.TINY,
     "data.encoder=hash:16",
     "train.scan=20",
     "train.log_every=10",
-    "train.eval_every=100",
+    "train.eval_every=50",
     "train.checkpoint_every=40",
 )
 PGV = [sys.executable, "-m", "pgv_jax.cli.main", "train"]
