@@ -237,20 +237,20 @@ def twin_lines(summary: DatasetSummary) -> list[str]:
     lines = []
     if summary.near:
         lines.append(
-            f"{summary.near:,} tasks are nearly another one in other words (similarity {NEAR} or "
+            f"{summary.near:,} tasks repeat another task in other words (similarity {NEAR} or "
             "more) and share its split."
         )
     if summary.crossing:
         lines.append(
-            f"{summary.crossing:,} tasks are nearly a task of another split, where the log put "
-            "them: what is held out was trained on. Leave `split` out of the log; `pgv evaluate` "
-            "does not judge such tasks."
+            f"{summary.crossing:,} tasks repeat a task of another split in other words. The log "
+            "assigned these splits, so held-out tasks are trained on. Leave `split` out of the "
+            "log; `pgv evaluate` does not judge such tasks."
         )
     if summary.equal:
         lines.append(
-            f"{summary.equal:,} tasks have the text of another one and an id of their own. Texts "
-            "do not tell tasks apart here, so none was looked for in other words; if equal texts "
-            "are equal tasks, leave the ids out of the log."
+            f"{summary.equal:,} tasks share their text with another task and have an id of their "
+            "own. Texts do not tell tasks apart here, so repetitions in other words were not "
+            "looked for. If equal texts are equal tasks, leave the ids out of the log."
         )
     return lines
 

@@ -281,7 +281,7 @@ def unseen(
         return judged, []
     kept = [e for e in judged if e.task_id not in near]
     said = (
-        f"{len(near)} of {len(tasks)} tasks are nearly a task of another split in other words; "
+        f"{len(near)} of {len(tasks)} tasks repeat a task of another split in other words; "
         f"their {len(judged) - len(kept)} episodes are not judged"
     )
     return kept, [said]

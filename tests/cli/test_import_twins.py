@@ -54,14 +54,14 @@ def test_twins_share_a_split_and_are_counted(tmp_path: Path) -> None:
     # By its id alone the flight would judge a critic that trained on its twin.
     assert (apart["flight"], apart[f"flight{ENDING}"]) == ("test", "train")
     assert all(split[name] == split[f"{name}{ENDING}"] for name in SAME)
-    assert "4 tasks are nearly another one in other words" in said
-    assert "of another split" not in said and "the text of another one" not in said
+    assert "4 tasks repeat another task in other words" in said
+    assert "of another split" not in said and "share their text" not in said
 
 
 def test_twins_that_the_log_holds_out_are_said_to_be_trained_on(tmp_path: Path) -> None:
     said, split = imported(tmp_path, ("train", "test"))
     assert split["mug"] == "train" and split[f"mug{ENDING}"] == "test"
-    assert "4 tasks are nearly a task of another split, where the log put them: " in said
+    assert "4 tasks repeat a task of another split in other words. " in said
     assert "share its split" not in said
 
 
@@ -70,5 +70,5 @@ def test_where_ids_tell_equal_texts_apart_it_is_said_that_no_twin_was_looked_for
 ) -> None:
     monkeypatch.setitem(OTHER, "trip", TASKS["trip"])
     said, _ = imported(tmp_path, (None, None))
-    assert "2 tasks have the text of another one and an id of their own" in said
-    assert "nearly" not in said
+    assert "2 tasks share their text with another task and have an id of their own" in said
+    assert "in other words (" not in said

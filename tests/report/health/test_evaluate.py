@@ -275,7 +275,7 @@ def test_tasks_that_train_in_other_words_are_left_out_and_counted(tmp_path):
     kept, said = unseen([twin, other], train, tmp_path, "test")
     assert kept == [other]
     assert said == [
-        "1 of 2 tasks are nearly a task of another split in other words; their 1 episodes are not "
+        "1 of 2 tasks repeat a task of another split in other words; their 1 episodes are not "
         "judged"
     ]
     assert unseen([other], train, tmp_path, "test") == ([other], [])
