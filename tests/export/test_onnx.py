@@ -23,6 +23,7 @@ from pgv_jax.types import FIELDS  # noqa: E402
 from tests.export.variants import every_variant  # noqa: E402
 
 
+@pytest.mark.slow
 @every_variant
 def test_parity_in_every_variant(make_artifact, tmp_path, variant):
     assert export_onnx(make_artifact(**variant), tmp_path / "out")["random"] <= PARITY_LIMIT

@@ -69,7 +69,10 @@ def answers(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     "options",
     [
         (),
-        ("objective.head=linear", "train.goals=4", "train.batch=64", "train.compute=bfloat16"),
+        pytest.param(
+            ("objective.head=linear", "train.goals=4", "train.batch=64", "train.compute=bfloat16"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plain", "linear heads, four goals a step, bfloat16"],
 )
