@@ -105,8 +105,21 @@ def imagine(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
     pgv("evaluate", artifact, "--dataset", dataset, "--store", store, "--out", health)
     found = json.loads((health / "report.json").read_text("utf-8"))
     known = json.loads((artifact / "manifest.json").read_text("utf-8"))["metrics"]
-    scores = {name: found["auc"].get(name) for name in ("critic", "logistic_regression")}
-    said = {"log": name, "next_error": known.get("val_next_error"), "auc": scores}
+    said = {"log": name, "next_error": known.get("val_next_error")}
+    for test, mean, beside in (
+        ("auc", "mean", ("critic", "logistic_regression")),
+        ("goals", "auc", ("critic", "popularity", "similarity")),
+    ):
+        scorers = found[test].get("scorers", {})
+        said[test] = {
+            column: (
+                scorers[column][mean],
+                scorers[column]["ci95"],
+                scorers[column].get("critic_minus"),
+            )
+            for column in beside
+            if column in scorers
+        }
     return {**said, "level": found["verdict"]["level"], "adds": found["verdict"]["adds"]}
 
 
