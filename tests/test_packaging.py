@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 
 from pgv_jax.cli.main import COMMANDS
@@ -103,18 +104,44 @@ def test_every_command_says_its_help_and_the_core_ones_work(site, tmp_path):
         "export jax run/artifact program",
         "import-critic twin back",
         "describe back",
+        "fit log.jsonl --config tiny.yaml --encoder hash:8 --out fitted",
     ]
+    (tmp_path / "tiny.yaml").write_text(
+        "critic: {hidden: [8], recipe: td}\ntrain: {steps: 4, batch: 8}\n"
+    )
     helps = [f"{name} --help" for name in COMMANDS]
     done = run("-c", EACH, str(site), json.dumps([*helps, *work]), cwd=tmp_path, path=site)
     told = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("END ")]
     assert told == [[words, 0] for words in [*helps, *work]], done.stdout + done.stderr
-    for name in ("data.html", "health/report.html", "episode.html", "program/q.jaxexport"):
+    pages = ("data.html", "health/report.html", "episode.html", "fitted/report.html")
+    for name in (*pages, "program/q.jaxexport"):
         assert (tmp_path / name).stat().st_size > 1000, name
     (scored,) = map(json.loads, (tmp_path / "scored.jsonl").read_text().splitlines())
     assert 0 <= scored["q"] <= 1
     assert (
         run("-m", "pgv_jax", "--version", cwd=tmp_path, path=site).stdout == "pgv, version 0.1.0\n"
     )
+
+
+def test_it_serves(site, toy_critic, tmp_path):
+    """`pgv serve` of the wheel, in a folder without the repository: asked, and stopped."""
+    words = ["-m", "pgv_jax", "serve", str(toy_critic), "--port", "0", "--no-log"]
+    with subprocess.Popen(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        address = said.split()[-1]
+        assert said.startswith("Serving on http://127.0.0.1:"), said
+        asked = {"model": "m", "query": "Go.", "documents": ["I walk.", "I run."]}
+        answer = httpx.post(f"{address}/rerank", json=asked, timeout=60).json()
+        assert sorted(found["index"] for found in answer["results"]) == [0, 1]
+        server.terminate()
+        assert server.wait(60) == 0
 
 
 def test_a_shipped_configuration_is_found_from_another_folder(wheel, tmp_path):
