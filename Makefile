@@ -73,7 +73,8 @@ test-all: torch
 # The core as `pip install pgv-jax` has it, at the locks' pins, in a folder of its own. What needs a
 # part is skipped and says which.
 CORE ?= .venv-core
-INTO_CORE = $(if $(UV),"$(UV)" pip install --python $(CORE)/bin/python,$(CORE)/bin/python -m pip install) --quiet
+CORE_UV = $(or $(UV),$(wildcard $(OWN_UV)))
+INTO_CORE = $(if $(CORE_UV),"$(CORE_UV)" pip install --python $(CORE)/bin/python,$(CORE)/bin/python -m pip install) --quiet
 $(CORE)/.installed: requirements-dev.lock pyproject.toml
 	$(call empty,$(CORE))
 	sed -n 's/^\([^ #][^\]*\) *\\$$/\1/p' requirements-dev.lock > $(CORE)/pins.txt

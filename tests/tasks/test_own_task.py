@@ -54,6 +54,7 @@ def halves(request: Request, index: int) -> str:
     return json.dumps({"thought": "I halve.", "action": offered[(len(offered) - 1) // 2]})
 
 
+@pytest.mark.part("tasks")
 def test_the_example_plays_as_it_stands_with_structured_answers(here):
     with ScriptedServer(halves, model="MODEL") as server:
         status, said = play(server, "number.yaml")
@@ -84,6 +85,7 @@ def clerk(request: Request, index: int) -> str:
     return json.dumps({"tool_calls": [call], "content": why})
 
 
+@pytest.mark.part("tasks")
 def test_the_example_with_tools_plays_as_it_stands(here):
     with ScriptedServer(clerk, model="MODEL") as server:
         status, said = play(server, "desk.yaml", "strategy=proposals", "candidates=2")
@@ -122,6 +124,7 @@ def test_the_example_with_tools_plays_as_it_stands(here):
         ("answers=choice", "leave answers=choice out"),
     ],
 )
+@pytest.mark.part("tasks")
 def test_what_does_not_go_with_tools_is_said_before_any_call(here, option, sentence):
     with ScriptedServer(clerk, model="MODEL") as server:
         status, said = play(server, "desk.yaml", option)
