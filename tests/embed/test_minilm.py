@@ -49,6 +49,7 @@ def test_the_plain_tokenizer_is_the_one_of_transformers(minilm: TextEncoder) -> 
     assert slow.sha256 == minilm.tokenizer.sha256
 
 
+@pytest.mark.slow
 def test_equals_torch_on_100_texts(minilm: TextEncoder) -> None:
     torch = pytest.importorskip("torch", reason="parity needs torch")
     with warnings.catch_warnings():
@@ -69,6 +70,7 @@ def test_equals_torch_on_100_texts(minilm: TextEncoder) -> None:
         assert np.abs(found[group] - expected.numpy()).max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_no_torch_nor_transformers_is_loaded(run_python: RunPython) -> None:
     run_python(
         "import sys; from pgv_jax.embed.opening import open_encoder; "

@@ -37,6 +37,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 @needs_torch
+@pytest.mark.slow
 def test_torch_and_back(toy_critic, dataset, tmp_path, capsys):
     exported, back = tmp_path / "exported", tmp_path / "back"
     arguments = ["export", "torch", str(toy_critic), str(exported), "--dataset", str(dataset)]

@@ -187,6 +187,7 @@ def test_onnx(folder, value, tmp_path):
     assert {path.stem for path in (tmp_path / "out").glob("*.onnx")} == {"q", "v", "imagined"}
 
 
+@pytest.mark.slow
 def test_stablehlo(folder, value, tmp_path):
     found = export_jax(folder, tmp_path / "out", logged=logged(value, [EPISODE]))
     assert max(found.values()) <= PARITY_LIMIT

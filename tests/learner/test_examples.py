@@ -170,6 +170,7 @@ def margins(trained: Trained) -> np.ndarray:
     return left_right[:, 1] - left_right[:, 0]
 
 
+@pytest.mark.slow
 def test_inverse_prm_prefers_what_the_expert_does_and_leaves_v_alone(tmp_path):
     """Both sometimes walk right and sometimes left; nothing in the data says what is good."""
     episodes = [player(i, who) for who in SKILL for i in range(150)]
@@ -208,6 +209,7 @@ def test_batches_hold_both_groups_in_equal_parts(tmp_path):
     assert lines and all('"expert": 0.5' in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_lookahead_that_is_repeated_finds_gamma_to_the_steps(tmp_path):
     """Each refit moves the values one room further from the end; the end's value is 1."""
     rooms, value = 3, np.zeros(3)

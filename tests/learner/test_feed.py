@@ -43,6 +43,7 @@ def test_a_streamed_table_trains_the_same_critic(table, resident, tmp_path):
 
 
 @pytest.mark.usefixtures("fused_as_shipped")
+@pytest.mark.slow
 def test_how_many_updates_are_drawn_at_once_changes_nothing(table, tmp_path, monkeypatch):
     curves = []
     for drawn in (feeds.DRAWN, 1, 2 * 32):

@@ -29,6 +29,7 @@ def session(name: str, turns: int, **fields: Any) -> list[dict[str, Any]]:
     return [call(words[: 2 * t + 1], words[2 * t + 1], **fields) for t in range(turns)]
 
 
+@pytest.mark.slow
 def test_three_hundred_conversations_are_three_hundred_episodes(tmp_path: Path) -> None:
     source = random.Random(3)
     calls = [c for i in range(300) for c in session(f"c{i}", source.randint(1, 16))]
