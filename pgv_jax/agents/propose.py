@@ -271,8 +271,8 @@ async def propose(
 
     With ``choice``, and where ``admissible`` is a list of at most ``MOST_ACTIONS``, the answers are
     held to it, and ``choice.system`` stands for ``system``. A model that refuses, or whose prompt
-    is too long, has answered with nothing: the candidate is
-    empty, and the step is lost but not the run. With ``tools`` (as in ``Request``) the answers are
+    is too long, has answered with nothing: the candidate is empty, and the step is lost but not the
+    run. With ``tools`` (as in ``Request``) the answers are
     calls, in the words that importers have for them; ``choice`` is then of no account.
 
     Raises:
@@ -310,15 +310,30 @@ async def propose(
         found, error = await _samples(client, more)
         completions += found
         answers += [read(done) for done in found]
+    return _proposal(answers, completions, error, admissible)
+
+
+def _proposal(
+    answers: Sequence[Candidate],
+    completions: Sequence[Completion],
+    error: str,
+    admissible: Sequence[str],
+) -> Proposal:
+    """What the answers amount to; ``completions`` are what they were read from."""
     candidates = distinct(answers) or (Candidate(thought=""),)
-    counts = proposal_counts(answers, admissible)
     said = Counter(answer.action for answer in answers)
-    votes = tuple(said[candidate.action] for candidate in candidates)
     messages_of: dict[str, Message] = {}
     for answer, done in zip(answers, completions, strict=True):
         if done.message is not None:
             messages_of.setdefault(answer.action, done.message)
-    return Proposal(candidates, tuple(completions), error, counts, votes, messages_of)
+    return Proposal(
+        candidates,
+        tuple(completions),
+        error,
+        proposal_counts(answers, admissible),
+        tuple(said[candidate.action] for candidate in candidates),
+        messages_of,
+    )
 
 
 def _spoken(admissible: Sequence[str], done: Completion) -> Candidate:
