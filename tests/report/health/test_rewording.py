@@ -1,10 +1,12 @@
 """Whether a choice hangs on words: critics that read what is meant, the exact words, or a frame."""
 
+from itertools import pairwise
+
 import pytest
 
 from pgv_jax.report.health.choices import CANDIDATES, LOGGED
 from pgv_jax.report.health.evaluation import judge
-from pgv_jax.report.health.rewording import DECISIONS, FRAMES, rewording
+from pgv_jax.report.health.rewording import DECISIONS, FRAMES, mixed, rewording
 from pgv_jax.report.rows import step_rows
 from pgv_jax.types import Candidate, Episode, Step
 from tests.report.health.test_alike import Scores
@@ -104,6 +106,20 @@ def test_without_candidates_logged_thoughts_are_worded_anew_and_an_empty_one_sta
     assert asked == {"", WEST, EAT, *(frame(t) for t in (WEST, EAT) for frame in FRAMES.values())}
     # "Eat the potato!" is longer than "go west" in every frame.
     assert section["any"]["differ"] == 0
+
+
+def test_each_step_is_held_against_thoughts_of_its_own_draw():
+    found = [
+        Episode(f"e{i}", f"t{i}", "Cook.", (Step(f"o{i}", f"go {i}", "go"),), "end", True)
+        for i in range(12)
+    ]
+    rows, start = mixed(step_rows(found), seed=0)
+    assert start.tolist() == list(range(0, 73, 6)) and len(set(rows.task_ids)) == 12
+    drawn = [rows.thoughts[a:b] for a, b in pairwise(start)]
+    for first, thoughts in zip(start[:-1], drawn, strict=True):
+        assert thoughts[0] == rows.observations[first].replace("o", "go ")
+        assert len(set(thoughts)) == 6
+    assert len({frozenset(thoughts) for thoughts in drawn}) > 6
 
 
 def test_one_thought_is_not_testable():
