@@ -24,6 +24,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -183,7 +184,7 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
     auc, brier = ({name: np.mean(x, axis=0) for name, x in d.items()} for d in (aucs, briers))
     return {
         "cells": len(cells),
-        "chosen": sorted({json.loads(str(found["recipe"]))["chosen"] for found in cells}),
+        **_choices([json.loads(str(found["recipe"])) for found in cells]),
         "auc": interval(auc["critic"], "share"),
         "auc_probe": interval(auc["probe"], "share"),
         "auc_difference": interval(auc["critic"] - auc["probe"], "difference"),
@@ -193,6 +194,18 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "worst_cell_auc_difference": round(
             float(min(a[0] - b[0] for a, b in zip(aucs["critic"], aucs["probe"], strict=True))), 4
         ),
+    }
+
+
+def _choices(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What was chosen how often, and what TD's trials gained, in nats a step."""
+    trials = [record["trials"] for record in records if record.get("trials")]
+    gains = [r["gains"]["td"]["nats"] for r in records if "td" in r.get("gains", {})]
+    return {
+        "chosen": Counter(record["chosen"] for record in records),
+        "td_tried": len(trials),
+        "td_not_converged": sum(not trial["converged"] for trial in trials),
+        "td_gains": [round(min(gains), 4), round(max(gains), 4)] if gains else None,
     }
 
 

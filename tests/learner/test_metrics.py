@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from pgv_jax.config import load_config
 from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import speed
 from pgv_jax.learner.first_layer import nets, stacked
 from pgv_jax.learner.loop import train
+from pgv_jax.learner.metrics import Recorder
 from pgv_jax.learner.state import graph_of
 from pgv_jax.learner.step import EDGES, QUANTILES, predict, quantiles
 from pgv_jax.types import Batch
@@ -103,6 +105,12 @@ def _loss(graph, shards, params, slow, task, number, embedded, fact):
     return (said.q_EB * next_v[None]).sum() + (said.v_B * target.sum(0)).sum()
 
 
+def test_what_a_killed_run_left_unfinished_is_gone(tmp_path):
+    (tmp_path / ".tmp-0-speed.jsonl").write_text("{")
+    Recorder(tmp_path, load_config(None, []), after=0, writes=True).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.jsonl", "speed.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("option", "module", "extra"),
     [
@@ -142,6 +150,7 @@ import sys
 from pathlib import Path
 from pgv_jax.data.table import Table
 from pgv_jax.learner.loop import train
+from pgv_jax.learner.metrics import Recorder
 from tests.learner import chain
 folder = Path(sys.argv[1])
 tables = [Table.open(folder / split) for split in ("train", "val")]

@@ -7,11 +7,12 @@ Of two critics that differ in their expectile alone, the one with the higher tak
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pgv_jax.report.health.alike import grid
+from pgv_jax.report.health.alike import in_turns
 from pgv_jax.report.health.sections import finite, not_testable
 from pgv_jax.report.rows import Rows, Scorer, q_success, rows_of
 from pgv_jax.report.stats import cluster_share
@@ -21,6 +22,8 @@ from pgv_jax.types import Episode
 CANDIDATES = "candidates of the log"
 LOGGED = "thoughts of other steps"
 """What a decision chooses among where the log has no step with two candidates."""
+DECISIONS, THOUGHTS = 128, 6
+"""Decisions drawn in a log without candidates, and the thoughts of each: its own and others."""
 NO_CHOICE = "no step has two candidates, and too few thoughts are logged"
 
 
@@ -50,20 +53,43 @@ def best_differs(q_B: np.ndarray, other_B: np.ndarray, start: np.ndarray) -> np.
     return ~np.logical_or.reduceat(best(q_B) & best(other_B), start[:-1])
 
 
-def choosing(
+def mixed(logged: Rows, seed: int) -> tuple[Rows, np.ndarray]:
+    """Steps with their own thought and up to five others of the log, and where each begins [D + 1].
+
+    At most ``DECISIONS`` steps, of as many tasks as possible; each draws its own thoughts, so that
+    one pair of thoughts does not decide them all.
+    """
+    rng = np.random.default_rng(seed)
+    every = list(dict.fromkeys(logged.thoughts))
+    if len(every) < 2:
+        return logged.take(np.arange(0)), np.zeros(1, np.int64)
+    places = in_turns(logged.task_ids, seed)[:DECISIONS]
+    chosen = []
+    for place in places:
+        own = logged.thoughts[place]
+        drawn = rng.permutation(len(every))[:THOUGHTS]
+        others = [every[i] for i in drawn if every[i] != own]
+        chosen.append([own, *others[: THOUGHTS - 1]])
+    sizes = [len(thoughts) for thoughts in chosen]
+    rows = logged.take(np.repeat(np.asarray(places, np.int64), sizes))
+    return replace(rows, thoughts=[t for thoughts in chosen for t in thoughts]), np.cumsum(
+        [0, *sizes]
+    )
+
+
+def logged_decisions(
     episodes: Sequence[Episode], logged: Rows, history: History, seed: int
 ) -> tuple[Rows, np.ndarray, str] | None:
     """The rows of all decisions, where each one starts [D + 1], and what is chosen among.
 
-    ``logged`` are the steps of ``episodes``: without candidates, thoughts of 12 of them are put to
-    up to 16 of their states (``alike.grid``). None where there is nothing to choose among.
+    Decisions are the steps with two candidates or more; without any, those of ``mixed`` over
+    ``logged``, the steps of ``episodes``. None where there is nothing to choose among.
     """
     rows, start = offered(episodes, history)
     if len(start) > 1:
         return rows, start, CANDIDATES
-    rows, thoughts = grid(logged, seed)
-    start = np.arange(0, len(rows) + 1, max(thoughts, 1))
-    return None if len(start) < 2 or thoughts < 2 else (rows, start, LOGGED)
+    rows, start = mixed(logged, seed)
+    return None if len(start) == 1 else (rows, start, LOGGED)
 
 
 def difference(differ_D: np.ndarray, task_ids: Sequence[str]) -> dict[str, Any]:
@@ -82,9 +108,9 @@ def choices(
 ) -> dict[str, Any]:
     """The section: the share of decisions in which each of ``others`` prefers another thought.
 
-    Decisions are those of ``choosing``; intervals are over tasks.
+    Decisions are those of ``logged_decisions``; intervals are over tasks.
     """
-    found = choosing(episodes, logged, history, seed)
+    found = logged_decisions(episodes, logged, history, seed)
     if found is None:
         return not_testable(NO_CHOICE)
     rows, start, among = found

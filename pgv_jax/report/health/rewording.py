@@ -15,22 +15,17 @@ import numpy as np
 
 from pgv_jax.report.health.alike import in_turns
 from pgv_jax.report.health.choices import (
-    CANDIDATES,
-    LOGGED,
+    DECISIONS,
     NO_CHOICE,
     best_differs,
     difference,
-    offered,
+    logged_decisions,
 )
 from pgv_jax.report.health.sections import finite, not_testable
 from pgv_jax.report.rows import Rows, Scorer, q_success
 from pgv_jax.texts.templates import History
 from pgv_jax.types import Episode
 
-DECISIONS = 128
-"""Decisions that are worded anew at most, of as many tasks as possible."""
-THOUGHTS = 6
-"""Thoughts of a decision in a log without candidates: the step's own and others of the log."""
 ENDS = (".", "!", "?")
 
 
@@ -66,17 +61,13 @@ def rewording(
     """The section: the share of decisions in which a frame of ``FRAMES`` changes the best thought.
 
     All candidates of a decision stand in the same frame. ``any`` counts decisions that at least one
-    frame changes. Decisions are the steps with two candidates or more; without any, those of
-    ``mixed`` over ``logged``, the steps of ``episodes``. Intervals are over tasks. Ties share the
-    best.
+    frame changes. Decisions are ``DECISIONS`` at most of ``logged_decisions``; intervals are over
+    tasks. Ties share the best.
     """
-    rows, start = offered(episodes, history)
-    among = CANDIDATES
-    if len(start) == 1:
-        among = LOGGED
-        rows, start = mixed(logged, seed)
-    if len(start) == 1:
+    found = logged_decisions(episodes, logged, history, seed)
+    if found is None:
         return not_testable(NO_CHOICE)
+    rows, start, among = found
     rows, start = _some(rows, start, seed)
     task_ids = [rows.task_ids[i] for i in start[:-1]]
     q_B = finite("critic", q_success(scorer, rows))
@@ -91,30 +82,6 @@ def rewording(
         "any": difference(np.logical_or.reduce(list(changed.values())), task_ids),
         "frames": {name: difference(differ, task_ids) for name, differ in changed.items()},
     }
-
-
-def mixed(logged: Rows, seed: int) -> tuple[Rows, np.ndarray]:
-    """Steps with their own thought and up to five others of the log, and where each begins [D + 1].
-
-    At most ``DECISIONS`` steps, of as many tasks as possible; each draws its own thoughts, so that
-    one pair of thoughts does not decide them all.
-    """
-    rng = np.random.default_rng(seed)
-    every = list(dict.fromkeys(logged.thoughts))
-    if len(every) < 2:
-        return logged.take(np.arange(0)), np.zeros(1, np.int64)
-    places = in_turns(logged.task_ids, seed)[:DECISIONS]
-    chosen = []
-    for place in places:
-        own = logged.thoughts[place]
-        drawn = rng.permutation(len(every))[:THOUGHTS]
-        others = [every[i] for i in drawn if every[i] != own]
-        chosen.append([own, *others[: THOUGHTS - 1]])
-    sizes = [len(thoughts) for thoughts in chosen]
-    rows = logged.take(np.repeat(np.asarray(places, np.int64), sizes))
-    return replace(rows, thoughts=[t for thoughts in chosen for t in thoughts]), np.cumsum(
-        [0, *sizes]
-    )
 
 
 def _some(rows: Rows, start: np.ndarray, seed: int) -> tuple[Rows, np.ndarray]:

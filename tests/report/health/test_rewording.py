@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from pgv_jax.report.health.choices import CANDIDATES, LOGGED
+from pgv_jax.report.health.choices import CANDIDATES, DECISIONS, LOGGED, mixed
 from pgv_jax.report.health.evaluation import judge
-from pgv_jax.report.health.rewording import DECISIONS, FRAMES, mixed, rewording
+from pgv_jax.report.health.rewording import FRAMES, rewording
 from pgv_jax.report.rows import step_rows
 from pgv_jax.types import Candidate, Episode, Step
 from tests.report.health.test_alike import Scores
