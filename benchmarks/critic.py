@@ -20,8 +20,8 @@ import click
 import numpy as np
 from entry import begin
 
-from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.jsonl import read_jsonl

@@ -35,7 +35,7 @@ from entry import begin
 from health_real import LOGS, pgv
 from recipe import dealt, kept
 
-from pgv_jax.cli.compiled import keep_compiled
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.models.decoder import Decoder

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from entry import begin
 
-from pgv_jax.cli.compiled import keep_compiled
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes, write_dataset

@@ -30,8 +30,8 @@ from pgv_jax.agents.scripted import proposer_client
 from pgv_jax.agents.search import Limits
 from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
 from pgv_jax.agents.search_world import World
-from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset

@@ -16,8 +16,8 @@ import click
 import numpy as np
 from entry import begin
 
-from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar, console
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
 from pgv_jax.types import Episode

@@ -15,8 +15,8 @@ from pathlib import Path
 import click
 from entry import begin
 
-from pgv_jax.cli.compiled import keep_compiled
 from pgv_jax.cli.console import bar
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.errors import PgvError
 from pgv_jax.report.wording import MISSING
 from pgv_jax.workflows.local_model import ARMS, CRITICS, LocalRun, check_local, figures

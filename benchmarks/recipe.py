@@ -37,7 +37,7 @@ import numpy as np
 from entry import begin
 from flax import nnx
 
-from pgv_jax.cli.compiled import keep_compiled
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.heads import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes

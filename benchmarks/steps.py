@@ -38,7 +38,7 @@ from flax import nnx
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from pgv_jax.cli.compiled import keep_compiled
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import load_config
 from pgv_jax.critic.heads import link
 from pgv_jax.data.importers.base import BadRecord, Options

@@ -1,1 +1,1 @@
-"""The command ``pgv``: one small file a command, each loaded only when it is asked for."""
+"""The command ``pgv``: what its commands share; each is loaded only when it is asked for."""

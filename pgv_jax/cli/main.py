@@ -15,7 +15,7 @@ import click
 
 from pgv_jax import __version__
 from pgv_jax.cli.arguments import check_arguments
-from pgv_jax.cli.compiled import keep_compiled
+from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.errors import PgvError
 
 INTERRUPTED = 130
@@ -25,7 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Command(NamedTuple):
-    """Where a command is (``module:function``), and what the group's help says of it."""
+    """Where in ``commands`` it is (``module:function``), and what the group's help says of it."""
 
     target: str
     help: str
@@ -33,37 +33,32 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "quickstart": Command(
-        "pgv_jax.cli.quickstart:quickstart",
-        "Play, learn, judge, guide, report: the whole loop on games.",
+        "quickstart:quickstart", "Play, learn, judge, guide, report: the whole loop on games."
     ),
-    "fit": Command("pgv_jax.cli.fit:fit", "From logs to a verdict: import, learn, judge."),
-    "collect": Command("pgv_jax.cli.collect:collect", "Play a task often; keep the episodes."),
-    "import": Command("pgv_jax.cli.importing:import_", "Turn agent logs into a dataset."),
-    "describe": Command("pgv_jax.cli.describe:describe", "Say what is in a dataset or a log."),
-    "show": Command("pgv_jax.cli.show:show", "Show one episode step by step, as a page."),
+    "fit": Command("fit:fit", "From logs to a verdict: import, learn, judge."),
+    "collect": Command("collect:collect", "Play a task often; keep the episodes."),
+    "import": Command("importing:import_", "Turn agent logs into a dataset."),
+    "describe": Command("describe:describe", "Say what is in a dataset or a log."),
+    "show": Command("show:show", "Show one episode step by step, as a page."),
     "summarize": Command(
-        "pgv_jax.cli.summarize:summarize", "Let a model write observations as progress notes."
+        "summarize:summarize", "Let a model write observations as progress notes."
     ),
-    "embed": Command("pgv_jax.cli.embed:embed", "Embed each distinct text of a dataset once."),
-    "train": Command("pgv_jax.cli.train:train", "Train a critic as a config says; resumes."),
-    "score": Command("pgv_jax.cli.score:score", "Add a critic's values to a file of pairs."),
-    "evaluate": Command("pgv_jax.cli.evaluate:evaluate", "Judge a critic on held-out tasks."),
-    "rollout": Command("pgv_jax.cli.rollout:rollout", "Run an agent that a critic may guide."),
-    "serve": Command(
-        "pgv_jax.cli.serve:serve", "Let the critic choose the answers of a model's API."
-    ),
-    "mcp": Command("pgv_jax.cli.mcp:mcp", "Let an agent ask the critic by itself (MCP)."),
+    "embed": Command("embed:embed", "Embed each distinct text of a dataset once."),
+    "train": Command("train:train", "Train a critic as a config says; resumes."),
+    "score": Command("score:score", "Add a critic's values to a file of pairs."),
+    "evaluate": Command("evaluate:evaluate", "Judge a critic on held-out tasks."),
+    "rollout": Command("rollout:rollout", "Run an agent that a critic may guide."),
+    "serve": Command("serve:serve", "Let the critic choose the answers of a model's API."),
+    "mcp": Command("serve:mcp", "Let an agent ask the critic by itself (MCP)."),
     "iterate": Command(
-        "pgv_jax.cli.iterate:iterate", "Play, learn, play with what was learned, again and again."
+        "iterate:iterate", "Play, learn, play with what was learned, again and again."
     ),
     "compare": Command(
-        "pgv_jax.cli.compare:compare", "Put rollouts side by side, with intervals and paired tests."
+        "compare:compare", "Put rollouts side by side, with intervals and paired tests."
     ),
-    "export": Command(
-        "pgv_jax.cli.export:export", "Write a critic for PyTorch, ONNX or plain JAX."
-    ),
+    "export": Command("export:export", "Write a critic for PyTorch, ONNX or plain JAX."),
     "import-critic": Command(
-        "pgv_jax.cli.export:import_critic", "Turn a PyTorch critic back into an artifact."
+        "export:import_critic", "Turn a PyTorch critic back into an artifact."
     ),
 }
 """In the order of the story, which is also the order of the help."""
@@ -80,8 +75,9 @@ class LazyGroup(click.Group):
         """Import and return one command; None for a name that the table does not have."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[cmd_name].target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), function)
+        name, _, function = COMMANDS[cmd_name].target.partition(":")
+        module = importlib.import_module(f"pgv_jax.cli.commands.{name}")
+        command: click.Command = getattr(module, function)
         return command
 
     def resolve_command(

@@ -79,8 +79,8 @@ def test_help_imports_nothing_heavy(helps, words):
     assert text.startswith(" ".join(["Usage: pgv", *words.split()]))
     assert not HEAVY & modules
     # The process was one that ran this help alone.
-    ours = {cli.COMMANDS[name].target.split(":")[0] for name in cli.COMMANDS}
-    assert ours & modules == {cli.COMMANDS[w].target.split(":")[0] for w in words.split()[:1]}
+    where = {n: f"pgv_jax.cli.commands.{c.target.split(':')[0]}" for n, c in cli.COMMANDS.items()}
+    assert set(where.values()) & modules == {where[w] for w in words.split()[:1]}
 
 
 def test_help_of_evaluate_loads_no_arrays_either(helps):

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pgv_jax.cli.embed import embed
+from pgv_jax.cli.commands.embed import embed
 from pgv_jax.config import Config
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.layout import texts_of

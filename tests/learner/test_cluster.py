@@ -16,7 +16,7 @@ import jax
 import pytest
 from click.testing import CliRunner
 
-from pgv_jax.cli.train import train
+from pgv_jax.cli.commands.train import train
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import cluster
 from tests.compiled import environ_for
@@ -326,7 +326,7 @@ def test_a_port_that_is_taken_is_named():
 
 def test_the_command_reads_jax_s_own_variables(monkeypatch: pytest.MonkeyPatch):
     given: dict[str, Any] = {}
-    monkeypatch.setattr("pgv_jax.cli.train._train", lambda *args: given.update(args[-1]))
+    monkeypatch.setattr("pgv_jax.cli.commands.train._train", lambda *args: given.update(args[-1]))
     environ = {
         "JAX_COORDINATOR_ADDRESS": "run-0.run:5000",
         "JAX_NUM_PROCESSES": "3",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pgv_jax.cli.rollout import rollout
+from pgv_jax.cli.commands.rollout import rollout
 from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.llm.client import Request, schema_of
 from pgv_jax.llm.scripted.server import ScriptedServer

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from pgv_jax.cli import main as cli
-from pgv_jax.cli.evaluate import evaluate
-from pgv_jax.cli.score import score
+from pgv_jax.cli.commands.evaluate import evaluate
+from pgv_jax.cli.commands.score import score
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.value import ValueFunction

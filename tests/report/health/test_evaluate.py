@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from flax import nnx
 
-from pgv_jax.cli.evaluate import evaluate
+from pgv_jax.cli.commands.evaluate import evaluate
 from pgv_jax.config import load_config
 from pgv_jax.critic import artifact
 from pgv_jax.critic.heads import Critic, CriticSpec

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pgv_jax.cli.importing import import_
+from pgv_jax.cli.commands.importing import import_
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.splits import assign_splits
 

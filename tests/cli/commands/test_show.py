@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pgv_jax.cli.show import show
+from pgv_jax.cli.commands.show import show
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.jsonl import episode_to_json

@@ -116,8 +116,8 @@ def _pgv(*arguments: str) -> None:
 
 def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     """The dataset, unless these files as they are now were imported before."""
+    from pgv_jax.cli.commands.importing import import_
     from pgv_jax.cli.console import console
-    from pgv_jax.cli.importing import import_
     from pgv_jax.data.episodes import is_dataset
     from pgv_jax.data.samples import log_path
     from pgv_jax.workflows.stages import files_key
@@ -154,8 +154,8 @@ def _settings(config: str, out: Path, encoder: str | None, quick: bool) -> Confi
 
 def _embed(settings: Config, stages: Stages) -> Description:
     """Every text that any later stage reads, in one pass; returns what the log holds."""
+    from pgv_jax.cli.commands.embed import UNKNOWN, unknown_warning
     from pgv_jax.cli.console import bar, console
-    from pgv_jax.cli.embed import UNKNOWN, unknown_warning
     from pgv_jax.data.episodes import read_episodes
     from pgv_jax.data.layout import texts_of
     from pgv_jax.embed.opening import open_encoder

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgv_jax.cli.compiled import keep_compiled
+from pgv_jax.cli.program_cache import keep_compiled
 
 NAMES = (
     "JAX_COMPILATION_CACHE_DIR",

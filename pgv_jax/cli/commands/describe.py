@@ -81,8 +81,8 @@ def _describe_artifact(manifest: Mapping[str, Any]) -> None:
 
 def _read_log(path: Path, form: str, agent: str | None, columns: str) -> Iterator[Episode]:
     """The episodes that ``pgv import`` would write; what it would stop at is left out and said."""
+    from pgv_jax.cli.commands.importing import passed_lines, tally_lines
     from pgv_jax.cli.console import say
-    from pgv_jax.cli.importing import passed_lines, tally_lines
     from pgv_jax.data.importers.base import Options
     from pgv_jax.data.importers.pipeline import Plan, Report, Run, find_sources, survey
     from pgv_jax.errors import PgvError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pgv_jax.cli.collect import collect as command
+from pgv_jax.cli.commands.collect import collect as command
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.scripted.server import ScriptedServer
@@ -161,7 +161,7 @@ def test_a_plan_s_episodes_are_fixed_and_its_splits_kept():
 @pytest.mark.slow
 def test_sigterm_ends_as_ctrl_c_does(tmp_path):
     words = ["game24", "--episodes", "5000", "--workers", "2", "--out", str(tmp_path / "d")]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "pgv_jax.cli.main", "collect", *words]
     running = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
     while running.poll() is None and not list((tmp_path / ".d.parts").glob("*.jsonl")):

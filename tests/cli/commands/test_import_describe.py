@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pgv_jax.cli.describe import describe
-from pgv_jax.cli.importing import import_
+from pgv_jax.cli.commands.describe import describe
+from pgv_jax.cli.commands.importing import import_
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.errors import PgvError
-
-from ..data.importers import samples
+from tests.data.importers import samples
 
 Run = Callable[..., Result]
 

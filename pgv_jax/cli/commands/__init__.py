@@ -1,0 +1,1 @@
+"""A file a command; ``pgv serve`` and ``pgv mcp`` share one."""
