@@ -26,10 +26,10 @@ from entry import begin
 from objectives_table import tell
 
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.agents.scripted import proposer_client
-from pgv_jax.agents.search import Limits
-from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
-from pgv_jax.agents.search_world import World
+from pgv_jax.agents.scripted.policies import proposer_client
+from pgv_jax.agents.search.search_agent import SearchAgent, search_values, unfolded
+from pgv_jax.agents.search.search_world import World
+from pgv_jax.agents.search.tree import Limits
 from pgv_jax.cli.console import bar, console
 from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import Config, load_config

@@ -15,7 +15,7 @@ import numpy as np
 
 from pgv_jax.agents.prompt import Answer, Prompt, ask_unless_refused, object_in
 from pgv_jax.agents.rating import Rating
-from pgv_jax.agents.search import Discount, StateValues
+from pgv_jax.agents.search.tree import Discount, StateValues
 from pgv_jax.llm.client import Client, json_schema
 from pgv_jax.texts.templates import FAILURE, SUCCESS, sentences, step_text
 from pgv_jax.types import Candidate

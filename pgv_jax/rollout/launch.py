@@ -20,7 +20,6 @@ from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.explore import RandomMoves
 from pgv_jax.agents.foresight import PROMPT as NEXT_NOTE
 from pgv_jax.agents.foresight import Foresight
-from pgv_jax.agents.guide import GuidedAgent, strategy
 from pgv_jax.agents.imagined_goals import SentenceIndex, training_sentences
 from pgv_jax.agents.own_choice import PROMPT as OWN_CHOICE
 from pgv_jax.agents.own_choice import OwnChoice
@@ -28,9 +27,10 @@ from pgv_jax.agents.prompt import Prompt
 from pgv_jax.agents.propose import Choice
 from pgv_jax.agents.rating import Rater
 from pgv_jax.agents.refine import PROMPTS, RefineOptions, Refiner
-from pgv_jax.agents.search_agent import search_values
-from pgv_jax.agents.search_world import World
+from pgv_jax.agents.search.search_agent import search_values
+from pgv_jax.agents.search.search_world import World
 from pgv_jax.agents.select import NEEDS_SCORES
+from pgv_jax.agents.strategies import GuidedAgent, strategy
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client
 from pgv_jax.rollout.models import ApiModel, Model, choice_of, open_model

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.propose import Choice
-from pgv_jax.agents.scripted import behaviour_client, proposer_client
-from pgv_jax.agents.scripted_listener import listener_client
+from pgv_jax.agents.scripted.listener import listener_client
+from pgv_jax.agents.scripted.policies import behaviour_client, proposer_client
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ApiClient, ClientOptions, LocalOptions
 from pgv_jax.llm.budget import Budget, Prices, Spend

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pgv_jax.agents.guide import strategy
 from pgv_jax.agents.propose import Choice
-from pgv_jax.agents.search import Limits, Values
-from pgv_jax.agents.search_agent import SearchAgent
-from pgv_jax.agents.search_world import World
+from pgv_jax.agents.search.search_agent import SearchAgent
+from pgv_jax.agents.search.search_world import World
+from pgv_jax.agents.search.tree import Limits, Values
+from pgv_jax.agents.strategies import strategy
 from pgv_jax.llm.budget import Prices
 from pgv_jax.llm.client import Client
 from pgv_jax.rollout.settings import RolloutConfig

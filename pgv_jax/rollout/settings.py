@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pgv_jax.agents.guide import STRATEGIES, strategy
 from pgv_jax.agents.refine import RefineOptions
-from pgv_jax.agents.search import Limits
+from pgv_jax.agents.search.tree import Limits
 from pgv_jax.agents.select import NEEDS_SCORES, REPEAT_PENALTY
+from pgv_jax.agents.strategies import STRATEGIES, strategy
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.tasks import voice

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pgv_jax.agents.agent import Agent
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.agents.scripted import behaviour_client, proposer_client
+from pgv_jax.agents.scripted.policies import behaviour_client, proposer_client
 from pgv_jax.agents.select import NEEDS_SCORES, REPEAT_PENALTY, Scorer
 from pgv_jax.errors import PgvError
 from pgv_jax.rollout.runner import MakeAgent

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pgv_jax.agents.agent import Decider, Decision, View
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.agents.search_agent import unfolded
+from pgv_jax.agents.search.search_agent import unfolded
 from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset

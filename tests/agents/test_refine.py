@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pgv_jax.agents.agent import Agent, View
-from pgv_jax.agents.guide import STRATEGIES, GuidedAgent, strategy
 from pgv_jax.agents.imagined_goals import SentenceIndex
 from pgv_jax.agents.refine import Refinement, RefineOptions, Refiner
+from pgv_jax.agents.strategies import STRATEGIES, GuidedAgent, strategy
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError, Completion, Request, ScriptedClient
 from pgv_jax.types import Candidate

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pgv_jax.agents.propose import parse_answer
-from pgv_jax.agents.scripted import behaviour_policy, proposer_policy
+from pgv_jax.agents.scripted.policies import behaviour_policy, proposer_policy
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Request
 from pgv_jax.rollout.runner import run_episodes

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.agents.agent import Agent, View
-from pgv_jax.agents.guide import GuidedAgent
 from pgv_jax.agents.propose import Turn, build_messages
 from pgv_jax.agents.refine import RefineOptions, Refiner
-from pgv_jax.agents.scripted_listener import listener_client, listener_policy
+from pgv_jax.agents.scripted.listener import listener_client, listener_policy
+from pgv_jax.agents.strategies import GuidedAgent
 from pgv_jax.llm.client import Request
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import SUCCESS

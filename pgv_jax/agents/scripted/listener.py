@@ -12,7 +12,7 @@ import random
 import re
 from typing import TYPE_CHECKING
 
-from pgv_jax.agents.scripted import Policy
+from pgv_jax.agents.scripted.policies import Policy
 from pgv_jax.agents.select import REPEAT_PENALTY
 from pgv_jax.llm.client import Request, ScriptedClient
 from pgv_jax.texts.templates import FAILURE, SUCCESS

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from pgv_jax.agents.propose import Proposal
-from pgv_jax.agents.search_world import Place, World
+from pgv_jax.agents.search.search_world import Place, World
 from pgv_jax.agents.select import Scorer
 from pgv_jax.llm.client import ClientError
 from pgv_jax.texts.templates import StepForm, observation_text, sentences, step_text

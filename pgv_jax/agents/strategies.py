@@ -16,7 +16,7 @@ from pgv_jax.errors import PgvError
 class Strategy(NamedTuple):
     """``selector`` picks among the candidates (``select.SELECTORS``); ``refined``: then refine.
 
-    ``search`` names an algorithm of ``search.ALGORITHMS`` that looks ahead instead.
+    ``search`` names an algorithm of ``search.tree.ALGORITHMS`` that looks ahead instead.
     """
 
     selector: str

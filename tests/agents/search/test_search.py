@@ -12,9 +12,9 @@ import pytest
 from pgv_jax.agents.agent import View
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.propose import build_messages
-from pgv_jax.agents.search import ALGORITHMS, Limits, Node, Search, Values
-from pgv_jax.agents.search_agent import SearchAgent, search_values, unfolded
-from pgv_jax.agents.search_world import Place, World
+from pgv_jax.agents.search.search_agent import SearchAgent, search_values, unfolded
+from pgv_jax.agents.search.search_world import Place, World
+from pgv_jax.agents.search.tree import ALGORITHMS, Limits, Node, Search, Values
 from pgv_jax.critic.artifact import discount
 from pgv_jax.llm.budget import Prices, worst_case
 from pgv_jax.llm.client import ClientError, Completion, Request

@@ -12,8 +12,8 @@ import numpy as np
 
 from pgv_jax.agents.agent import Correct, Decision, View
 from pgv_jax.agents.propose import Choice, Proposal, propose, request_seed
-from pgv_jax.agents.search import Limits, Node, Search, Values
-from pgv_jax.agents.search_world import World
+from pgv_jax.agents.search.search_world import World
+from pgv_jax.agents.search.tree import Limits, Node, Search, Values
 from pgv_jax.agents.select import REPEAT_PENALTY, penalise
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.budget import Budget, Prices, Spend, worst_case

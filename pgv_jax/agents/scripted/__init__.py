@@ -1,0 +1,1 @@
+"""Models that know the simulated task: for rehearsals and tests."""
