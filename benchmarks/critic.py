@@ -24,7 +24,7 @@ from pgv_jax.cli.console import bar, console
 from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
 from pgv_jax.report.stats import cluster_share
 from pgv_jax.report.wording import MISSING

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, pair_keys
 from pgv_jax.report.comparison.attempts import tries_summary
 from pgv_jax.report.stats import cluster_share, paired_difference

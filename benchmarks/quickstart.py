@@ -18,7 +18,7 @@ from entry import begin
 
 from pgv_jax.cli.console import bar, console
 from pgv_jax.cli.program_cache import keep_compiled
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
 from pgv_jax.types import Episode
 from pgv_jax.workflows.quickstart import Size, quickstart

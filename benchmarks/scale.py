@@ -35,7 +35,7 @@ import click
 import numpy as np
 from entry import begin
 
-from pgv_jax.data.array_files import new_vectors
+from pgv_jax.data.storage.array_files import new_vectors
 from pgv_jax.data.table import FORMAT, SHARED, VERSION, Table
 from pgv_jax.errors import PgvError
 

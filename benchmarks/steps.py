@@ -43,8 +43,8 @@ from pgv_jax.config import load_config
 from pgv_jax.critic.heads import link
 from pgv_jax.data.importers.base import BadRecord, Options
 from pgv_jax.data.importers.registry import importer_of
-from pgv_jax.data.jsonl import numbered_lines, parse_json
 from pgv_jax.data.layout import build_table, shards_for, texts_of
+from pgv_jax.data.storage.jsonl import numbered_lines, parse_json
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from pgv_jax.data.compression import open_bytes
 from pgv_jax.data.importers.files.tables import arrow_rows
 from pgv_jax.data.importers.tally import Tally
+from pgv_jax.data.storage.compression import open_bytes
 from pgv_jax.embed.tokens import folder_vocabulary
 from pgv_jax.errors import PgvError
 from pgv_jax.parts import MissingPart, missing, part, pip_line

@@ -35,7 +35,7 @@ from pgv_jax.data.importers.pipeline import Plan, Report, Run, find_sources, sur
 from pgv_jax.data.importers.source import Source
 from pgv_jax.data.importers.survey import Findings
 from pgv_jax.data.splits import SPLITS
-from pgv_jax.data.spool import Entry, Spool, _write_records
+from pgv_jax.data.storage.spool import Entry, Spool, _write_records
 from pgv_jax.errors import PgvError
 from pgv_jax.files import restore_folder
 from pgv_jax.parts import part

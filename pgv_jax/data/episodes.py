@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
-from pgv_jax.data.rlds import RecordWriter, features, from_record
 from pgv_jax.data.splits import HELD_OUT, SPLITS, alike, assign_splits
-from pgv_jax.data.spool import Entry, Spool
+from pgv_jax.data.storage.rlds import RecordWriter, features, from_record
+from pgv_jax.data.storage.spool import Entry, Spool
 from pgv_jax.errors import PgvError
 from pgv_jax.files import replace_folder, restore_folder, sha256_of
 from pgv_jax.types import Episode

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.data.array_files import Lookup, looked_up, save_array, write_looked_up
 from pgv_jax.data.examples import (
     Example,
     Examples,
@@ -28,6 +27,7 @@ from pgv_jax.data.examples import (
 )
 from pgv_jax.data.known_parts import MOST_READ, KnownParts, known_parts
 from pgv_jax.data.moments import field_moments
+from pgv_jax.data.storage.array_files import Lookup, looked_up, save_array, write_looked_up
 from pgv_jax.data.table import (
     ARRAYS,
     DTYPES,

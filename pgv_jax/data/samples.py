@@ -62,7 +62,7 @@ def dataset_path(path: Path | str) -> Path:
     if sample is None:
         return Path(path)
     from pgv_jax.data.episodes import is_dataset, write_dataset
-    from pgv_jax.data.jsonl import read_jsonl
+    from pgv_jax.data.storage.jsonl import read_jsonl
 
     log = log_path(path)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgv_jax.agents.agent import Agent
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_json
 from pgv_jax.rollout.plan import Plan, Policy

@@ -29,7 +29,7 @@ from typing import Any
 from pgv_jax.agents.agent import Decider, Decision, View
 from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.agents.propose import Turn, request_seed
-from pgv_jax.data.jsonl import episode_to_json, read_jsonl
+from pgv_jax.data.storage.jsonl import episode_to_json, read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError
 from pgv_jax.rollout.stopping import Halted, Stop, interruptible

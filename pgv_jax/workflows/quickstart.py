@@ -18,7 +18,7 @@ from pgv_jax.agents.episode_spec import EpisodeSpec
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes, write_dataset
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.export.inputs import logged
 from pgv_jax.export.write import export_torch

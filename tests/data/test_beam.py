@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pgv_jax.data import beam, episodes, spool
+from pgv_jax.data import beam, episodes
 from pgv_jax.data.beam import import_beam, write_dataset_beam
 from pgv_jax.data.episodes import read_episodes, write_dataset
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.pipeline import Plan, run_import
+from pgv_jax.data.storage import spool
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 

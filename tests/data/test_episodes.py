@@ -13,8 +13,8 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import HealthCheck, given, settings
 
-from pgv_jax.data import spool
 from pgv_jax.data.episodes import check_files, dataset_info, read_episodes, write_dataset
+from pgv_jax.data.storage import spool
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 

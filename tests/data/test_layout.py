@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data import array_files
 from pgv_jax.data.layout import build_table, shard_of_episodes, texts_of
+from pgv_jax.data.storage import array_files
 from pgv_jax.data.table import ARRAYS, Table
 from pgv_jax.errors import PgvError
 from pgv_jax.texts import templates as texts

@@ -6,8 +6,8 @@ import pytest
 
 from pgv_jax.cli.main import pgv
 from pgv_jax.data.episodes import dataset_info, read_episodes
-from pgv_jax.data.jsonl import read_jsonl
 from pgv_jax.data.samples import dataset_path, log_path
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pgv_jax.cli import main as cli
-from pgv_jax.data.jsonl import write_jsonl
+from pgv_jax.data.storage.jsonl import write_jsonl
 from pgv_jax.export.preferences import preferences
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate, Episode, Step

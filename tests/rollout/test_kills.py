@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.llm.budget import Budget
 from pgv_jax.llm.cache import ResponseCache, cache_key
 from pgv_jax.llm.client import Request

@@ -6,7 +6,7 @@ import pytest
 
 from pgv_jax.agents.agent import Agent
 from pgv_jax.agents.episode_spec import EpisodeSpec
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError, ScriptedClient
 from pgv_jax.rollout.runner import EpisodeFile, run_episodes

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pgv_jax.cli.commands.rollout import rollout
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.llm.client import Request, schema_of
 from pgv_jax.llm.scripted.server import ScriptedServer
 from pgv_jax.types import Episode

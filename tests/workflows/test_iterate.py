@@ -13,7 +13,7 @@ from pgv_jax.cli import main as cli
 from pgv_jax.config import load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.texts.templates import SUCCESS

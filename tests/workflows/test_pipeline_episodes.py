@@ -17,7 +17,7 @@ from pgv_jax.config import Config, load_config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.embed.episode_mode import EpisodeEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Request

@@ -155,7 +155,7 @@ def preferences_(
     """
     from pgv_jax.agents.propose import Turn, build_messages
     from pgv_jax.data.episodes import is_dataset, read_episodes
-    from pgv_jax.data.jsonl import read_jsonl
+    from pgv_jax.data.storage.jsonl import read_jsonl
     from pgv_jax.export.preferences import preferences, write_preferences
 
     value = None

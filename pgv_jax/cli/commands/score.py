@@ -57,7 +57,7 @@ def _parts(source: str) -> Iterator[list[dict[str, Any]]]:
     """Read checked lines, ``LINES`` at a time."""
     from pathlib import Path
 
-    from pgv_jax.data.jsonl import FieldError, numbered_lines, parse_json
+    from pgv_jax.data.storage.jsonl import FieldError, numbered_lines, parse_json
 
     part: list[dict[str, Any]] = []
     for number, line in numbered_lines(Path(source)):

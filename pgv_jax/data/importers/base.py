@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from pgv_jax.data.compression import stem_of
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.compression import stem_of
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgv_jax.data.importers.base import Options, Where
-from pgv_jax.data.jsonl import FieldError, text_field
+from pgv_jax.data.storage.jsonl import FieldError, text_field
 
 TASK_KEYS = ("task", "instruction", "question", "goal", "problem")
 TASK_ID_KEYS = ("task_id", "instance_id", "question_id", "problem_id", "item_id", "example_id")

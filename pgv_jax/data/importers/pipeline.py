@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pgv_jax.data.compression import archive_of, stem_of
 from pgv_jax.data.episodes import DatasetSummary, write_dataset
 from pgv_jax.data.importers.base import UNFIT, BadRecord, Options
 from pgv_jax.data.importers.calls import Place
@@ -27,8 +26,9 @@ from pgv_jax.data.importers.registry import BUILT_IN, detect, importer_of, no_lo
 from pgv_jax.data.importers.source import Source, labels_of
 from pgv_jax.data.importers.survey import Findings, Survey, decided
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError
 from pgv_jax.data.splits import HELD_OUT
+from pgv_jax.data.storage.compression import archive_of, stem_of
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.data.thoughts import thought_origin
 from pgv_jax.errors import PgvError
 from pgv_jax.files import sha256_of

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pgv_jax.data.compression import archive_of
 from pgv_jax.data.importers.base import UNFIT, Detection, Importer, Sample
 from pgv_jax.data.importers.files.kinds import HEAD, RECORDS, head_of, kind_of_file
 from pgv_jax.data.importers.files.records import sample_records
@@ -45,6 +44,7 @@ from pgv_jax.data.importers.formats.traces.mlflow import MLflow
 from pgv_jax.data.importers.formats.traces.openai_agents import OpenAIAgents
 from pgv_jax.data.importers.formats.traces.otel import OTel
 from pgv_jax.data.importers.formats.traces.phoenix import Phoenix
+from pgv_jax.data.storage.compression import archive_of
 from pgv_jax.errors import PgvError
 from pgv_jax.registry import Registry
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pgv_jax.data.compression import stem_of
 from pgv_jax.data.importers.base import Importer, Prefix
+from pgv_jax.data.storage.compression import stem_of
 from pgv_jax.types import Episode
 
 

@@ -20,7 +20,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.report.comparison.arms import Key, game_of, pair_keys
 from pgv_jax.report.stats import (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.cli.main import main
-from pgv_jax.data.jsonl import write_jsonl
+from pgv_jax.data.storage.jsonl import write_jsonl
 from pgv_jax.types import Episode
 from tests.learner import chain
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pgv_jax.cli import main as cli
-from pgv_jax.data.jsonl import read_jsonl
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.scripted.server import ScriptedServer
 from pgv_jax.report.comparison.runs import read_runs

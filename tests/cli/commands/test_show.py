@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pgv_jax.cli.commands.show import show
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.data.jsonl import episode_to_json
+from pgv_jax.data.storage.jsonl import episode_to_json
 from pgv_jax.errors import PgvError
 from pgv_jax.report.wording import number
 from pgv_jax.texts.templates import SUCCESS

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgv_jax.data import spool
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.data.importers.pipeline import Plan, run_import
 from pgv_jax.data.importers.registry import BUILT_IN
+from pgv_jax.data.storage import spool
 from pgv_jax.errors import PgvError
 
 from ..strategies import json_values

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgv_jax.data.importers.redact import Redactor, luhn
-from pgv_jax.data.jsonl import episode_to_json
+from pgv_jax.data.storage.jsonl import episode_to_json
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Candidate, Episode, Step
 

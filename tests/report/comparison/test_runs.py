@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from pgv_jax.cli.commands.compare import compare as command
-from pgv_jax.data.jsonl import write_jsonl
+from pgv_jax.data.storage.jsonl import write_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.report.comparison.runs import compare, compare_table, read_runs, unfinished
 from pgv_jax.report.pages.plots import compare_plot

@@ -17,7 +17,7 @@ from pgv_jax.data.importers.conversation.steps import asked_for, decided, in_fen
 from pgv_jax.data.importers.conversation.turns import Turn
 from pgv_jax.data.importers.identity import hashed_task
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Candidate, Episode
 
 Conversation = Sequence[Any] | Mapping[str, Any]

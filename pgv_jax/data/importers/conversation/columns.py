@@ -18,7 +18,7 @@ from pgv_jax.data.importers.conversation.messages import (
     unwrapped,
 )
 from pgv_jax.data.importers.conversation.pieces import literal, words_of
-from pgv_jax.data.jsonl import FieldError, kind_of, parse_json
+from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json
 
 COLUMNS: tuple[str, ...] = ("messages", "traj", "trajectory", "conversation", "conversations")
 COLUMNS += ("chat", "history", "chat_history", "dialogue", "turns", "transcript", "contents")

@@ -32,7 +32,7 @@ from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
 from pgv_jax.data.importers.conversation.turns import Turn
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records, sample_records
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Episode
 
 GROUPS: tuple[str, ...] = ("conversation_id", "session_id", "sessionId", "dialogue_id")

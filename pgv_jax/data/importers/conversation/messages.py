@@ -35,7 +35,7 @@ from pgv_jax.data.importers.conversation.pieces import (
 from pgv_jax.data.importers.conversation.turns import Turn, joined, turns_of_pieces
 from pgv_jax.data.importers.outcomes.record import number
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError, kind_of, text_field
+from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 
 ROLES = {
     **dict.fromkeys(("system", "developer", "root", "exit"), "system"),

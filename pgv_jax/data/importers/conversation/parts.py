@@ -27,7 +27,7 @@ from pgv_jax.data.importers.conversation.pieces import (
     words_of,
 )
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import text_field
+from pgv_jax.data.storage.jsonl import text_field
 
 TEXTS = ("text", "input_text", "output_text", "refusal")
 REASONING += ("thought", "summary_text")

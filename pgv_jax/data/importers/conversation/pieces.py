@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pgv_jax.data.jsonl import text_field
+from pgv_jax.data.storage.jsonl import text_field
 
 
 class Text(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pgv_jax.data.importers.conversation.pieces import json_text
-from pgv_jax.data.jsonl import FieldError, parse_json
+from pgv_jax.data.storage.jsonl import FieldError, parse_json
 
 TAGS = "think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis"
 TAGS += "|seed:think|inner_monologue|antthinking"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pgv_jax.data.compression import UNREADABLE, bare_name, open_bytes
-from pgv_jax.data.jsonl import FieldError, parse_json
+from pgv_jax.data.storage.compression import UNREADABLE, bare_name, open_bytes
+from pgv_jax.data.storage.jsonl import FieldError, parse_json
 from pgv_jax.errors import PgvError
 
 HEAD = 1 << 16

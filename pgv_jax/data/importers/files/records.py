@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pgv_jax.data.compression import UNREADABLE, open_bytes
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.tables import arrow_rows, cell, csv_rows, sqlite_rows
 from pgv_jax.data.importers.files.values import plain
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError, parse_json
+from pgv_jax.data.storage.compression import UNREADABLE, open_bytes
+from pgv_jax.data.storage.jsonl import FieldError, parse_json
 
 CHUNK = 1 << 16
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pgv_jax.data.compression import UNREADABLE, open_bytes
 from pgv_jax.data.importers.files.values import plain
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError, parse_json
+from pgv_jax.data.storage.compression import UNREADABLE, open_bytes
+from pgv_jax.data.storage.jsonl import FieldError, parse_json
 from pgv_jax.errors import PgvError
 from pgv_jax.parts import part
 

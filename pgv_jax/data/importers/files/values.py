@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError, checked, is_json, text_field
+from pgv_jax.data.storage.jsonl import FieldError, checked, is_json, text_field
 from pgv_jax.types import Candidate, Episode, Step
 
 REPLACED = "\ufffd"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pgv_jax.data.compression import archive_of, bare_name, members_of
+from pgv_jax.data.storage.compression import archive_of, bare_name, members_of
 from pgv_jax.errors import PgvError
 
 NO_LOGS: tuple[str, ...] = (".md", ".rst", ".py", ".sh", ".yaml", ".yml", ".toml", ".cfg", ".ini")

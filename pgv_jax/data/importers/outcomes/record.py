@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Episode
 
 SUCCESS_KEYS: tuple[str, ...] = ("success", "is_success", "correct", "is_correct", "resolved")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pgv_jax.data.importers.outcomes.record import outcome_of, tristate
 from pgv_jax.data.importers.outcomes.rule import reward_of
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from pgv_jax.data.compression import bare_name, stem_of
+from pgv_jax.data.storage.compression import bare_name, stem_of
 from pgv_jax.errors import PgvError
 
 from ..reading import chat, imported, jsonl, rows

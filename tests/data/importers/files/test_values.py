@@ -16,7 +16,7 @@ from pgv_jax.data.importers.base import Importer, Options
 from pgv_jax.data.importers.files.values import plain, settled
 from pgv_jax.data.importers.pipeline import Plan, run_import
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import checked
+from pgv_jax.data.storage.jsonl import checked
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 

@@ -9,7 +9,7 @@ from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.data.importers.pipeline import expand
 from pgv_jax.data.importers.registry import detect
 from pgv_jax.data.importers.to_openai import to_openai
-from pgv_jax.data.jsonl import parse_json
+from pgv_jax.data.storage.jsonl import parse_json
 from pgv_jax.types import Episode
 
 DATA = Path(__file__).parents[5] / "shared" / "data"

@@ -14,7 +14,7 @@ from pgv_jax.data.importers.conversation.turns import Turn, turns_of_pieces
 from pgv_jax.data.importers.identity import leftover
 from pgv_jax.data.importers.outcomes.record import number
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError, kind_of, text_field
+from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode
 
 SOURCES = {"system": "system", "user": "user", "agent": "assistant"}

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pgv_jax.data.compression import stem_of
 from pgv_jax.data.importers.base import NO, Detection, FileImporter, Options, Sample, Where
 from pgv_jax.data.importers.conversation.messages import message_turns
 from pgv_jax.data.importers.conversation.steps import episode_of
 from pgv_jax.data.importers.conversation.turns import Turn, joined
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.compression import stem_of
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Episode
 
 SPOKEN = ("user", "assistant")

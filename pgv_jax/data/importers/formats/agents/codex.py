@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pgv_jax.data.compression import stem_of
 from pgv_jax.data.importers.base import NO, Detection, FileImporter, Options, Sample, Where
 from pgv_jax.data.importers.conversation.messages import (
     is_item,
@@ -24,7 +23,8 @@ from pgv_jax.data.importers.conversation.pieces import (
 )
 from pgv_jax.data.importers.conversation.steps import episode_of
 from pgv_jax.data.importers.conversation.turns import Turn, joined, turns_of_pieces
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.compression import stem_of
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Episode
 
 LINES = ("session_meta", "response_item", "event_msg", "turn_context", "compacted")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pgv_jax.data.compression import stem_of
 from pgv_jax.data.importers.base import (
     NO,
     BadRecord,
@@ -31,7 +30,8 @@ from pgv_jax.data.importers.conversation.turns import Turn, turns_of_pieces
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records, sample_records
 from pgv_jax.data.importers.identity import leftover
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.compression import stem_of
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Episode
 
 NO_WORDS: tuple[str, ...] = ("null", "recall", "change_agent_state", "agent_state_changed")

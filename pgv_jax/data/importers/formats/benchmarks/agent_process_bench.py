@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pgv_jax.data.importers.base import NO, Detection, Options, Sample, Where
 from pgv_jax.data.importers.formats.chats.openai import OpenAIMessages
-from pgv_jax.data.jsonl import FieldError, kind_of
+from pgv_jax.data.storage.jsonl import FieldError, kind_of
 from pgv_jax.types import Episode
 
 LABELS = (-1, 0, 1)

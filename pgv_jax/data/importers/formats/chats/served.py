@@ -21,7 +21,7 @@ from pgv_jax.data.importers.conversation.columns import Logged, without
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 from pgv_jax.data.importers.conversation.turns import Turn
 from pgv_jax.data.importers.files.records import Damage, Record
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 MARK = "pgv_decision"
 PATTERN = "decisions-*.jsonl"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pgv_jax.data.importers.identity import TASK_ID_KEYS, TASK_KEYS
 from pgv_jax.data.importers.outcomes.record import CUT_KEYS, SUCCESS_KEYS
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "episode": (

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from pgv_jax.data.importers.base import NO, Detection, Options, RecordImporter, Sample, Where
-from pgv_jax.data.jsonl import episode_from_json
+from pgv_jax.data.storage.jsonl import episode_from_json
 from pgv_jax.types import Episode
 
 
 class EpisodesJSONL(RecordImporter):
-    """One episode a line, as ``pgv_jax.data.jsonl`` writes it."""
+    """One episode a line, as ``pgv_jax.data.storage.jsonl`` writes it."""
 
     name = "episodes"
     about = "Episodes JSONL, the format of pgv_jax (docs/importing.md)"

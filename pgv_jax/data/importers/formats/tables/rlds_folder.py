@@ -19,7 +19,7 @@ from pgv_jax.data.importers.base import (
 )
 from pgv_jax.data.importers.files.records import Record
 from pgv_jax.data.importers.outcomes.record import Outcome, number, outcome_of, with_outcome
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 

@@ -21,7 +21,7 @@ from pgv_jax.data.importers.outcomes.record import (
     tristate,
     with_outcome,
 )
-from pgv_jax.data.jsonl import FieldError, kind_of, text_field
+from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 
 LAST: tuple[str, ...] = (*SUCCESS_KEYS, *RESULT_KEYS, *CUT_KEYS, *END_KEYS)

@@ -22,7 +22,7 @@ from pgv_jax.data.importers.files.records import Damage, Record, iter_records, s
 from pgv_jax.data.importers.files.tables import sqlite_rows
 from pgv_jax.data.importers.formats.tables.column_names import ALIASES, columns_of, known_columns
 from pgv_jax.data.importers.formats.tables.step_rows import Row, Table, names_in
-from pgv_jax.data.jsonl import FieldError, kind_of
+from pgv_jax.data.storage.jsonl import FieldError, kind_of
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.compression import open_bytes
 from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import (
     RAW_CHARACTERS,
@@ -33,7 +32,8 @@ from pgv_jax.data.importers.formats.texts.react_text import (
 )
 from pgv_jax.data.importers.formats.texts.verdicts import outcome_in
 from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
-from pgv_jax.data.jsonl import FieldError, kind_of, parse_json, text_field
+from pgv_jax.data.storage.compression import open_bytes
+from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step
 
 TEXT_KEYS = ("traj", "trajectory", "transcript", "react", "prompt", "log", "text", "output")

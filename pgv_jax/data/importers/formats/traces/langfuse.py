@@ -18,7 +18,7 @@ from pgv_jax.data.importers.formats.traces.spans import (
     outcome_scores,
     stamp,
 )
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 KINDS = {"GENERATION": MODEL, "TOOL": TOOL}
 TYPES: tuple[str, ...] = (

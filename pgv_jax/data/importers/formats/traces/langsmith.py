@@ -17,7 +17,7 @@ from pgv_jax.data.importers.formats.traces.spans import (
     messages_in,
     stamp,
 )
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 KINDS = {"llm": MODEL, "tool": TOOL}
 MARKS = {"trace_id", "dotted_order", "parent_run_id", "start_time", "session_id"}

@@ -20,7 +20,7 @@ from pgv_jax.data.importers.formats.traces.spans import (
     outcome_scores,
     stamp,
 )
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 STARTS = ("start_time_unix_nano", "start_time_ns", "start_time")
 

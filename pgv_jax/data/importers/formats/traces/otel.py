@@ -13,7 +13,7 @@ from pgv_jax.data.importers.formats.traces.attributes import (
     usage_in,
 )
 from pgv_jax.data.importers.formats.traces.spans import Span, TraceImporter, stamp
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 ROOTS = (("resourceSpans", "scopeSpans"), ("resource_spans", "scope_spans"))
 

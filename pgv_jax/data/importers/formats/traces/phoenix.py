@@ -8,7 +8,7 @@ from typing import Any
 from pgv_jax.data.importers.base import NO, Detection, Sample
 from pgv_jax.data.importers.formats.traces.otel import span_of
 from pgv_jax.data.importers.formats.traces.spans import Span, TraceImporter
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 
 TRACE = ("context.trace_id", "context_trace_id")
 

@@ -27,7 +27,7 @@ from pgv_jax.data.importers.conversation.pieces import Call, parse_arguments, wo
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
 from pgv_jax.data.importers.conversation.turns import Turn
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records
-from pgv_jax.data.jsonl import FieldError
+from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.types import Episode
 
 MODEL, TOOL, OTHER = "model", "tool", "other"

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from pgv_jax.data.jsonl import candidate_to_json, candidates_from_json
+from pgv_jax.data.storage.jsonl import candidate_to_json, candidates_from_json
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 

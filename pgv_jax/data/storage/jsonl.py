@@ -27,7 +27,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pgv_jax.data.compression import UNREADABLE, open_bytes
+from pgv_jax.data.storage.compression import UNREADABLE, open_bytes
 from pgv_jax.errors import PgvError
 from pgv_jax.files import aside
 from pgv_jax.types import Candidate, Episode, Step

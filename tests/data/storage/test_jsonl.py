@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data import jsonl
+from pgv_jax.data.storage import jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Candidate, Episode
 
-from . import strategies
+from .. import strategies
 
 MINIMAL: dict[str, Any] = {
     "episode_id": "e",

@@ -1,0 +1,1 @@
+"""How episodes and tables lie on disk: formats, packed files, parts that wait."""
