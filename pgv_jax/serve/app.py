@@ -19,14 +19,14 @@ from starlette.routing import Route
 
 from pgv_jax.errors import PgvError
 from pgv_jax.guide.guide import Guide
-from pgv_jax.serve.apis import APIS, Api
-from pgv_jax.serve.bodies import read_json
+from pgv_jax.serve.apis.bodies import read_json
+from pgv_jax.serve.apis.candidates import APIS, Api
 from pgv_jax.serve.decisions import DecisionLog
-from pgv_jax.serve.errors import RefusalError, refusal
-from pgv_jax.serve.metrics import Metrics
+from pgv_jax.serve.options import Settings, is_loopback
+from pgv_jax.serve.prometheus import Metrics
 from pgv_jax.serve.proxy import Proxy
-from pgv_jax.serve.ranking import rerank, score
-from pgv_jax.serve.settings import Settings, is_loopback
+from pgv_jax.serve.refusals import RefusalError, refusal
+from pgv_jax.serve.rerank import rerank, score
 from pgv_jax.serve.upstream import Upstream
 from pgv_jax.serve.work import passed_on
 

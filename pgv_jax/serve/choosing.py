@@ -15,7 +15,7 @@ from pgv_jax.data.importers.conversation.asking import Conversation
 from pgv_jax.errors import PgvError
 from pgv_jax.guide.choice import Choice
 from pgv_jax.guide.guide import Guide
-from pgv_jax.serve.settings import Ask
+from pgv_jax.serve.options import Ask
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from pgv_jax.serve.apis import Api, Candidate, for_candidates
-from pgv_jax.serve.errors import RefusalError
+from pgv_jax.serve.apis.candidates import Api, Candidate, for_candidates
+from pgv_jax.serve.refusals import RefusalError
 from pgv_jax.serve.upstream import Reply, Upstream
 
 REFUSES_N = (400, 404, 405, 422, 501)

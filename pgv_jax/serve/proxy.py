@@ -17,14 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pgv_jax.guide.guide import Guide
-from pgv_jax.serve.apis import Api, plain
-from pgv_jax.serve.bodies import read_json
+from pgv_jax.serve.apis.bodies import read_json
+from pgv_jax.serve.apis.candidates import Api, plain
+from pgv_jax.serve.apis.gathering import Gathering
 from pgv_jax.serve.choosing import Ruling
 from pgv_jax.serve.decisions import DecisionLog
-from pgv_jax.serve.gathering import Gathering
-from pgv_jax.serve.metrics import Metrics
+from pgv_jax.serve.options import Settings
+from pgv_jax.serve.prometheus import Metrics
 from pgv_jax.serve.proposing import Proposals, Proposer
-from pgv_jax.serve.settings import Settings
 from pgv_jax.serve.upstream import Reply, Stream, Upstream
 from pgv_jax.serve.work import Work, broken, passed_on
 

@@ -14,7 +14,7 @@ from io import BytesIO
 import aiohttp
 from starlette.requests import Request
 
-from pgv_jax.serve.errors import RefusalError
+from pgv_jax.serve.refusals import RefusalError
 
 NOT_SENT = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"),

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pgv_jax.serve.apis import Api, Candidate, composed, with_words
+from pgv_jax.serve.apis.candidates import Api, Candidate, composed, with_words
+from pgv_jax.serve.apis.json_text import parsed_object
+from pgv_jax.serve.apis.streaming import events
 from pgv_jax.serve.choosing import Ruling, rule
-from pgv_jax.serve.errors import refusal
-from pgv_jax.serve.settings import Ask
-from pgv_jax.serve.spans import parsed_object
-from pgv_jax.serve.streaming import events
+from pgv_jax.serve.options import Ask
+from pgv_jax.serve.refusals import refusal
 from pgv_jax.serve.upstream import Reply, interrupted
 
 if TYPE_CHECKING:

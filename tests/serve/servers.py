@@ -18,8 +18,8 @@ from starlette.routing import Route
 
 from pgv_jax.guide.guide import Guide
 from pgv_jax.serve.app import Serving
-from pgv_jax.serve.server import listen, server_of
-from pgv_jax.serve.settings import Settings
+from pgv_jax.serve.options import Settings
+from pgv_jax.serve.process import listen, server_of
 from tests.guide.toy import WordCritic
 
 Script = Callable[[dict[str, Any]], Any]

@@ -11,7 +11,7 @@ import pytest
 
 from pgv_jax.errors import PgvError
 from pgv_jax.guide.guide import Guide
-from pgv_jax.serve.settings import Settings
+from pgv_jax.serve.options import Settings
 from tests.guide.toy import WordCritic
 from tests.serve.servers import Upstream, completion, message, ours, running
 

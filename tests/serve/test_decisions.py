@@ -149,7 +149,7 @@ def test_a_full_disk_loses_no_request(tmp_path, monkeypatch):
 )
 def test_an_outcome_that_is_none_is_refused(server, body, why):
     from pgv_jax.serve.app import outcome_of
-    from pgv_jax.serve.errors import RefusalError
+    from pgv_jax.serve.refusals import RefusalError
 
     with pytest.raises(RefusalError, match=why):
         outcome_of(body)

@@ -64,7 +64,7 @@ def test_the_winner_is_streamed_whole(three, client):
 def test_a_stream_of_one_is_valued_behind(upstream, server, client):
     import json
 
-    from pgv_jax.serve.streaming import events
+    from pgv_jax.serve.apis.streaming import events
 
     whole = answer(*BEST)
     upstream.script = lambda body: events("messages", {}, whole)

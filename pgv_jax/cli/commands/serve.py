@@ -75,9 +75,9 @@ def serve(
     from pathlib import Path
 
     from pgv_jax.cli.console import logged
-    from pgv_jax.serve.errors import RefusalError
-    from pgv_jax.serve.server import run
-    from pgv_jax.serve.settings import Ask, Settings
+    from pgv_jax.serve.options import Ask, Settings
+    from pgv_jax.serve.process import run
+    from pgv_jax.serve.refusals import RefusalError
 
     own = {key: value for key, value in wishes.items() if value not in (None, ())}
     own |= {key: list(value) for key, value in own.items() if isinstance(value, tuple)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgv_jax.serve.spans import DROP, Raw, edited, elements, members
+from pgv_jax.serve.apis.json_text import DROP, Raw, edited, elements, members
 from pgv_jax.serve.upstream import Reply
 
 

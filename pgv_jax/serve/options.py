@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.serve.errors import RefusalError
+from pgv_jax.serve.refusals import RefusalError
 from pgv_jax.texts.templates import SUCCESS
 
 STRATEGIES = ("best-of-n", "refine", "shadow", "off")

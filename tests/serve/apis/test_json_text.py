@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgv_jax.serve.spans import DROP, Raw, edited, elements, members
+from pgv_jax.serve.apis.json_text import DROP, Raw, edited, elements, members
 
 TEXT = ' {"a" : 1.50,\n  "b":[ {"x":"\\u00e9"} , 2 ], "c":null} '
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from pgv_jax.serve.errors import RefusalError
-from pgv_jax.serve.spans import parsed_object
+from pgv_jax.serve.apis.json_text import parsed_object
+from pgv_jax.serve.refusals import RefusalError
 
 
 async def read_json(request: Request, most: int) -> tuple[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pgv_jax.errors import PgvError
 from pgv_jax.serve.app import Serving, open_guide
-from pgv_jax.serve.settings import Settings
+from pgv_jax.serve.options import Settings
 
 STREAM_SECONDS = 30
 """How long a stopping server waits for answers under way."""

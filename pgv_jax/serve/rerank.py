@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from pgv_jax.errors import PgvError
 from pgv_jax.guide.choice import Choice
 from pgv_jax.guide.guide import Guide
-from pgv_jax.serve.bodies import read_json
-from pgv_jax.serve.errors import RefusalError
+from pgv_jax.serve.apis.bodies import read_json
+from pgv_jax.serve.refusals import RefusalError
 
 MOST = 1000
 """Documents of one request."""
