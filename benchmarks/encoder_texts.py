@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgv_jax.data.importers.base import Options
+from pgv_jax.data.importers.detection import detect
 from pgv_jax.data.importers.pipeline import expand
-from pgv_jax.data.importers.registry import detect
 from pgv_jax.data.layout import texts_of
 from pgv_jax.types import Episode
 

@@ -42,7 +42,7 @@ from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import load_config
 from pgv_jax.critic.heads import link
 from pgv_jax.data.importers.base import BadRecord, Options
-from pgv_jax.data.importers.registry import importer_of
+from pgv_jax.data.importers.detection import importer_of
 from pgv_jax.data.layout import build_table, shards_for, texts_of
 from pgv_jax.data.storage.jsonl import numbered_lines, parse_json
 from pgv_jax.embed.opening import open_encoder

@@ -11,7 +11,7 @@ import pytest
 
 from pgv_jax.config import load_config
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.registry import detect, importer_of, importers
+from pgv_jax.data.importers.detection import detect, importer_of, importers
 from pgv_jax.embed.opening import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions

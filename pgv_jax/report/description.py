@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgv_jax.data.thoughts import OWN, thought_origin
+from pgv_jax.data.thought_origin import OWN, thought_origin
 from pgv_jax.report.health.leaks import NAMED, OUTCOMES, action_head, find_leaks
 from pgv_jax.texts.templates import observation_text, sentences
 from pgv_jax.types import Episode, Step

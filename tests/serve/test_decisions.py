@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.registry import detect
+from pgv_jax.data.importers.detection import detect
 from pgv_jax.serve.decisions import DecisionLog
 from tests.data.importers.reading import imported
 from tests.serve.servers import Upstream, completion, message, ours, running
@@ -162,7 +162,7 @@ def test_an_outcome_without_a_log_is_refused(server):
 
 @pytest.mark.parametrize("api", ["messages", "responses"])
 def test_other_apis_are_read_back_too(tmp_path, api):
-    from pgv_jax.data.importers.registry import importer_of
+    from pgv_jax.data.importers.detection import importer_of
 
     said = {
         "messages": [{"type": "text", "text": "Go."}],

@@ -110,7 +110,7 @@ def _columns_apart(
 
 def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
     from pgv_jax.data.importers.base import Options
-    from pgv_jax.data.importers.outcomes.table import Rewards
+    from pgv_jax.data.importers.outcomes.rewards import Rewards
     from pgv_jax.data.importers.pipeline import Plan
     from pgv_jax.errors import PgvError
 
@@ -186,7 +186,7 @@ def passed_lines(passed: list[tuple[Path, str]]) -> list[str]:
 
 def thoughts_line(thoughts: Mapping[str, int]) -> str:
     """Say where the thoughts are from."""
-    from pgv_jax.data.thoughts import OWN
+    from pgv_jax.data.thought_origin import OWN
 
     total = max(1, sum(thoughts.values()))
     own = sum(n for origin, n in thoughts.items() if origin in OWN)

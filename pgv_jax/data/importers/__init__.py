@@ -1,1 +1,1 @@
-"""Importers: from anybody's agent logs to Episodes. ``registry`` lists them."""
+"""Importers: from anybody's agent logs to Episodes. ``detection`` lists them."""

@@ -14,22 +14,22 @@ from typing import IO, Any
 
 from pgv_jax.data.episodes import DatasetSummary, write_dataset
 from pgv_jax.data.importers.base import UNFIT, BadRecord, Options
-from pgv_jax.data.importers.calls import Place
+from pgv_jax.data.importers.call_logs import Place
+from pgv_jax.data.importers.detection import BUILT_IN, detect, importer_of, no_log
 from pgv_jax.data.importers.files.values import settled
 from pgv_jax.data.importers.files.walk import walk
+from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.data.importers.outcomes.rule import SuccessRule
 from pgv_jax.data.importers.outcomes.scale import WORDS
-from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.data.importers.prefix import common_prefix
 from pgv_jax.data.importers.redact import Redactor
-from pgv_jax.data.importers.registry import BUILT_IN, detect, importer_of, no_log
 from pgv_jax.data.importers.source import Source, labels_of
 from pgv_jax.data.importers.survey import Findings, Survey, decided
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.splits import HELD_OUT
 from pgv_jax.data.storage.compression import archive_of, stem_of
 from pgv_jax.data.storage.jsonl import FieldError
-from pgv_jax.data.thoughts import thought_origin
+from pgv_jax.data.thought_origin import thought_origin
 from pgv_jax.errors import PgvError
 from pgv_jax.files import sha256_of
 from pgv_jax.types import Episode

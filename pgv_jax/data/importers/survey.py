@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pgv_jax.data.importers.calls import Calls, Folded, Place
-from pgv_jax.data.importers.outcomes.record import Outcome, was_cut, with_outcome
+from pgv_jax.data.importers.call_logs import Calls, Folded, Place
+from pgv_jax.data.importers.outcomes.outcome import Outcome, was_cut, with_outcome
 from pgv_jax.data.importers.outcomes.scale import Scale
 from pgv_jax.data.importers.source import Source
 from pgv_jax.data.importers.tasks import NamedTasks, Tasks

@@ -6,8 +6,8 @@ from typing import Any
 
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.importers.base import BadRecord, Options
+from pgv_jax.data.importers.detection import detect, importer_of
 from pgv_jax.data.importers.pipeline import Plan, Report, run_import
-from pgv_jax.data.importers.registry import detect, importer_of
 from pgv_jax.types import Episode
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgv_jax.data.episodes import read_episodes
-from pgv_jax.data.importers import registry
+from pgv_jax.data.importers import detection
 from pgv_jax.data.importers.base import Importer, Options, RecordImporter, Sample
+from pgv_jax.data.importers.detection import BUILT_IN, detect, importer_of
 from pgv_jax.data.importers.pipeline import Plan, run_import
-from pgv_jax.data.importers.registry import BUILT_IN, detect, importer_of
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 
@@ -47,7 +47,7 @@ class Point:
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch) -> Any:
     def add(*points: Point) -> None:
-        monkeypatch.setattr(registry.REGISTRY, "_points", lambda: points)
+        monkeypatch.setattr(detection.REGISTRY, "_points", lambda: points)
 
     return add
 
@@ -92,10 +92,10 @@ def test_an_importer_of_ones_own_needs_no_package(tmp_path: Path) -> None:
 def test_a_broken_importer_is_named(register: Any) -> None:
     register(Point("broken", RuntimeError("no")))
     with pytest.raises(PgvError, match=r"'broken' \(x:broken\) cannot be loaded"):
-        registry.importers()
+        detection.importers()
     register(Point("odd", dict))
     with pytest.raises(PgvError, match=r"'odd' \(x:odd\) is not a subclass"):
-        registry.importers()
+        detection.importers()
 
 
 def test_doubt_is_an_error_that_lists_the_candidates(tmp_path: Path, register: Any) -> None:

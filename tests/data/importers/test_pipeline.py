@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.outcomes.table import Rewards
+from pgv_jax.data.importers.detection import BUILT_IN
+from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.data.importers.pipeline import Plan, run_import
-from pgv_jax.data.importers.registry import BUILT_IN
 from pgv_jax.data.storage import spool
 from pgv_jax.errors import PgvError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pgv_jax.data.importers.outcomes.table import Rewards
+from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.data.importers.source import labels_of
 
 from .reading import chat, imported, jsonl

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.conversation.columns import answers_of, logged
+from pgv_jax.data.importers.conversation.fields import answers_of, logged
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.steps import asked_for, decided, in_fences, played
 from pgv_jax.data.importers.conversation.turns import Turn

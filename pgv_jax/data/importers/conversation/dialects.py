@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pgv_jax.data.importers.base import Options, Sample
-from pgv_jax.data.importers.conversation.columns import PROMPTS, Logged, logged
+from pgv_jax.data.importers.conversation.fields import PROMPTS, Logged, logged
 from pgv_jax.data.importers.conversation.messages import (
     is_item,
     looks_like_message,

@@ -19,7 +19,6 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation.columns import Logged, logged, missing
 from pgv_jax.data.importers.conversation.dialects import (
     DIALECTS,
     conversations,
@@ -27,6 +26,7 @@ from pgv_jax.data.importers.conversation.dialects import (
     is_bare_message,
     roles_in,
 )
+from pgv_jax.data.importers.conversation.fields import Logged, logged, missing
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
 from pgv_jax.data.importers.conversation.turns import Turn

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pgv_jax.data.importers.conversation.parts import (
+from pgv_jax.data.importers.conversation.content import (
     CALL_TYPES,
     RESULT_TYPES,
     read_content,
@@ -33,7 +33,7 @@ from pgv_jax.data.importers.conversation.pieces import (
     words_of,
 )
 from pgv_jax.data.importers.conversation.turns import Turn, joined, turns_of_pieces
-from pgv_jax.data.importers.outcomes.record import number
+from pgv_jax.data.importers.outcomes.outcome import number
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import Options, Where
 from pgv_jax.data.importers.conversation.pieces import Call
-from pgv_jax.data.importers.conversation.thoughts import speaks_in_fences, split_thought
+from pgv_jax.data.importers.conversation.reasoning import speaks_in_fences, split_thought
 from pgv_jax.data.importers.conversation.turns import Turn, without_prefix
-from pgv_jax.data.importers.outcomes.record import END_KEYS, outcome_of, was_cut, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import END_KEYS, outcome_of, was_cut, with_outcome
 from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.texts.calls import call_text, call_words
 from pgv_jax.types import Candidate, Episode, Step

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pgv_jax.data.importers.outcomes.record import number, tristate
-from pgv_jax.data.importers.outcomes.table import lookup
+from pgv_jax.data.importers.outcomes.outcome import number, tristate
+from pgv_jax.data.importers.outcomes.rewards import lookup
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgv_jax.data.importers.outcomes.record import outcome_of, tristate
+from pgv_jax.data.importers.outcomes.outcome import outcome_of, tristate
 from pgv_jax.data.importers.outcomes.rule import reward_of
 from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.errors import PgvError

@@ -8,7 +8,7 @@ import pytest
 
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.conversation.asking import so_far
-from pgv_jax.data.importers.registry import importer_of
+from pgv_jax.data.importers.detection import importer_of
 from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.texts.templates import EPISODE, observation_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.data.importers.base import BadRecord, Options
-from pgv_jax.data.importers.registry import detect
+from pgv_jax.data.importers.detection import detect
 from tests.data.importers.reading import jsonl, read, rows
 
 LABELLED = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.registry import detect
+from pgv_jax.data.importers.detection import detect
 from pgv_jax.errors import PgvError
 
 from ..reading import imported, jsonl, rows

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from pgv_jax.data.importers.base import Importer, Options
-from pgv_jax.data.importers.registry import detect
+from pgv_jax.data.importers.detection import detect
 
 from ..reading import jsonl, read, rows
 from .trace_samples import ASKED, FIRST, SAID, SECOND, only

@@ -8,7 +8,7 @@ import pytest
 
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.importers.base import BadRecord, Options
-from pgv_jax.data.importers.registry import detect, importer_of
+from pgv_jax.data.importers.detection import detect, importer_of
 from pgv_jax.data.importers.to_openai import to_openai
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode

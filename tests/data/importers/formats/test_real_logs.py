@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.data.importers.base import BadRecord, Options
-from pgv_jax.data.importers.outcomes.table import Rewards
+from pgv_jax.data.importers.detection import detect
+from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.data.importers.pipeline import expand
-from pgv_jax.data.importers.registry import detect
 from pgv_jax.data.importers.to_openai import to_openai
 from pgv_jax.data.storage.jsonl import parse_json
 from pgv_jax.types import Episode

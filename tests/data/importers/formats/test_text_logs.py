@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pgv_jax.data.importers.detection import detect
 from pgv_jax.data.importers.formats.texts.verdicts import outcome_in, without_verdict
-from pgv_jax.data.importers.registry import detect
 from pgv_jax.errors import PgvError
 
 from ..reading import imported, rows

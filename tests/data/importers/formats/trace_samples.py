@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pgv_jax.data.importers.registry import detect
+from pgv_jax.data.importers.detection import detect
 
 from ..reading import imported, rows
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data.importers.outcomes.record import (
+from pgv_jax.data.importers.outcomes.outcome import (
     Outcome,
     outcome_of,
     tristate,
     with_outcome,
 )
+from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.data.importers.outcomes.rule import SuccessRule
-from pgv_jax.data.importers.outcomes.table import Rewards
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step
 

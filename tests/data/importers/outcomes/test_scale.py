@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pgv_jax.data.importers.outcomes.table import Rewards
+from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.errors import PgvError
 
 from ..reading import chat, imported, jsonl

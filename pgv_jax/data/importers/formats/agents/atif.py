@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pgv_jax.data.importers.base import NO, Detection, Options, RecordImporter, Sample, Where
+from pgv_jax.data.importers.conversation.content import read_content, result_of
 from pgv_jax.data.importers.conversation.messages import usage_of
-from pgv_jax.data.importers.conversation.parts import read_content, result_of
 from pgv_jax.data.importers.conversation.pieces import Reasoning, call_of
 from pgv_jax.data.importers.conversation.steps import episode_of
 from pgv_jax.data.importers.conversation.turns import Turn, turns_of_pieces
 from pgv_jax.data.importers.identity import leftover
-from pgv_jax.data.importers.outcomes.record import number
+from pgv_jax.data.importers.outcomes.outcome import number
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode

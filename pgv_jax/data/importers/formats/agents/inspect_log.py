@@ -21,7 +21,7 @@ from pgv_jax.data.importers.base import (
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.steps import episode_of
 from pgv_jax.data.importers.files.records import Record
-from pgv_jax.data.importers.outcomes.record import number, tristate
+from pgv_jax.data.importers.outcomes.outcome import number, tristate
 from pgv_jax.errors import PgvError
 from pgv_jax.parts import part
 from pgv_jax.types import Episode

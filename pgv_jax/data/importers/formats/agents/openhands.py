@@ -15,8 +15,8 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
+from pgv_jax.data.importers.conversation.content import result_of
 from pgv_jax.data.importers.conversation.messages import message_turns
-from pgv_jax.data.importers.conversation.parts import result_of
 from pgv_jax.data.importers.conversation.pieces import (
     Call,
     Piece,

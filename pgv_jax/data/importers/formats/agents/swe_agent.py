@@ -8,7 +8,7 @@ from typing import Any
 from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import NO, Detection, Options, RecordImporter, Sample, Where
 from pgv_jax.data.importers.conversation.messages import message_turns
-from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import outcome_of, with_outcome
 from pgv_jax.data.storage.compression import stem_of
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step

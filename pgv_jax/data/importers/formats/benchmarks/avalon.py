@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pgv_jax.data.importers.base import NO, Detection, Options, RecordImporter, Sample, Where
-from pgv_jax.data.importers.outcomes.record import Outcome, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import Outcome, with_outcome
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 

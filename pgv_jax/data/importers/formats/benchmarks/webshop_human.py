@@ -18,7 +18,7 @@ from pgv_jax.data.importers.base import (
     guarded,
 )
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records
-from pgv_jax.data.importers.outcomes.record import Outcome, number, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import Outcome, number, with_outcome
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgv_jax.data.importers.conversation.columns import Logged
+from pgv_jax.data.importers.conversation.fields import Logged
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pgv_jax.data.importers.base import Detection, Sample
-from pgv_jax.data.importers.conversation.columns import parsed
+from pgv_jax.data.importers.conversation.fields import parsed
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 from pgv_jax.data.importers.conversation.messages import looks_like_message
 

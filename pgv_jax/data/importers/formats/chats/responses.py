@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.conversation.columns import Logged, logged
+from pgv_jax.data.importers.conversation.fields import Logged, logged
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 from pgv_jax.data.importers.files.records import Damage, Record, iter_records
 

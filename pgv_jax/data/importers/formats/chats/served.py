@@ -17,7 +17,7 @@ from typing import Any
 
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.conversation.asking import answer_in, messages_in
-from pgv_jax.data.importers.conversation.columns import Logged, without
+from pgv_jax.data.importers.conversation.fields import Logged, without
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 from pgv_jax.data.importers.conversation.turns import Turn
 from pgv_jax.data.importers.files.records import Damage, Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.conversation.columns import Logged
+from pgv_jax.data.importers.conversation.fields import Logged
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 from pgv_jax.data.importers.conversation.turns import Turn
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from pgv_jax.data.importers.identity import TASK_ID_KEYS, TASK_KEYS
-from pgv_jax.data.importers.outcomes.record import CUT_KEYS, SUCCESS_KEYS
+from pgv_jax.data.importers.outcomes.outcome import CUT_KEYS, SUCCESS_KEYS
 from pgv_jax.data.storage.jsonl import FieldError
 
 ALIASES: dict[str, tuple[str, ...]] = {

@@ -18,7 +18,7 @@ from pgv_jax.data.importers.base import (
     guarded,
 )
 from pgv_jax.data.importers.files.records import Record
-from pgv_jax.data.importers.outcomes.record import Outcome, number, outcome_of, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import Outcome, number, outcome_of, with_outcome
 from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode, Step

@@ -11,7 +11,7 @@ from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import UNFIT, Options, Where
 from pgv_jax.data.importers.conversation.pieces import json_text
 from pgv_jax.data.importers.formats.tables.column_names import TEXTS
-from pgv_jax.data.importers.outcomes.record import (
+from pgv_jax.data.importers.outcomes.outcome import (
     CUT_KEYS,
     END_KEYS,
     RESULT_KEYS,

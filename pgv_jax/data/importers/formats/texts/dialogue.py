@@ -20,7 +20,7 @@ from pgv_jax.data.importers.base import (
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.records import Record
 from pgv_jax.data.importers.files.tables import csv_rows
-from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import outcome_of, with_outcome
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 

@@ -31,7 +31,7 @@ from pgv_jax.data.importers.formats.texts.react_text import (
     task_in,
 )
 from pgv_jax.data.importers.formats.texts.verdicts import outcome_in
-from pgv_jax.data.importers.outcomes.record import outcome_of, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import outcome_of, with_outcome
 from pgv_jax.data.storage.compression import open_bytes
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json, text_field
 from pgv_jax.types import Episode, Step

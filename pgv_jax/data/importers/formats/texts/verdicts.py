@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from pgv_jax.data.importers.outcomes.record import Outcome, number, tristate
+from pgv_jax.data.importers.outcomes.outcome import Outcome, number, tristate
 
 OUTCOME = re.compile(
     r"^[ \t]*(?:Your score\b.*|Answer is (?:IN)?CORRECT\.?|Episode finished.*reward.*)[ \t]*$",

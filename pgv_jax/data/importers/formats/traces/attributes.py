@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pgv_jax.data.importers.conversation.columns import answers_of, parsed
+from pgv_jax.data.importers.conversation.fields import answers_of, parsed
 from pgv_jax.data.importers.formats.traces.spans import messages_in
 
 USAGE = {

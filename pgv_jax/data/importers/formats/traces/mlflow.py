@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pgv_jax.data.importers.base import NO, Detection, Sample
-from pgv_jax.data.importers.conversation.columns import answers_of, parsed
+from pgv_jax.data.importers.conversation.fields import answers_of, parsed
 from pgv_jax.data.importers.formats.traces.attributes import (
     asked_and_answered,
     key_values,

@@ -1,8 +1,8 @@
 """Traces of any tool: spans grouped, and each call of a model read as a conversation.
 
 A call's record holds the whole conversation so far, so that the import folds the calls of a trace
-into its conversations (``importers.calls``). A trace whose calls hold no words but whose tools do
-is told by its tools.
+into its conversations (``importers.call_logs``). A trace whose calls hold no words but whose tools
+do is told by its tools.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation.columns import Logged, answers_of, are_messages, parsed
+from pgv_jax.data.importers.conversation.fields import Logged, answers_of, are_messages, parsed
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.pieces import Call, parse_arguments, words_of
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of

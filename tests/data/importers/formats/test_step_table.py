@@ -10,9 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from pgv_jax.data.importers.base import BadRecord, Options
+from pgv_jax.data.importers.detection import detect
 from pgv_jax.data.importers.formats.tables.column_names import known_columns, near_columns
-from pgv_jax.data.importers.formats.tables.steps import StepTable
-from pgv_jax.data.importers.registry import detect
+from pgv_jax.data.importers.formats.tables.step_table import StepTable
 from pgv_jax.errors import PgvError
 
 from ..reading import imported, jsonl, rows

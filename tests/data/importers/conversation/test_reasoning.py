@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.data.importers.conversation.thoughts import speaks_in_fences, split_thought
-from pgv_jax.data.thoughts import thought_origin
+from pgv_jax.data.importers.conversation.reasoning import speaks_in_fences, split_thought
+from pgv_jax.data.thought_origin import thought_origin
 from pgv_jax.types import Step
 
 from ..reading import chat, jsonl, read, rows

@@ -10,7 +10,7 @@ from typing import Any
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.records import Record, iter_records
 from pgv_jax.data.importers.files.tables import csv_rows
-from pgv_jax.data.importers.outcomes.record import Outcome, number, tristate, was_cut, with_outcome
+from pgv_jax.data.importers.outcomes.outcome import Outcome, number, tristate, was_cut, with_outcome
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 

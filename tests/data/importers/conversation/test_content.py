@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgv_jax.data.importers.base import Options
-from pgv_jax.data.importers.conversation.parts import read_content, result_text
+from pgv_jax.data.importers.conversation.content import read_content, result_text
 from pgv_jax.data.importers.conversation.pieces import Call, Reasoning, Result, Text, json_text
-from pgv_jax.data.importers.registry import importer_of
+from pgv_jax.data.importers.detection import importer_of
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.errors import PgvError
 

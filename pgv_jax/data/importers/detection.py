@@ -35,7 +35,7 @@ from pgv_jax.data.importers.formats.chats.served import Served
 from pgv_jax.data.importers.formats.chats.sharegpt import ShareGPT
 from pgv_jax.data.importers.formats.tables.episodes_jsonl import EpisodesJSONL
 from pgv_jax.data.importers.formats.tables.rlds_folder import RLDS
-from pgv_jax.data.importers.formats.tables.steps import StepTable
+from pgv_jax.data.importers.formats.tables.step_table import StepTable
 from pgv_jax.data.importers.formats.texts.dialogue import Dialogue
 from pgv_jax.data.importers.formats.texts.react import ReAct, notebook_output
 from pgv_jax.data.importers.formats.traces.langfuse import Langfuse
