@@ -38,11 +38,11 @@ from recipe import dealt, kept
 from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.embed.compilation import Runner, pad_ids
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.models.decoder import Decoder
-from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.pooling import pool
-from pgv_jax.embed.rules import TextRules
 from pgv_jax.embed.text_mode import TextEncoder
+from pgv_jax.embed.text_rules import TextRules
 from pgv_jax.errors import PgvError
 from pgv_jax.report.health.baselines import LogisticProbe
 from pgv_jax.report.rows import Rows, step_rows

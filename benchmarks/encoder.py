@@ -31,7 +31,7 @@ import numpy as np
 from encoder_texts import SOURCES, corpus, episodes_of, every_text
 from entry import begin
 
-from pgv_jax.embed.local import minilm_folder, open_folder
+from pgv_jax.embed.model_files import minilm_folder, open_folder
 from pgv_jax.embed.pooled_encoder import PooledEncoder
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.texts.segments import turns

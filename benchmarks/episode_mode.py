@@ -26,7 +26,7 @@ import numpy as np
 from entry import begin
 
 from pgv_jax.embed.episode_mode import EpisodeEncoder
-from pgv_jax.embed.local import minilm_folder, open_folder
+from pgv_jax.embed.model_files import minilm_folder, open_folder
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.texts.segments import split
 from pgv_jax.texts.templates import EPISODE, observation_text, thought_text

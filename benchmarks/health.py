@@ -33,13 +33,13 @@ from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes, write_dataset
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.report.health.baselines import fit_baselines
 from pgv_jax.report.health.calibrators import fit_calibration
 from pgv_jax.report.health.evaluation import Reference, judge
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode, Step
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 
 PLANTS = ("true", "random", "leaky", "perfect")
 STEPS, KEYS = 6, 3

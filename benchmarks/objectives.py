@@ -35,7 +35,7 @@ from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.config import Config, load_config
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.learner.validate import stratified_auc
 from pgv_jax.rollout.collect import collect
 from pgv_jax.rollout.plan import Plan
@@ -44,8 +44,8 @@ from pgv_jax.rollout.studies import SKILLS, Arm, arm_agents, compare_specs
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import SUCCESS, observation_text
 from pgv_jax.types import Episode
-from pgv_jax.workflows.pipeline import fit, prepare
 from pgv_jax.workflows.quickstart import SUCCESS_ONLY
+from pgv_jax.workflows.training import fit, prepare
 
 CANDIDATES, SHARE = 6, 0.5
 """Proposals a decision; a right one is among them with this chance."""

@@ -43,7 +43,7 @@ from pgv_jax.critic.heads import Critic, CriticSpec, link
 from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.layout import build_table, shards_for, texts_of
 from pgv_jax.data.table import Table
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.learner.loop import train
 from pgv_jax.learner.state import critic_spec, graph_of

@@ -45,7 +45,7 @@ from pgv_jax.data.importers.base import BadRecord, Options
 from pgv_jax.data.importers.detection import importer_of
 from pgv_jax.data.layout import build_table, shards_for, texts_of
 from pgv_jax.data.storage.jsonl import numbered_lines, parse_json
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import train

@@ -54,9 +54,9 @@ def measure(env: TextEnv, seconds: float, seed: int, expert: bool) -> tuple[floa
 
 def silent_games(players: int, talk: bool, seconds: float) -> None:
     """Play Avalon without words and print games a second."""
+    from pgv_jax.tasks.avalon.game_table import new_table, play_out
     from pgv_jax.tasks.avalon.players import Player
     from pgv_jax.tasks.avalon.rules import Setup
-    from pgv_jax.tasks.avalon.table import new_table, play_out
 
     rng, games = random.Random(0), 0
     player = Player(0.8, rng)

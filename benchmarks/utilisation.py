@@ -27,7 +27,7 @@ from pgv_jax.embed.models import fused
 from pgv_jax.embed.models.attention import attend
 from pgv_jax.embed.models.decoder import Decoder, DecoderConfig
 from pgv_jax.embed.pooling import pool
-from pgv_jax.embed.rules import TextRules
+from pgv_jax.embed.text_rules import TextRules
 from pgv_jax.learner.speed import gemm_rate, peak_bytes
 
 QWEN3_8B = {

@@ -139,7 +139,7 @@ class MeshConfig(_Section):
 
 
 def _chosen(tree: Any) -> Any:
-    from pgv_jax.objectives.registry import objective_of  # JAX, which other configurations spare
+    from pgv_jax.objectives.lookup import objective_of  # JAX, which other configurations spare
 
     return objective_of(tree)
 
@@ -298,7 +298,7 @@ def _of_another_objective(key: str, where: str) -> str:
     section, _, name = key.rpartition(".")
     if section.rpartition(".")[2] != "objective":
         return ""
-    from pgv_jax.objectives.registry import objectives_with
+    from pgv_jax.objectives.lookup import objectives_with
 
     owners = objectives_with(name)
     if not owners:

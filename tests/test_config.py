@@ -11,7 +11,7 @@ from yaml import safe_load
 from pgv_jax.config import SHIPPED, Config, config_file, load_config
 from pgv_jax.errors import PgvError
 from pgv_jax.objectives.iql import GCIQL
-from pgv_jax.objectives.registry import REGISTRY, saved_objective
+from pgv_jax.objectives.lookup import REGISTRY, saved_objective
 from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.workflows.iterate import IterateConfig

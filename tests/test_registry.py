@@ -12,12 +12,12 @@ import pytest
 from pgv_jax.config import load_config
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.detection import detect, importer_of, importers
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.providers.opening import open_client
-from pgv_jax.objectives import registry as objectives
+from pgv_jax.objectives import lookup as objectives
 from pgv_jax.tasks.base import REGISTRY, gymnasium, make_env, register_all
 from pgv_jax.types import Predictions
 

@@ -26,7 +26,7 @@ from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec
 from pgv_jax.critic.imagined import Expectation, ImaginedQ, Row, question_of
 from pgv_jax.critic.vectors import Vectors
 from pgv_jax.embed.encoder import Encoder
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import EPISODE, History, StepForm, thought_text

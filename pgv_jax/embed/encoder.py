@@ -1,4 +1,4 @@
-"""What an encoder is, and the hash encoder; ``opening`` makes one from a spec such as ``minilm``.
+"""What an encoder is, and the hash encoder; ``encoder_specs`` makes one of ``minilm`` and its like.
 
 Frozen text -> vector. An encoder's ``fingerprint`` changes whenever its vectors may change
 (weights, pooling, prefix, truncation, normalisation); the store and the artifact carry it.

@@ -18,7 +18,7 @@ import numpy as np
 from pgv_jax.embed.gguf_tokens import read_vocabulary
 from pgv_jax.embed.models.decoder import FAMILIES, DecoderConfig
 from pgv_jax.embed.models.load import Sizes, parse_sizes
-from pgv_jax.embed.rules import TextRules
+from pgv_jax.embed.text_rules import TextRules
 from pgv_jax.embed.tokens import Vocabulary
 from pgv_jax.embed.weights import Block
 from pgv_jax.errors import PgvError

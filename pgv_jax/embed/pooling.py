@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pgv_jax.embed.rules import TextRules
+from pgv_jax.embed.text_rules import TextRules
 
 
 def pool(hidden_BLD: jax.Array, mask_BL: jax.Array, rules: TextRules) -> jax.Array:

@@ -21,7 +21,7 @@ from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
 from pgv_jax.embed.pooling import pool
-from pgv_jax.embed.rules import TextRules
+from pgv_jax.embed.text_rules import TextRules
 from pgv_jax.embed.tokens import TextTokenizer, Tokens
 
 VERSION = 1
@@ -30,7 +30,7 @@ _IN_FLIGHT = 3
 
 
 class TextEncoder:
-    """A frozen language model as an encoder of single texts; see ``embed.local`` for opening."""
+    """A frozen language model as an encoder of single texts; ``model_files`` opens one."""
 
     def __init__(
         self,

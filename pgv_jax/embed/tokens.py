@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.embed.rules import TextRules
+from pgv_jax.embed.text_rules import TextRules
 from pgv_jax.errors import PgvError
 from pgv_jax.parts import part
 from pgv_jax.texts.unicode import clean

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import ml_dtypes  # noqa: F401  (teaches numpy bfloat16, which safetensors files use)
 import numpy as np
 
-from pgv_jax.embed.rules import read_json
+from pgv_jax.embed.text_rules import read_json
 from pgv_jax.errors import PgvError
 
 _INDEX = "model.safetensors.index.json"

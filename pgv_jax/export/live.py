@@ -97,7 +97,7 @@ def _embedder(described: Mapping[str, Any], encoder: Encoder | None) -> Callable
     """The function that embeds texts for an exported critic; the wrong encoder is an error."""
     name = str(described.get("name", ""))
     if encoder is None and name.partition(":")[0] in ("hash", "api"):
-        from pgv_jax.embed.opening import open_encoder
+        from pgv_jax.embed.encoder_specs import open_encoder
 
         encoder = open_encoder(name)
     if encoder is not None:

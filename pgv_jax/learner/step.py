@@ -17,7 +17,7 @@ from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Constants, standardized
 from pgv_jax.learner.state import State, graph_of
 from pgv_jax.objectives.base import Objective
-from pgv_jax.objectives.next_note import next_note
+from pgv_jax.objectives.next_note_loss import next_note
 from pgv_jax.types import GOAL_KINDS, Batch, Predictions
 
 EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))

@@ -18,8 +18,8 @@ from pgv_jax.config import Config, CriticConfig, TrainConfig
 from pgv_jax.data.table import Table
 from pgv_jax.learner.state import critic_spec
 from pgv_jax.objectives.base import Objective
-from pgv_jax.recipe.choice import Choice, Params, record_of, settled
 from pgv_jax.recipe.gain import gain, wins
+from pgv_jax.recipe.outcome_choice import Choice, Params, record_of, settled
 from pgv_jax.recipe.outcomes import FIELDS, Components, Lookup, Outcomes, components_of, outcomes_of
 from pgv_jax.recipe.probe import Probe, fit_probe, refitted
 from pgv_jax.recipe.residual import HIDDEN, Residual, fit_residual

@@ -17,16 +17,16 @@ from pgv_jax.critic.support import save_support
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.data.splits import seen_before
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.objectives.base import ExampleObjective
-from pgv_jax.objectives.registry import saved_objective
+from pgv_jax.objectives.lookup import saved_objective
 from pgv_jax.report.health.baselines import fit_baselines
 from pgv_jax.report.health.calibrators import fit_calibration
 from pgv_jax.report.health.curve import SHARES, curve, tasks_of_share
 from pgv_jax.report.health.evaluation import Reference, judge
-from pgv_jax.report.health.support import support_of
+from pgv_jax.report.health.training_sample import support_of
 from pgv_jax.report.health.trust import Limits
 from pgv_jax.report.pages.health import write_health
 from pgv_jax.texts.templates import (
@@ -41,7 +41,7 @@ from pgv_jax.texts.templates import (
     worded,
 )
 from pgv_jax.types import Episode
-from pgv_jax.workflows.pipeline import Bar, refit, silent
+from pgv_jax.workflows.training import Bar, refit, silent
 
 Status = Callable[[str], contextlib.AbstractContextManager[object]]
 

@@ -23,7 +23,7 @@ from pgv_jax.config import Config, check_imagined
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import is_dataset, read_episodes, write_dataset
 from pgv_jax.data.storage.jsonl import read_jsonl
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
 from pgv_jax.learner.loop import check_start
@@ -36,7 +36,7 @@ from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import EPISODE
 from pgv_jax.types import Episode
 from pgv_jax.workflows.claim import claim
-from pgv_jax.workflows.pipeline import Bar, fit, prepare, silent, without_outcome
+from pgv_jax.workflows.training import Bar, fit, prepare, silent, without_outcome
 
 SEEDS = 1000
 """Seeds of an iteration's episodes: the first counts on by so many from iteration to iteration."""

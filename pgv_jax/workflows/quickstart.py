@@ -41,8 +41,8 @@ from pgv_jax.texts.templates import SUCCESS, StepForm, worded
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
 from pgv_jax.workflows.claim import claim
-from pgv_jax.workflows.pipeline import Bar, Prepared, fit, prepare, silent
 from pgv_jax.workflows.stages import Clock
+from pgv_jax.workflows.training import Bar, Prepared, fit, prepare, silent
 
 CANDIDATES = 6
 SUCCESS_ONLY = ("goals.current=0", "goals.future=0", "goals.random=0", "goals.failure=0")

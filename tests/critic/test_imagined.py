@@ -27,7 +27,7 @@ from pgv_jax.critic.imagined import (
 )
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.known_parts import MOST_READ
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import FAILURE, SUCCESS
 

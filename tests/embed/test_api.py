@@ -16,7 +16,7 @@ import pytest
 from pgv_jax.embed import api
 from pgv_jax.embed.api import ApiEncoder
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 

@@ -15,7 +15,7 @@ from pgv_jax.config import Config
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.data.layout import texts_of
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import EPISODE

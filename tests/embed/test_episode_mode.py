@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgv_jax.embed.episode_mode import EpisodeEncoder, Windows
-from pgv_jax.embed.local import open_folder
+from pgv_jax.embed.model_files import open_folder
 from pgv_jax.embed.session import EpisodeReader
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError

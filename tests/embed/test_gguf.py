@@ -16,10 +16,10 @@ import pytest
 from flax import nnx
 from jax import numpy as jnp
 
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.episode_mode import EpisodeEncoder
-from pgv_jax.embed.local import open_folder
+from pgv_jax.embed.model_files import open_folder
 from pgv_jax.embed.models.load import load_model
-from pgv_jax.embed.opening import open_encoder
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.files import gguf_path

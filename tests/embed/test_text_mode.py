@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pgv_jax.embed.batches import Buckets
-from pgv_jax.embed.local import open_folder
+from pgv_jax.embed.model_files import open_folder
 from pgv_jax.embed.pooling import pool
-from pgv_jax.embed.rules import TextRules
 from pgv_jax.embed.text_mode import TextEncoder
+from pgv_jax.embed.text_rules import TextRules
 from pgv_jax.errors import PgvError
 from tests.embed import folders
 
@@ -197,7 +197,7 @@ def test_matryoshka_is_slice_and_norm(bert: Path) -> None:
 
 
 def test_the_name_opens_the_same_encoder_again(bert: Path) -> None:
-    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.encoder_specs import open_encoder
 
     spec = f"hf:{bert}?dim=5&prefix=Instruct%3A+find%0A&max_tokens=32"
     encoder = open_encoder(spec)

@@ -191,7 +191,7 @@ def test_likelihoods_are_those_of_the_artifact(make_artifact, tmp_path, calibrat
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("name", ["minilm", "sentences:minilm"])
 def test_texts_are_embedded_as_the_jax_encoder_does(name):
-    from pgv_jax.embed.opening import open_encoder as open_ours
+    from pgv_jax.embed.encoder_specs import open_encoder as open_ours
 
     ours = open_ours(name)
     texts = ["", "Go east.", "The room is dark. You see a key!\nA door is here.", "word " * 400]

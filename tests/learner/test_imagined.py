@@ -16,7 +16,7 @@ from pgv_jax.data.episodes import write_dataset
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import train
 from pgv_jax.texts.templates import SUCCESS
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 from tests.learner import chain
 
 ROOMS, GAMMA = 5, 0.9

@@ -11,7 +11,7 @@ from pgv_jax.config import load_config
 from pgv_jax.critic import artifact as artifacts
 from pgv_jax.data.episodes import write_dataset
 from pgv_jax.errors import PgvError
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 from tests.learner import chain
 
 TINY = (*chain.TINY, "data.encoder=hash:16", "mesh.shards=8", "train.steps=10")

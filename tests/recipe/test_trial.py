@@ -14,7 +14,7 @@ from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.errors import PgvError
 from pgv_jax.learner.loop import Trained
 from pgv_jax.recipe import residual, trial
-from pgv_jax.recipe.choice import Choice, record_of
+from pgv_jax.recipe.outcome_choice import Choice, record_of
 from pgv_jax.recipe.outcomes import outcomes_of
 from pgv_jax.recipe.selection import _Trials, choose, updates
 from tests.recipe.test_selection import episodes

@@ -9,7 +9,7 @@ import pytest
 
 from pgv_jax.data.importers.pipeline import Plan, run_import
 from pgv_jax.guide.guide import Guide
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 from tests.learner import chain
 from tests.serve.servers import Upstream, completion, message, ours, running
 

@@ -112,7 +112,7 @@ def _read_log(path: Path, form: str, agent: str | None, columns: str) -> Iterato
 
 
 def _token_counter(spec: str) -> Callable[[str], int]:
-    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.encoder_specs import open_encoder
     from pgv_jax.errors import PgvError
 
     tokenizer = getattr(open_encoder(spec), "tokenizer", None)

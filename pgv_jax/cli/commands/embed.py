@@ -47,7 +47,7 @@ def embed(dataset: Path, spec: str, store: Path | None, history: int | None, mod
     from pgv_jax.data.episodes import read_episodes
     from pgv_jax.data.layout import texts_of
     from pgv_jax.data.samples import dataset_path
-    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.encoder_specs import open_encoder
     from pgv_jax.embed.storage.store import EmbeddingStore
     from pgv_jax.texts.templates import EPISODE
 

@@ -158,11 +158,11 @@ def _embed(settings: Config, stages: Stages) -> Description:
     from pgv_jax.cli.console import bar, console
     from pgv_jax.data.episodes import read_episodes
     from pgv_jax.data.layout import texts_of
-    from pgv_jax.embed.opening import open_encoder
+    from pgv_jax.embed.encoder_specs import open_encoder
     from pgv_jax.embed.storage.store import EmbeddingStore
     from pgv_jax.report.description import describe
     from pgv_jax.texts.templates import worded
-    from pgv_jax.workflows.pipeline import store_of
+    from pgv_jax.workflows.training import store_of
 
     episodes = [
         worded(episode, settings.texts.step) for episode in read_episodes(settings.data.dataset)
@@ -192,8 +192,8 @@ def _learn(settings: Config, out: Path, stages: Stages) -> Path:
     """The critic; a run on other data or with other settings is begun anew."""
     from pgv_jax.cli.console import bar, console
     from pgv_jax.data.episodes import dataset_info
-    from pgv_jax.workflows.pipeline import fit as train
-    from pgv_jax.workflows.pipeline import prepare
+    from pgv_jax.workflows.training import fit as train
+    from pgv_jax.workflows.training import prepare
 
     run = out / "critic"
     key = f"{dataset_info(settings.data.dataset)['fingerprint']} {settings.model_dump_json()}"

@@ -81,7 +81,7 @@ def _train(
     from pgv_jax.critic.artifact import load
     from pgv_jax.data.samples import dataset_path
     from pgv_jax.learner import cluster
-    from pgv_jax.workflows.pipeline import fit, prepare, silent
+    from pgv_jax.workflows.training import fit, prepare, silent
 
     settings = load_config(config, overrides)
     if settings.data.dataset:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from pgv_jax.embed.models import bert, decoder
 from pgv_jax.embed.models.memory import check_room
 from pgv_jax.embed.models.sharding import weight_sharding
-from pgv_jax.embed.rules import read_json
+from pgv_jax.embed.text_rules import read_json
 from pgv_jax.embed.weights import Reader, WeightFiles, Weights
 from pgv_jax.errors import PgvError
 

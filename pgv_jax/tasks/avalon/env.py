@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pgv_jax.errors import PgvError
+from pgv_jax.tasks.avalon.game_table import Answer, Table, play_out
 from pgv_jax.tasks.avalon.players import Player
 from pgv_jax.tasks.avalon.rules import TO_WIN, Game, Phase, Setup
-from pgv_jax.tasks.avalon.table import Answer, Table, play_out
 from pgv_jax.tasks.avalon.talk import Claim
 from pgv_jax.tasks.avalon.thoughts import thought
 from pgv_jax.tasks.avalon.words import (

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from pgv_jax.tasks.avalon.game_table import Answer, Table
 from pgv_jax.tasks.avalon.rules import REJECTIONS, TO_WIN, Phase, Role, knowledge
-from pgv_jax.tasks.avalon.table import Answer, Table
 from pgv_jax.tasks.avalon.talk import Claim
 
 MARGIN = 0.35

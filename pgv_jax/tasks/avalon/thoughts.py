@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from pgv_jax.tasks.avalon.game_table import Answer
 from pgv_jax.tasks.avalon.rules import REJECTIONS, TO_WIN, Phase, Role
-from pgv_jax.tasks.avalon.table import Answer
 from pgv_jax.tasks.avalon.talk import Claim
 from pgv_jax.tasks.avalon.words import NAMES, View, listed, understand
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.resources import files
 from itertools import combinations
 
+from pgv_jax.tasks.avalon.game_table import Answer, Table
 from pgv_jax.tasks.avalon.rules import (
     EVIL,
     Knowledge,
@@ -24,7 +25,6 @@ from pgv_jax.tasks.avalon.rules import (
     Setup,
     knowledge,
 )
-from pgv_jax.tasks.avalon.table import Answer, Table
 from pgv_jax.tasks.avalon.talk import Claim
 
 NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Finn", "Gwen", "Hugo", "Iris", "Jack")

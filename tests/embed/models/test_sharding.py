@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 import jax, numpy as np
 from flax import nnx
-from pgv_jax.embed.local import open_folder
+from pgv_jax.embed.model_files import open_folder
 from pgv_jax.embed.models.sharding import make_mesh
 
 assert len(jax.devices()) == 8

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage import store as store_module
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.embed.text_mode import TextEncoder
@@ -45,7 +45,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from pgv_jax.embed.storage import store
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 store.CHUNK_TEXTS = int(sys.argv[3])
 encoder = open_encoder(sys.argv[1])
 encoder.chunk_characters = 0

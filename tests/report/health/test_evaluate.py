@@ -16,12 +16,12 @@ from pgv_jax.config import load_config
 from pgv_jax.critic import artifact
 from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.data.episodes import write_dataset
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import template_fingerprint
 from pgv_jax.types import Episode, Step
 from pgv_jax.workflows.evaluate import held_out, notes_of, unseen, with_expectile
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 from tests.report.demo import make_logs
 from tests.report.page_checks import check_page
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgv_jax.errors import PgvError
+from pgv_jax.tasks.avalon.game_table import new_table
 from pgv_jax.tasks.avalon.players import Player, legal
 from pgv_jax.tasks.avalon.rules import Game, Phase, Role, Setup, knowledge
-from pgv_jax.tasks.avalon.table import new_table
 
 GAMES = int(os.environ.get("PGV_AVALON_GAMES", "300"))
 """Random games of the property test; 10,000 take about a minute."""

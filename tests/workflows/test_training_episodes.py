@@ -27,7 +27,7 @@ from pgv_jax.rollout.summarize import summarize
 from pgv_jax.tasks.base import TASKS
 from pgv_jax.texts.templates import EPISODE, SUCCESS, observation_text, thought_text
 from pgv_jax.types import Candidate, Episode, Step
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 from tests.embed import folders
 
 

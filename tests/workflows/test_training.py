@@ -19,7 +19,7 @@ from pgv_jax.data.episodes import dataset_info, write_dataset
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
-from pgv_jax.workflows.pipeline import fit, prepare
+from pgv_jax.workflows.training import fit, prepare
 from tests.learner import chain
 
 

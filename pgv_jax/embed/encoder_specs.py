@@ -13,7 +13,7 @@ Opener = Callable[[str, str], Encoder]
 
 
 def _minilm(rest: str, options: str) -> Encoder:
-    from pgv_jax.embed.local import open_minilm
+    from pgv_jax.embed.model_files import open_minilm
 
     if rest:
         raise PgvError(f"Encoder 'minilm:{rest}' is one model alone; write minilm.")
@@ -28,13 +28,13 @@ def _hash(rest: str, options: str) -> Encoder:
 
 
 def _hugging_face(rest: str, options: str) -> Encoder:
-    from pgv_jax.embed.local import open_hugging_face
+    from pgv_jax.embed.model_files import open_hugging_face
 
     return open_hugging_face(_named("hf", rest), options)
 
 
 def _gguf(rest: str, options: str) -> Encoder:
-    from pgv_jax.embed.local import open_gguf
+    from pgv_jax.embed.model_files import open_gguf
 
     return open_gguf(_named("gguf", rest), options)
 

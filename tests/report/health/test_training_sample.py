@@ -7,7 +7,7 @@ import pytest
 
 from pgv_jax.critic.support import FILE, Support, load_support, save_support
 from pgv_jax.errors import PgvError
-from pgv_jax.report.health.support import support_of
+from pgv_jax.report.health.training_sample import support_of
 from pgv_jax.types import Episode, Step
 
 PLACES = {"a": [1.0, 0.0], "b": [0.6, 0.8], "c": [0.0, 1.0]}
