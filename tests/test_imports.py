@@ -1,8 +1,10 @@
-"""What an import loads: the light modules stay light, and training needs arrays only."""
+"""Where modules are and what an import loads: light ones stay light, training needs arrays only."""
 
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,41 @@ HEAVY = {
     "matplotlib",
     "textworld",
 }
+
+MOST_MODULES = 16
+"""Of one folder, ``__init__`` not counted."""
+TWICE = {
+    "base": ("",),  # a folder's protocol
+    # A vendor's logs, and its API.
+    **dict.fromkeys(("anthropic", "openai"), ("data/importers/formats/chats", "llm/providers")),
+    # The same kind of file in each task.
+    **dict.fromkeys(("env", "games", "planner", "words", "world"), ("tasks",)),
+    # A command, and what it runs or the page that it writes.
+    **dict.fromkeys(("collect", "summarize"), ("cli/commands", "rollout")),
+    **dict.fromkeys(("evaluate", "iterate"), ("cli/commands", "workflows")),
+    "fit": ("cli/commands", "report/pages"),
+    "quickstart": ("cli/commands", "report/pages", "workflows"),
+}
+"""Names that more than one file may have, and the folders in which."""
+
+
+def places() -> list[Path]:
+    """Every module as a path inside the package."""
+    root = Path(pgv_jax.__file__).parent
+    return [p.relative_to(root) for p in root.rglob("*.py") if p.name != "__init__.py"]
+
+
+def test_a_folder_holds_few_modules():
+    sizes = Counter(place.parent for place in places())
+    assert len(sizes) > 30
+    assert {str(k): n for k, n in sizes.items() if n > MOST_MODULES} == {}
+
+
+def test_a_name_stands_once():
+    count = Counter(place.stem for place in places())
+    again = [place for place in places() if count[place.stem] > 1]
+    assert {place.stem for place in again} == set(TWICE)  # one that is no longer needed goes
+    assert [p for p in again if not any(p.is_relative_to(f) for f in TWICE[p.stem])] == []
 
 
 def loaded(run_python, statement: str) -> set[str]:
