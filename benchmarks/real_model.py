@@ -1,37 +1,92 @@
-"""From a real model's own log to its own play: SmolLM2-135M, a critic of its log, held-out games.
+"""From a real model's own log to its own play: SmolLM2-135M, critics of its log, held-out games.
 
-    python benchmarks/real_model.py --out runs/real [--tasks 24] [--seeds 1] [--arms first,critic]
+    python benchmarks/real_model.py --out runs/real [--seeds 3] [--games 24] [--goals 180]
 
-A cell is an arm: it plays every held-out game --seeds times. Finished cells and episodes are kept,
-and so are samples, which arms in the same state share. Prints a JSON line and a row of a Markdown
-table an arm; intervals are 95 %, over games.
+A cell is (seed, arm): critics are trained with the seed, and the arm plays every held-out game once
+with samples of that seed, then pursues goals that were never the task. Finished cells and episodes
+are kept, and so are samples, which arms in the same state share. Prints Markdown tables and a JSON
+line each; intervals are 95 %, over games of all seeds.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from entry import begin
 
-from pgv_jax.cli.console import bar
+from pgv_jax.cli.console import bar, console
 from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.errors import PgvError
+from pgv_jax.report.comparison.arms import goals_summary
 from pgv_jax.report.wording import MISSING
-from pgv_jax.workflows.local_model import ARMS, CRITICS, LocalRun, check_local, figures
+from pgv_jax.types import Episode
+from pgv_jax.workflows.local_model import (
+    ARMS,
+    CRITICS,
+    GOAL_ARMS,
+    LocalRun,
+    check_local,
+    figures,
+)
+
+FIRST = "proposals"
+"""The first of the six samples that all other arms choose among."""
 
 
 def _percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.0f} %"
 
 
+def _interval(value: float, ci95: Sequence[float], sign: str = "") -> str:
+    low, high = (100 * bound for bound in ci95)
+    return f"{100 * value:{sign}.0f} [{low:{sign}.0f}, {high:{sign}.0f}]"
+
+
+def _gain(arm: Mapping[str, Any]) -> str:
+    less = arm["minus"].get(FIRST)
+    return _interval(less["difference"], less["ci95"], "+") if less else MISSING
+
+
+def games_table(arms: Mapping[str, Sequence[Episode]]) -> list[str]:
+    """The held-out games' own task, a row an arm."""
+    told = figures(arms)
+    lines = ["| who chooses | success, % | less the first | right action | right among six |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, arm in told.items():
+        success = _interval(arm["success"], arm["ci95"])
+        right = f"{_percent(arm['chosen_right'])} | {_percent(arm['any_right'])}"
+        lines.append(f"| {name} | {success} | {_gain(arm)} | {right} |")
+    return [*lines, *(json.dumps({"arm": name, **arm}) for name, arm in told.items())]
+
+
+def goals_table(arms: Mapping[str, Sequence[Episode]]) -> list[str]:
+    """Goals at run time, a row an arm."""
+    found = goals_summary(arms, references=tuple(arms))
+    kinds = found["kinds"]
+    lines = [f"| goals reached, % | all | less the first | {' | '.join(kinds)} |"]
+    lines += ["|---" * (3 + len(kinds)) + "|"]
+    for name, arm in found["arms"].items():
+        each = [_percent(kind["arms"][name]["reached"]) for kind in kinds.values()]
+        reached = _interval(arm["reached"], arm["ci95"])
+        lines.append(f"| {name} | {reached} | {_gain(arm)} | {' | '.join(each)} |")
+    return [*lines, json.dumps(found)]
+
+
+def _show(table: Callable[[Any], list[str]], cells: Mapping[str, Sequence[Episode]]) -> None:
+    print("\n".join(["", *table(cells)]), flush=True)
+
+
 @click.command()
 @click.option("--out", default="runs/real", show_default=True, type=click.Path(path_type=Path))
-@click.option("--tasks", default=24, show_default=True, help="Held-out games.")
-@click.option("--seeds", default=1, show_default=True, help="Episodes a game and arm.")
+@click.option("--games", default=24, show_default=True, help="Held-out games.")
+@click.option("--seeds", default=3, show_default=True, help="Of training, and of the samples.")
+@click.option("--goals", default=180, show_default=True, help="Goals at run time; 0: none.")
 @click.option("--arms", default=",".join(ARMS), show_default=True)
-def main(out: Path, tasks: int, seeds: int, arms: str) -> None:
+def main(out: Path, games: int, seeds: int, goals: int, arms: str) -> None:
     """Learn what the arms need, play what is missing, then print what they show together."""
     names = arms.split(",")
     for name in names:
@@ -39,29 +94,22 @@ def main(out: Path, tasks: int, seeds: int, arms: str) -> None:
             raise PgvError(f"There is no arm '{name}'; the arms are {', '.join(ARMS)}.")
     keep_compiled()
     check_local()
-    run = LocalRun(out, 0, bar)
-    prepared = run.prepared()
-    needed = {"direct" if name == "direct" else "critic" for name in names} & set(CRITICS)
-    if {"critic", "shuffled", "direct"} & set(names):
+    played: dict[str, list[Episode]] = {name: [] for name in names}
+    pursued: dict[str, list[Episode]] = {name: [] for name in GOAL_ARMS if name in names and goals}
+    for seed in range(seeds):
+        console.print(f"seed {seed}")
+        run = LocalRun(out / f"seed-{seed}", seed, bar)
+        prepared = run.prepared()
+        needed = {name if name in CRITICS else "critic" for name in names}
         for name in sorted(needed):
             run.learn(name, prepared).flush()
-    told = figures({name: run.play(name, tasks, seeds) for name in names})
-    print("| who chooses | success | less the first | right action | right among six | distinct |")
-    print("|---|---|---|---|---|---|")
-    for name, arm in told.items():
-        low, high = (100 * bound for bound in arm["ci95"])
-        less = arm["minus"].get("first")
-        gain = MISSING
-        if less:
-            gain = f"{100 * less['difference']:+.0f}"
-            gain += " [{:+.0f}, {:+.0f}]".format(*(100 * bound for bound in less["ci95"]))
-        distinct = MISSING if arm["distinct"] is None else f"{arm['distinct']:.1f}"
-        print(
-            f"| {name} | {_percent(arm['success'])} [{low:.0f}, {high:.0f}] | {gain} | "
-            f"{_percent(arm['chosen_right'])} | {_percent(arm['any_right'])} | {distinct} |"
-        )
-    for name, arm in told.items():
-        print(json.dumps({"arm": name, **arm}))
+        for name in names:
+            played[name] += run.play(name, games)
+        _show(games_table, played)
+        for name in pursued:
+            pursued[name] += run.play(name, games, goals)
+        if pursued:
+            _show(goals_table, pursued)
 
 
 if __name__ == "__main__":

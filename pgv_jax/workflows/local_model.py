@@ -20,10 +20,17 @@ from pgv_jax.parts import missing
 from pgv_jax.report.pages.quickstart import arms_summary, build_report, pick_story
 from pgv_jax.rollout.launch import Rollout
 from pgv_jax.rollout.settings import RolloutConfig
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
 from pgv_jax.versions import versions_of
 from pgv_jax.workflows.claim import claim
-from pgv_jax.workflows.quickstart import PACKAGES, embed_candidates, json_lines, judge_offline
+from pgv_jax.workflows.quickstart import (
+    PACKAGES,
+    SUCCESS_ONLY,
+    embed_candidates,
+    json_lines,
+    judge_offline,
+)
 from pgv_jax.workflows.stages import Clock
 from pgv_jax.workflows.training import Bar, Prepared, fit, prepare, silent
 
@@ -39,15 +46,22 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "proposals": ("strategy=proposals",),
     "critic": ("scores=critic",),
     "direct": ("scores=critic",),
+    "success_only": ("scores=critic", f"goals=[{SUCCESS}]"),
+    "monte_carlo": ("scores=critic", f"goals=[{SUCCESS}]"),
     "majority": ("scores=majority",),
     "own": ("scores=own",),
     "shuffled": ("scores=shuffled",),
     "oracle": ("scores=oracle",),
 }
 """Name of an arm -> what differs from ``CONFIG``."""
+GOAL_ARMS = ("proposals", "critic", "direct", "success_only", "majority", "oracle")
+"""Arms that are asked for goals at run time."""
+DIRECT = ("critic.q=direct", "critic.recipe=td")
 CRITICS: Mapping[str, tuple[str, ...]] = {
     "critic": (),
-    "direct": ("critic.q=direct", "critic.recipe=td"),
+    "direct": DIRECT,
+    "success_only": (*DIRECT, *SUCCESS_ONLY),
+    "monte_carlo": (*DIRECT, "objective={name: monte_carlo}", *SUCCESS_ONLY),
 }
 """Name of a critic -> what differs from ``CRITIC``."""
 
@@ -81,20 +95,24 @@ class LocalRun:
         folder = fit(config, prepared, self.trained(name), self.bar, f"training: {name}")
         return ValueFunction.load(folder, store=prepared.store.folder, encoder=prepared.encoder)
 
-    def play(self, arm: str, games: int = GAMES, seeds: int = 1) -> list[Episode]:
-        """Play (or continue) the held-out games with an arm; arms in one state share samples."""
-        artifact = self.trained("direct" if arm == "direct" else "critic") / "artifact"
+    def play(self, arm: str, games: int = GAMES, goals: int = 0) -> list[Episode]:
+        """Play (or continue) the held-out games with an arm; arms in one state share samples.
+
+        With ``goals`` at most so many goals at run time are asked for, in place of the games' own.
+        """
+        artifact = self.trained(arm if arm in CRITICS else "critic") / "artifact"
         told = (
             f"task.args.folder={self.out / 'games'}",
             f"task.args.test={games}",
-            f"task.repeats={seeds}",
+            f"task.goals={goals}",
             f"task.seed={self.seed}",
             f"cache={self.out / 'cache'}",
             f"artifact={artifact}",
         )
         settings: RolloutConfig = load_config(CONFIG, [*told, *ARMS[arm]], RolloutConfig)
-        run = Rollout(settings, self.out / "play" / arm)
-        with self.bar(f"playing: {arm}", len(run.specs)) as report:
+        played, words = ("goals", "pursuing goals") if goals else ("play", "playing")
+        run = Rollout(settings, self.out / played / arm)
+        with self.bar(f"{words}: {arm}", len(run.specs)) as report:
             return run.run(lambda done, total, episode: report(done))
 
 
@@ -142,9 +160,9 @@ def local_quickstart(out: Path, seed: int = 0, bar: Bar = silent) -> dict[str, A
 
 
 def figures(arms: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
-    """What each arm achieved, and how often a right action stood first, and at all."""
+    """What each arm achieved and gained over each other one; how often an action was right."""
     told: dict[str, Any] = {}
-    for name, arm in arms_summary(arms).items():
+    for name, arm in arms_summary(arms, references=tuple(arms)).items():
         steps = [step for episode in arms[name] for step in episode.steps if step.candidates]
         several = [step.candidates for step in steps if len(step.candidates) > 1]
         told[name] = {

@@ -1,6 +1,7 @@
 """The local model's loop without the model: what is refused, and what its table says."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,28 @@ def test_the_table_counts_right_choices_and_right_proposals_by_hand():
     assert told["first"]["chosen_right"] == 3 / 4 and told["first"]["any_right"] is None
     assert told["critic"]["chosen_right"] == 1 / 3 and told["critic"]["any_right"] == 2 / 3
     assert told["critic"]["distinct"] == 2 and told["critic"]["minus"]["first"]["difference"] == 0.5
+    assert told["first"]["minus"]["critic"]["difference"] == -0.5  # each with each
+
+
+def test_every_arm_of_the_games_and_of_the_goals_can_be_configured():
+    run = local_model.LocalRun(Path("run"), seed=2)
+    critics = {name: run.config(name, Path("data")) for name in local_model.CRITICS}
+    assert {name: critic.critic.q for name, critic in critics.items()} == {
+        "critic": "imagined",
+        "direct": "direct",
+        "success_only": "direct",
+        "monte_carlo": "direct",
+    }
+    assert critics["monte_carlo"].objective.name == "monte_carlo"
+    assert critics["success_only"].goals.future == 0 and critics["direct"].goals.future > 0
+    assert {critic.train.seed for critic in critics.values()} == {2}
+    played = {
+        name: load_config(local_model.CONFIG, told, RolloutConfig)
+        for name, told in local_model.ARMS.items()
+    }
+    asked = {name for name, settings in played.items() if settings.goals == ("The task is done.",)}
+    assert asked == {"success_only", "monte_carlo"}  # whatever the episode's own goal is
+    assert set(local_model.GOAL_ARMS) <= set(played)
 
 
 def test_a_missing_model_is_told_with_its_size_and_its_command(monkeypatch, tmp_path):

@@ -28,8 +28,10 @@ REFERENCES = tuple(column.name for column in COLUMNS if column.reference)
 Key = tuple[Hashable, ...]
 
 
-def arms_summary(episodes_by_arm: Mapping[str, Sequence[Episode]]) -> dict[str, dict[str, Any]]:
-    """Success of each arm with intervals, mean steps, and paired tests against ``REFERENCES``.
+def arms_summary(
+    episodes_by_arm: Mapping[str, Sequence[Episode]], references: Sequence[str] = REFERENCES
+) -> dict[str, dict[str, Any]]:
+    """Success of each arm with intervals, mean steps, and paired tests against ``references``.
 
     An arm: ``success``, ``ci95`` (over games), ``episodes``, ``games``, ``unknown`` (outcome not
     known: counted as failures), ``mean_steps``, ``minus`` = {reference: {difference, ci95, pairs,
@@ -39,13 +41,15 @@ def arms_summary(episodes_by_arm: Mapping[str, Sequence[Episode]]) -> dict[str, 
     return {
         name: {
             **_success(episodes, "success"),
-            "minus": _minus(name, arms),
+            "minus": _minus(name, arms, references),
         }
         for name, episodes in arms.items()
     }
 
 
-def goals_summary(episodes_by_arm: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+def goals_summary(
+    episodes_by_arm: Mapping[str, Sequence[Episode]], references: Sequence[str] = REFERENCES
+) -> dict[str, Any]:
     """Goals asked at run time: the share reached by arm, overall and by ``metadata["goal_kind"]``.
 
     ``{"goals", "games", "arms": {arm: {reached, ci95, ..., ratio_to_first, minus}},
@@ -57,7 +61,7 @@ def goals_summary(episodes_by_arm: Mapping[str, Sequence[Episode]]) -> dict[str,
     everything = [episode for episodes in arms.values() for episode in episodes]
     overall = {}
     for name, episodes in arms.items():
-        overall[name] = {**_success(episodes, "reached"), "minus": _minus(name, arms)}
+        overall[name] = {**_success(episodes, "reached"), "minus": _minus(name, arms, references)}
         if "first" in arms and name != "first":
             a, b, clusters = _pairs(episodes, arms["first"])
             ratio = paired_ratio(a, b, clusters)
@@ -117,9 +121,11 @@ def _success(episodes: Sequence[Episode], name: str) -> dict[str, Any]:
     }
 
 
-def _minus(name: str, arms: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+def _minus(
+    name: str, arms: Mapping[str, Sequence[Episode]], references: Sequence[str]
+) -> dict[str, Any]:
     compared = {}
-    for reference in REFERENCES:
+    for reference in references:
         if reference == name or reference not in arms:
             continue
         a, b, clusters = _pairs(arms[name], arms[reference])
