@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
-from pgv_jax.data.splits import HELD_OUT, SPLITS, alike, assign_splits
+from pgv_jax.data.splits import HELD_OUT, SPLITS, alike, assign_splits, equal_texts
 from pgv_jax.data.storage.rlds import RecordWriter, features, from_record
 from pgv_jax.data.storage.spool import Entry, Spool
 from pgv_jax.errors import PgvError
@@ -207,9 +207,7 @@ def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> TaskSplit
         sum(size for group, size in sizes.items() if size > 1 and (len(splits[group]) > 1) == apart)
         for apart in (False, True)
     )
-    told = Counter(texts.values())
-    equal = sum(count for count in told.values() if count > 1)
-    return TaskSplits(assigned, near, crossing, equal)
+    return TaskSplits(assigned, near, crossing, equal_texts(texts))
 
 
 def _counts(entries: list[Entry]) -> dict[str, int]:

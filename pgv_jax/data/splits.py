@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from pgv_jax.data.near import near_duplicates
@@ -15,13 +16,18 @@ MIN_TASKS = 5
 """With fewer undecided tasks than this, all of them train."""
 
 
+def equal_texts(tasks: Mapping[str, str]) -> int:
+    """How many tasks have a text that stands under another id, too; ``tasks`` maps ids to texts."""
+    return sum(count for count in Counter(tasks.values()).values() if count > 1)
+
+
 def alike(tasks: Mapping[str, str]) -> dict[str, str]:
     """Map each task id to the id that stands for its group of nearly equal texts (``data.near``).
 
     ``tasks`` maps ids to texts. Where a text has several ids, the log says that texts do not tell
     its tasks apart, and none are grouped.
     """
-    if len(set(tasks.values())) < len(tasks):
+    if equal_texts(tasks):
         return {task_id: task_id for task_id in tasks}
     return near_duplicates(tasks)
 

@@ -16,7 +16,7 @@ from pgv_jax.critic.artifact import Artifact
 from pgv_jax.critic.support import save_support
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import dataset_info, read_episodes
-from pgv_jax.data.splits import seen_before
+from pgv_jax.data.splits import equal_texts, seen_before
 from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
@@ -268,9 +268,19 @@ def require_texts(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -
 def unseen(
     judged: list[Episode], known: Iterable[Episode], dataset: Path, split: str
 ) -> tuple[list[Episode], list[str]]:
-    """The episodes of tasks that are no reworded ones of the other splits', and what to say."""
+    """The episodes of tasks that are no reworded ones of the other splits', and what to say.
+
+    Where equal texts have several ids, that is said instead, and all episodes stay.
+    """
     tasks = {e.task_id: e.task for e in judged}
     others = {e.task_id: e.task for e in known if "train" != split != e.split}
+    if others and (equal := equal_texts({**tasks, **others})):
+        said = (
+            f"{equal:,} tasks share their text with a task of another id, so texts do not tell "
+            "tasks apart here; whether judged tasks repeat a task of another split in other words "
+            "was not looked for"
+        )
+        return judged, [said]
     near = seen_before(tasks, others)
     if near and len(near) == len(tasks):
         raise PgvError(

@@ -287,6 +287,23 @@ def test_tasks_that_train_in_other_words_are_left_out_and_counted(tmp_path):
     assert ([e.task_id for e in data.judged], data.notes) == (["d"], said)
 
 
+def test_where_equal_texts_have_several_ids_twins_are_not_looked_for_and_that_is_said(tmp_path):
+    train = [
+        asked("a", "Please put the mug on the desk.", "train"),
+        asked("b", "Please put the mug on the desk.", "val"),
+    ]
+    twin = asked("c", "Could you put the mug on the desk?", "test")
+    said = [
+        "2 tasks share their text with a task of another id, so texts do not tell tasks apart "
+        "here; whether judged tasks repeat a task of another split in other words was not looked "
+        "for"
+    ]
+    assert unseen([twin], train, tmp_path, "test") == ([twin], said)
+    assert unseen(train[:1], [*train, twin], tmp_path, "train") == (train[:1], [])
+    write_dataset(tmp_path / "data", [*train, twin])
+    assert held_out(tmp_path / "data", "test").notes == said
+
+
 def test_a_critic_that_was_still_improving_is_said_to_be_judged_too_early():
     manifest = {
         "objective": {"name": "gc_iql", "gamma": 0.95},
