@@ -16,7 +16,7 @@ from pgv_jax.data.episodes import DatasetSummary, write_dataset
 from pgv_jax.data.importers.base import UNFIT, BadRecord, Options
 from pgv_jax.data.importers.call_logs import Place
 from pgv_jax.data.importers.detection import BUILT_IN, detect, importer_of, no_log
-from pgv_jax.data.importers.files.values import settled
+from pgv_jax.data.importers.files.values import settled, unboxed
 from pgv_jax.data.importers.files.walk import walk
 from pgv_jax.data.importers.outcomes.rewards import Rewards
 from pgv_jax.data.importers.outcomes.rule import SuccessRule
@@ -245,7 +245,7 @@ def _read(
         options = replace(plan.options, prefix=source.prefix, tally=tally)
         try:
             for index, item in enumerate(source.importer.read(source.path, options)):
-                yield (number, index), source, item
+                yield (number, index), source, _typed(item, source, tally)
         except FieldError as error:  # the file as a whole does not fit
             raise PgvError(f"{source.path}: {error}.") from None
         except UNFIT as error:
@@ -255,6 +255,23 @@ def _read(
                 f"{source.path} cannot be read as '{source.importer.name}' "
                 f"({type(error).__name__}: {str(error)[:120]}). Choose another --format."
             ) from error
+
+
+def _typed(item: Episode | BadRecord, source: Source, tally: Tally) -> Episode | BadRecord:
+    """What an importer yielded; one of somebody's own may hold values of any type."""
+    if isinstance(item, BadRecord) or source.importer.name in BUILT_IN:
+        return item
+    try:
+        return settled(unboxed(item), tally)
+    except UNFIT as error:
+        return _bad(item, error, source, tally)
+
+
+def _bad(episode: Episode, error: Exception, source: Source, tally: Tally) -> BadRecord:
+    name = error.field if isinstance(error, FieldError) else "record"
+    why = error.why if isinstance(error, FieldError) else f"{type(error).__name__}: {error}"
+    line = tally.line if tally.path == str(source.path) else 0
+    return BadRecord(str(source.path), line, name, why[:300], f"{episode.episode_id}")
 
 
 def _joined(plan: Plan, source: Source, episode: Episode) -> Episode:
@@ -325,10 +342,7 @@ class Run:
                 raise FieldError("steps", "there is no turn of the agent")
             return settled(episode, tally)
         except UNFIT as error:
-            name = error.field if isinstance(error, FieldError) else "record"
-            why = error.why if isinstance(error, FieldError) else f"{type(error).__name__}: {error}"
-            line = tally.line if tally.path == str(source.path) else 0
-            self._reject(BadRecord(str(source.path), line, name, why[:300], f"{item.episode_id}"))
+            self._reject(_bad(item, error, source, tally))
             return None
 
     def _counted(self, episode: Episode) -> Episode:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from pgv_jax.data.importers.tally import Tally
-from pgv_jax.data.storage.jsonl import FieldError, checked, is_json, text_field
+from pgv_jax.data.storage.jsonl import FieldError, checked, is_json
 from pgv_jax.types import Candidate, Episode, Step
 
 REPLACED = "\ufffd"
 DEEPEST = 200
+
+Noun = TypeVar("Noun", Episode, Step, Candidate)
 
 
 def plain(value: Any, tally: Tally, nan: bool = False, depth: int = 0) -> Any:
@@ -83,6 +86,34 @@ def whole_text(text: str, tally: Tally) -> str:
     return text
 
 
+def unboxed(noun: Noun) -> Noun:
+    """Return the noun with numpy's scalars, also those one level into its mappings, as Python's."""
+    values = {name: getattr(noun, name) for name in noun.__slots__}
+    changed = {name: new for name, value in values.items() if (new := _unboxed(value)) is not value}
+    return replace(noun, **changed) if changed else noun
+
+
+def _unboxed(value: Any) -> Any:
+    """The same object where nothing in it is another library's scalar."""
+    if value is None or type(value) in (str, float, bool, int):
+        return value
+    if isinstance(value, tuple | list):
+        parts = [unboxed(v) if isinstance(v, Step | Candidate) else v for v in value]
+        return value if all(map(operator.is_, parts, value)) else tuple(parts)
+    if isinstance(value, Mapping):
+        facts = {key: _scalar(v) for key, v in value.items()}
+        return value if all(v is value[key] for key, v in facts.items()) else facts
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    """Python's value of a scalar that is another library's (numpy's, say), else ``value``."""
+    if getattr(value, "shape", None) != ():
+        return value
+    inner = value.item()
+    return inner if isinstance(inner, bool | int | float | str) else value
+
+
 def settled(episode: Episode, tally: Tally) -> Episode:
     """Return the episode as a dataset can hold it; ``FieldError`` says what it cannot.
 
@@ -94,18 +125,18 @@ def settled(episode: Episode, tally: Tally) -> Episode:
         pass  # the same check names what is wrong after the conversion
     whole = replace(
         episode,
-        episode_id=whole_text(episode.episode_id, tally),
-        task_id=whole_text(episode.task_id, tally),
-        task=whole_text(_text(episode.task, "task"), tally),
+        episode_id=_whole(episode.episode_id, tally),
+        task_id=_whole(episode.task_id, tally),
+        task=_whole(episode.task, tally),
         steps=tuple(_settled_step(step, tally) for step in episode.steps),
-        final_observation=whole_text(_text(episode.final_observation, "final_observation"), tally),
+        final_observation=_whole(episode.final_observation, tally),
         metadata=_settled_facts(episode.metadata, tally),
     )
     return checked(whole)
 
 
-def _text(value: Any, field: str) -> str:
-    return value if isinstance(value, str) else text_field(value, field)
+def _whole(value: Any, tally: Tally) -> Any:
+    return whole_text(value, tally) if isinstance(value, str) else value  # which the check refuses
 
 
 def _settled_facts(metadata: Any, tally: Tally) -> Any:
@@ -113,19 +144,13 @@ def _settled_facts(metadata: Any, tally: Tally) -> Any:
 
 
 def _settled_step(step: Step, tally: Tally) -> Step:
-    observation, thought, action = (
-        whole_text(_text(getattr(step, name), name), tally)
-        for name in ("observation", "thought", "action")
-    )
     return replace(
         step,
-        observation=observation,
-        thought=thought,
-        action=action,
+        observation=_whole(step.observation, tally),
+        thought=_whole(step.thought, tally),
+        action=_whole(step.action, tally),
         candidates=tuple(
-            Candidate(
-                whole_text(c.thought, tally), whole_text(c.action, tally), c.scores, c.correct
-            )
+            replace(c, thought=_whole(c.thought, tally), action=_whole(c.action, tally))
             for c in step.candidates
         ),
         metadata=_settled_facts(step.metadata, tally),

@@ -3,22 +3,26 @@
 import datetime
 import decimal
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgv_jax.data.episodes import read_episodes
 from pgv_jax.data.importers.base import Importer, Options
 from pgv_jax.data.importers.files.values import plain, settled
 from pgv_jax.data.importers.pipeline import Plan, run_import
+from pgv_jax.data.importers.source import Source
 from pgv_jax.data.importers.tally import Tally
 from pgv_jax.data.storage.jsonl import checked
 from pgv_jax.errors import PgvError
-from pgv_jax.types import Episode, Step
+from pgv_jax.types import Candidate, Episode, Step
 
 from ..reading import chat, imported, jsonl
 
@@ -114,9 +118,53 @@ def test_what_an_importer_of_ones_own_yields_is_settled_too(tmp_path: Path) -> N
         def read(self, path: Path, options: Options) -> Any:
             yield Episode("e", "t", "T", (Step("o", "h", "a", metadata={"p": path}),), "")
 
-    from pgv_jax.data.importers.source import Source
-
     path = jsonl(tmp_path / "x.jsonl", {})
     plan = Plan((path,), tmp_path / "d")
     report = run_import(plan, [Source(path, Odd(), "", label="x")])
     assert report.tally.converted == {f"{type(path).__name__} to text": 1}
+
+
+def test_numpys_scalars_of_an_importer_of_ones_own_are_pythons_and_others_are_refused_by_type(
+    tmp_path: Path,
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Numpy(Importer):
+        name, about = "numpy", "episodes with numpy's values"
+
+        def detect(self, sample: Any) -> Any:
+            raise NotImplementedError
+
+        def read(self, path: Path, options: Options) -> Any:
+            yield Episode(**{**whole, **given})
+
+    number: Any = np.float32
+    step = Step(
+        np.str_("seen"),
+        np.str_("why"),
+        np.str_("done"),
+        number(0.5),
+        (Candidate(np.str_("c"), np.str_("d"), {"g": number(0.25)}, np.bool_(False)),),  # type: ignore[arg-type]
+    )
+    whole: dict[str, Any] = {
+        "episode_id": np.int64(7), "task_id": np.str_("k"), "task": np.str_("T"), "steps": (step,),
+        "final_observation": np.str_("end"), "success": np.bool_(True), "score": np.float64(1),
+        "is_terminal": np.True_, "metadata": {"reward": number(0.5), "turns": np.int8(3)},
+    }  # fmt: skip
+    path = jsonl(tmp_path / "x.jsonl", {})
+    plan = Plan((path,), tmp_path / "d", success="reward >= 0.5 and metadata.turns < 4")
+    run_import(plan, [Source(path, Numpy(), "", label="x")])
+    (episode,) = read_episodes(tmp_path / "d")
+    candidate = Candidate("c", "d", {"g": 0.25}, False)
+    assert episode.steps == (Step("seen", "why", "done", 0.5, (candidate,)),)
+    assert (episode.episode_id, episode.task, episode.final_observation) == ("7", "T", "end")
+    assert episode.success is True and episode.is_terminal is True and episode.score == 1.0
+    assert episode.metadata == {"reward": 0.5, "turns": 3}
+    for name, value, why in (
+        ("score", np.ones(2), "score: must be a finite number, or left out, not ndarray"),
+        ("task", b"T", "task: must be text, not bytes"),
+        ("steps", (Step("seen", "why", 5),), r"steps\[0\].action: must be text, not 5"),  # type: ignore[arg-type]
+    ):
+        given.update({**whole, name: value})
+        with pytest.raises(PgvError, match=why):
+            run_import(replace(plan, success=None), [Source(path, Numpy(), "", label="x")])
