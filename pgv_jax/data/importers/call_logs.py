@@ -1,6 +1,7 @@
 """Per-call logs: one record an API call, each with the whole conversation so far.
 
-Of those, the longest is the episode. A call is *folded* into a conversation when its steps are the
+Of those, the longest is the episode, and its id is the conversation's, else its first call's. A
+call is *folded* into a conversation when its steps are the
 beginning of that one's: within one conversation id where the log has ids, else by the words alone.
 What only the call's own record knew (reasoning that the next request left out, other answers, its
 tokens) goes to the step that it is.
@@ -76,9 +77,11 @@ class _Call:
     asked: bytes
     follows: bytes
     """What comes next there, if this one says so; else empty."""
-    identified: bool
+    conversation: str
+    """Its id, or ""."""
     outcome: tuple[bool | None, float | None]
     steps: int
+    name: str
 
 
 @dataclass
@@ -107,9 +110,10 @@ class Calls:
                 tuple(ends),
                 last.asked,
                 _digest(last.done, episode.final_observation) if episode.final_observation else b"",
-                bool(conversation_id(episode)),
+                conversation_id(episode),
                 (episode.success, reward if isinstance(reward, float) else None),
                 len(found),
+                episode.episode_id,
             )
         )
         self._all.append(tuple(mark.done for mark in found[:-1]))
@@ -120,27 +124,56 @@ class Calls:
             bare = replace(step, observation="", candidates=(), metadata=kept)
             self._answers[last.asked] = Answer(bare, (taken, *step.candidates))
 
-    def folded(self) -> Folded:
-        """Return which calls are part of a longer conversation, and what they add to it."""
+    def folded(self, named: bool = False) -> Folded:
+        """Return which calls are part of a longer conversation, and what they add to it.
+
+        ``named`` says that the user chose what an episode's id is: then no conversation's is taken.
+        """
         ends = {end for call in self._calls for end in call.ends}
-        out, answers, outcomes = set(), {}, {}
-        for call in self._calls:
+        into: dict[int, int] = {}
+        answers = {}
+        for number, call in enumerate(self._calls):
             longer = next(
                 (n for end in call.ends if (n := self._longer.get(end)) is not None), None
             )
             if longer is None or (call.follows and call.follows not in self._asked):
                 continue
-            whole = self._calls[longer]
-            differs = call.outcome != (None, None) and call.outcome != whole.outcome
+            differs = call.outcome != (None, None) and call.outcome != self._calls[longer].outcome
             every = all(mark in ends for mark in self._all[longer])
-            if differs and not call.identified and not every:
+            if differs and not call.conversation and not every:
                 continue  # two attempts that begin alike, each with an end of its own
-            out.add(call.place)
+            into[number] = longer
             if call.asked in self._answers:
                 answers[call.asked] = self._answers[call.asked]
-            if call.outcome != (None, None):
-                outcomes[whole.place] = call.outcome
-        return Folded(out, answers, outcomes)
+        wholes: dict[int, list[_Call]] = {}
+        for number, call in enumerate(self._calls):
+            while number in into:
+                number = into[number]
+            wholes.setdefault(number, []).append(call)
+        outcomes = {
+            self._calls[number].place: call.outcome
+            for number, calls in wholes.items()
+            for call in sorted(calls, key=lambda each: each.steps)  # the last that knows one
+            if call is not self._calls[number] and call.outcome != (None, None)
+        }
+        places = {self._calls[number].place for number in into}
+        names = {} if named else self._names(wholes)
+        return Folded(places, answers, outcomes, names)
+
+    def _names(self, wholes: Mapping[int, list[_Call]]) -> dict[Place, str]:
+        """The ids of conversations, in the sources whose own ids are those of calls."""
+        places = {number: self._calls[number].place for number in wholes}
+        of_calls = {
+            places[number][0]
+            for number, calls in wholes.items()
+            if len({call.name for call in calls}) > 1
+        }
+        return {
+            places[number]: self._calls[number].conversation
+            or min(calls, key=lambda call: call.steps).name
+            for number, calls in wholes.items()
+            if places[number][0] in of_calls
+        }
 
 
 def _kept(step: Step) -> list[str]:
@@ -154,6 +187,8 @@ class Folded:
     places: set[Place] = field(default_factory=set)
     answers: dict[bytes, Answer] = field(default_factory=dict)
     outcomes: dict[Place, tuple[bool | None, float | None]] = field(default_factory=dict)
+    names: dict[Place, str] = field(default_factory=dict)
+    """Ids of episodes whose own is a call's."""
 
     def whole(self, episode: Episode) -> Episode:
         """Return a conversation with what its calls' own records knew of its steps."""

@@ -234,7 +234,7 @@ def survey(plan: Plan, sources: Sequence[Source]) -> Findings:
         kinds = ", ".join(f"'{kind}' ({n:,})" for kind, n in tally.unread.most_common())
         first = next(iter(tally.first.values()))
         raise PgvError(f"--strict: parts of these types are not read: {kinds}. The first: {first}.")
-    return facts.findings("task" in plan.options.fields, plan.success is not None)
+    return facts.findings(plan.options.fields, plan.success is not None)
 
 
 def _read(

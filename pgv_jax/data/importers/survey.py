@@ -6,7 +6,7 @@ The range of its rewards, which texts and ids are tasks, which calls are parts o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from pgv_jax.data.importers.call_logs import Calls, Folded, Place
@@ -31,6 +31,8 @@ class Findings:
         if place in self.folded.places:
             return None
         episode = self.tasks.renamed(self.folded.whole(episode))
+        if place in self.folded.names:
+            episode = replace(episode, episode_id=self.folded.names[place])
         known = self.folded.outcomes.get(place)
         if known is not None and episode.success is None:
             episode = with_outcome(episode, Outcome(known[0], known[1]))
@@ -66,17 +68,17 @@ class Survey:
         self.tasks.add(number, episode)
         self.scale.add(episode)
 
-    def findings(self, task_named: bool, outcome_named: bool) -> Findings:
-        """Decide; ``task_named`` and ``outcome_named`` say that the user did.
+    def findings(self, named: Container[str], outcome_named: bool) -> Findings:
+        """Decide; ``named`` are our fields that the user did, ``outcome_named`` of the outcome.
 
         Raises PgvError where the log leaves open what success is.
         """
         question = None if outcome_named else self.scale.question()
         if question is not None:
             raise question
-        folded = self.calls.folded()
+        folded = self.calls.folded("episode_id" in named)
         labels = [source.label for source in self.sources]
-        tasks = NamedTasks() if task_named else self.tasks.decided(labels, self._units())
+        tasks = NamedTasks() if "task" in named else self.tasks.decided(labels, self._units())
         sentences = [] if outcome_named else self.scale.sentences()
         if folded.places:
             total = sum(self._counts.values())

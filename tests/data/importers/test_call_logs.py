@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from pgv_jax.data.importers.base import Options
+from pgv_jax.data.importers.outcomes.rewards import Rewards
+
 from .reading import chat, imported, jsonl, read, rows
 
 
@@ -161,3 +164,61 @@ def test_a_stream_of_calls_adds_up(tmp_path: Path) -> None:
     record = {"messages": asked("T"), "response": chunks}
     (episode,) = read(jsonl(tmp_path / "x.jsonl", record))
     assert rows(episode) == [("T", "because", 'f({"a": 1})')]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"session_id": "s1"},
+        {"metadata": {"conversation_id": "s1"}},
+        {"litellm_metadata": {"thread_id": "s1"}},
+        {"trace_id": "s1"},
+    ],
+)
+def test_the_episode_of_folded_calls_has_the_id_of_the_conversation(
+    tmp_path: Path, told: dict[str, Any]
+) -> None:
+    calls = [call(["Hi"], "Hello", id="chatcmpl-1", **told)]
+    calls += [call(["Hi", "Hello", "Bye"], "So long", id="chatcmpl-2", **told)]
+    calls += [call(["What?"], "This.", id="chatcmpl-3", session_id="s2")]
+    episodes, _ = imported(jsonl(tmp_path / "x.jsonl", *calls))
+    assert [(e.episode_id, len(e.steps)) for e in episodes] == [("s1", 2), ("s2", 1)]
+
+
+def test_without_a_conversations_id_it_has_its_first_calls(tmp_path: Path) -> None:
+    calls = session("c", 3)
+    named = [{"id": f"chatcmpl-{i}", **c} for i, c in enumerate(calls)]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *reversed(named)))
+    assert (episode.episode_id, len(episode.steps)) == ("chatcmpl-0", 3)
+    (episode,), _ = imported(jsonl(tmp_path / "y.jsonl", *calls))
+    assert episode.episode_id == "y:0"
+
+
+def test_an_episodes_own_id_or_the_users_is_not_replaced_by_the_conversations(
+    tmp_path: Path,
+) -> None:
+    calls = [{**c, "run_id": "r1", "session_id": "s"} for c in session("c", 2)]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *calls))
+    assert episode.episode_id == "r1"
+    named = [{**c, "key": f"k{i}", "session_id": "s"} for i, c in enumerate(session("c", 2))]
+    path = jsonl(tmp_path / "y.jsonl", *named)
+    (episode,), _ = imported(path, options=Options(fields={"episode_id": "key"}))
+    assert episode.episode_id == "k1"
+
+
+def test_an_outcome_that_only_the_first_of_three_calls_knows_is_the_episodes(
+    tmp_path: Path,
+) -> None:
+    calls = session("c", 3, session_id="s")
+    calls[0]["reward"] = 1
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *calls))
+    assert (len(episode.steps), episode.success) == (3, True)
+
+
+def test_rewards_of_conversations_find_their_calls(tmp_path: Path) -> None:
+    calls = [{"id": f"chatcmpl-{i}", **c} for i, c in enumerate(session_calls("s1"))]
+    outcomes = tmp_path / "outcomes.csv"
+    outcomes.write_text("episode_id,reward\ns1,1\n")
+    rewards = Rewards(outcomes, "episode_id", "reward")
+    (episode,), report = imported(jsonl(tmp_path / "x.jsonl", *calls), rewards=rewards)
+    assert (episode.episode_id, episode.success, report.unmatched) == ("s1", True, 0)

@@ -17,7 +17,7 @@ from pgv_jax.types import Candidate, Episode, Step
 REPLACED = "\ufffd"
 DEEPEST = 200
 
-Noun = TypeVar("Noun", Episode, Step, Candidate)
+Noun = TypeVar("Noun", bound=Episode | Step | Candidate)
 
 
 def plain(value: Any, tally: Tally, nan: bool = False, depth: int = 0) -> Any:

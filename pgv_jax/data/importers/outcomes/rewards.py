@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pgv_jax.data.importers.call_logs import conversation_id
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.records import Record, iter_records
 from pgv_jax.data.importers.files.tables import csv_rows
@@ -59,10 +60,13 @@ class Rewards:
     def apply(self, episode: Episode, file: str = "") -> Episode:
         """Join the outcome; an episode without a row is returned as it is.
 
-        ``file`` is the name, without its ending, of the file that the episode is from.
+        ``file`` is the name, without its ending, of the file that the episode is from. A call whose
+        id has no row is matched by its conversation's.
         """
         found = file if self.on == "file" else lookup(episode, self.on)
         name = str(found)
+        if self.on == "episode_id" and name not in self.values:
+            name = conversation_id(episode)
         if found is None or name not in self.values:
             return episode
         self.used.add(name)
