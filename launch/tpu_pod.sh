@@ -119,9 +119,8 @@ if [[ $copy ]]; then
   on_all "mkdir -p $folder && tar -xzf pgv_jax.tar.gz -C $folder"
 fi
 if [[ $setup ]]; then
-  # The version of JAX stays the locked one; its extra adds the TPU library that fits it.
-  # shellcheck disable=SC2016  # for the workers' shells
-  on_all "cd $folder && make install && "'.venv/bin/python -m pip install --quiet "jax[tpu]==$(.venv/bin/python -c "import jax; print(jax.__version__)")"'
+  # JAX is the locked one, and stays: the package's extra adds the TPU library that JAX names.
+  on_all "cd $folder && make install && .venv/bin/python -m pip install --quiet 'pgv-jax[tpu]'"
 fi
 if (($#)); then
   # The run outlives the connection. Its shell writes the status, and so ignores the --stop that

@@ -57,6 +57,9 @@ def test_commands_take_a_sample_for_a_log(tmp_path, capsys):
     assert sum(1 for _ in read_episodes(tmp_path / "data")) == 200
     assert capsys.readouterr().err.startswith("sample:smollm2-cooking: episodes, because ")
     pgv.main(["describe", "sample:smollm2-cooking"], standalone_mode=False)
-    assert "37" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "37" in told.out
+    assert told.err.startswith("sample:smollm2-cooking: episodes, because ")
+    assert str(log_path("sample:smollm2-cooking").parent) not in told.out + told.err
     with pytest.raises(PgvError, match="There is no log 'sample:x' in the package"):
         pgv.main(["evaluate", "artifact", "--dataset", "sample:x"], standalone_mode=False)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,14 @@ def test_tpu_steps_come_in_order_and_only_when_asked():
     assert len(lines) == len(kinds)
     for line, kind in zip(lines, kinds, strict=True):
         assert kind in line
+
+
+def test_a_tpus_library_comes_by_the_packages_extra_and_no_script_names_a_version_of_jax():
+    line = run("tpu_pod.sh", "--name", "n", "--zone", "z", "--setup", "--dry-run").stdout
+    installs = "make install && .venv/bin/python -m pip install --quiet '\\''pgv-jax[tpu]'\\''"
+    assert installs in line and "jax[tpu]==" not in line
+    extras = tomllib.loads((LAUNCH.parent / "pyproject.toml").read_text())["project"]
+    assert extras["optional-dependencies"]["tpu"] == ["jax[tpu]"]
 
 
 @pytest.mark.slow

@@ -41,7 +41,6 @@ def describe(
     from pgv_jax.cli.console import say
     from pgv_jax.critic.artifact import is_artifact, load
     from pgv_jax.data.episodes import dataset_info, is_dataset, read_episodes
-    from pgv_jax.data.samples import log_path
     from pgv_jax.files import write_whole
     from pgv_jax.report.description import describe as survey
     from pgv_jax.report.pages.dataset import to_html, to_text
@@ -56,7 +55,7 @@ def describe(
         episodes = read_episodes(path, split)
     else:
         title = f"Log {path}"
-        episodes = _read_log(log_path(path), form, agent, column)
+        episodes = _read_log(path, form, agent, column)
     description = survey(episodes, _token_counter(encoder) if encoder else None)
     say(to_text(description, title), newline=False)
     if html_path is not None:
@@ -85,14 +84,17 @@ def _read_log(path: Path, form: str, agent: str | None, columns: str) -> Iterato
     from pgv_jax.cli.console import say
     from pgv_jax.data.importers.base import Options
     from pgv_jax.data.importers.pipeline import Plan, Report, Run, find_sources, survey
+    from pgv_jax.data.samples import log_path
     from pgv_jax.errors import PgvError
 
+    log = log_path(path)
     pairs = dict(pair.split("=", 1) for pair in columns.split() if "=" in pair)
     options = Options(agent=agent, columns=pairs)
-    plan = Plan((path,), out=path, format=form, options=options, on_error="skip")
+    plan = Plan((log,), out=log, format=form, options=options, on_error="skip")
     sources = find_sources(plan)
     for source in sources:
-        say(f"{source.path}: {source.importer.name}, because {source.why}", err=True)
+        name = path if source.path == log else source.path  # a sample goes by its name
+        say(f"{name}: {source.importer.name}, because {source.why}", err=True)
     for line in passed_lines(sources.passed):
         say(line, err=True)
     report = Report(sources)
