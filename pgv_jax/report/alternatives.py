@@ -167,8 +167,12 @@ def _evenly(asked: list[Asked], most: int) -> list[Asked]:
 
 
 def _widest(found: Sequence[Reconsidered], shown: int) -> tuple[Reconsidered, ...]:
-    """Those of the widest gaps, one an episode while there are episodes enough."""
-    ranked = sorted(found, key=lambda decision: -decision.gap)
+    """Those of the widest gaps, each once, one an episode while there are episodes enough."""
+    once: dict[tuple[str, ...], Reconsidered] = {}
+    for decision in sorted(found, key=lambda decision: -decision.gap):
+        episode, step = decision.episode, decision.episode.steps[decision.t]
+        once.setdefault((episode.task_id, step.observation, step.thought), decision)
+    ranked = list(once.values())
     first: dict[str, Reconsidered] = {}
     for decision in ranked:
         first.setdefault(decision.episode.episode_id, decision)

@@ -15,7 +15,7 @@ from typing import Any
 from pgv_jax.report.health.sections import Thresholds
 from pgv_jax.report.health.trust import DO_NOT_USE, RANKING, TRUST
 from pgv_jax.report.wording import interval, number
-from pgv_jax.texts.templates import History
+from pgv_jax.texts.templates import SUCCESS, History
 
 UNKNOWN = "cannot be known"
 FAR = 0.2
@@ -118,6 +118,7 @@ def _without_report(log: Log, needs: Thresholds, why: str) -> Answers:
         [],
         f"{_more(_about(more))}, so that {needs.tasks} are among the {log.judging:.0%} that judge.",
         _about(more),
+        ["How it does on tasks that it has not learned from."],
     )
 
 
@@ -273,7 +274,7 @@ def _more(count: int) -> str:
     return f"About {count:,} more task{'s' if count > 1 else ''}"
 
 
-def five_lines(artifact: str, history: History) -> str:
+def five_lines(artifact: str, history: History, goal: str = SUCCESS) -> str:
     """The critic in a program: five lines of Python."""
     seen = (
         "what the agent sees now"
@@ -287,7 +288,6 @@ def five_lines(artifact: str, history: History) -> str:
             f'critic = ValueFunction.load("{artifact}")',
             f'observation = "..."  # {seen}',
             'thoughts = ["...", "..."]  # what your model proposes, two or more',
-            'best = thoughts[critic.q("TASK", observation, thoughts, ["The task is done."])[:, 0]'
-            ".argmax()]",
+            f'best = thoughts[critic.q("TASK", observation, thoughts, ["{goal}"])[:, 0].argmax()]',
         ]
     )

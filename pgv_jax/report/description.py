@@ -239,15 +239,16 @@ def _problems(facts: dict[str, Any]) -> list[str]:
         one = "success" if outcomes["success"] else "failure"
         out.append(f"Every known outcome is {one}: nothing can be learned about the other.")
     if facts["tasks"] < 100:
+        count = f"{facts['tasks']} task{'' if facts['tasks'] == 1 else 's'}"
         out.append(
-            f"There are {facts['tasks']} tasks. With 50 tasks an AUC under .60 cannot be told from "
-            "chance; with 500 the half-width is .05."
+            f"The log has {count}. With 50 tasks an AUC under .60 cannot be told from chance; with "
+            "500 the half-width is .05."
         )
     out.extend(_leak_problems(facts, episodes, steps))
     if facts["duplicate_episodes"]:
         out.append(
-            f"{facts['duplicate_episodes']:,} episodes repeat another one exactly (task, "
-            "observations, actions): was a file imported twice?"
+            f"{facts['duplicate_episodes']:,} of {episodes:,} episodes are exact repetitions "
+            "(task, observations, actions): was a file imported twice?"
         )
     own = facts["share_with_own_thought"]
     if own < 0.5:
@@ -259,13 +260,13 @@ def _problems(facts: dict[str, Any]) -> list[str]:
     guess = " (estimated)" if facts["tokens"]["estimated"] else ""
     if share.get("observation", 0) > 0.05:
         out.append(
-            f"{share['observation']:.0%} of the observations exceed {TOKEN_LIMIT} tokens{guess} "
-            "and would be cut; shorten them to progress notes or use an encoder that reads more."
+            f"{share['observation']:.0%} of the observations exceed {TOKEN_LIMIT} tokens{guess}"
+            "; the encoder minilm cuts them there, sentences:minilm reads each sentence by itself."
         )
     if share.get("history", 0) > 0.2:
         out.append(
             f"With a history of 5 turns {share['history']:.0%} of the observation texts exceed "
-            f"{TOKEN_LIMIT} tokens{guess}; history: 0 fits better here."
+            f"{TOKEN_LIMIT} tokens{guess}; with minilm, history: 0 fits better here."
         )
     if facts["empty_observations"] > 0.02 * steps:
         out.append(f"{facts['empty_observations']:,} observations are empty.")

@@ -77,7 +77,16 @@ def test_without_any_other_thought_the_worst_steps_are_shown():
 def test_the_widest_gaps_are_shown_one_an_episode_first():
     steps = [Step("door", "bad", "x"), Step("hall", "fair", "x")]
     best = [Step("door", "good", "x"), Step("hall", "good", "x")]
-    log = [episode("a", *steps), episode("b", *best), episode("c", *steps)]
+    log = [episode("a", *steps), episode("b", *best)]
+    log += [episode("c", *steps, task_id="u"), episode("d", *best, task_id="u")]
     found = compare(log, Worth(), 0, shown=3)
     assert [(d.episode.episode_id, d.t) for d in found.shown] == [("a", 0), ("c", 0), ("a", 1)]
     assert found.told == 0  # no outcome is known
+
+
+def test_a_decision_that_a_log_repeats_is_shown_once():
+    bad, good = Step("door", "bad", "x"), Step("door", "good", "x")
+    log = [episode("a", bad), episode("again", bad), episode("b", good)]
+    found = compare(log, Worth(), 0)
+    assert (found.compared, found.differing) == (3, 2)
+    assert [d.episode.episode_id for d in found.shown] == ["a"]

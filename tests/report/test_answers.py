@@ -71,13 +71,16 @@ def test_one_task_says_that_tasks_are_missing():
     told = answer(Log(20, 6, 14, 1, 0.2), None)
     assert "all 20 episodes are of one task" in told.would
     assert told.tasks == 24  # 5 that judge are a fifth of 25
+    assert told.unknown[0] == "How it does on tasks that it has not learned from."
 
 
 def test_too_few_to_judge_says_how_many_tasks_would_do():
-    few = report("do not use", "4 tasks with such data; at least 5 are needed", judged=4)
+    few = report(
+        "do not use", "4 held-out tasks with known outcomes; at least 5 are needed", judged=4
+    )
     told = answer(Log(20, 5, 15, 20, 0.2), few)
     assert told.would == (
-        "That cannot be known yet: 4 tasks with such data; at least 5 are needed."
+        "That cannot be known yet: 4 held-out tasks with known outcomes; at least 5 are needed."
     )
     # A quarter succeed, one episode a task: 10 successes are in 40 tasks, a fifth of 200.
     assert told.tasks == 180 and "that takes 200 tasks" in told.change

@@ -27,7 +27,7 @@ def test_counts() -> None:
     assert facts["length"] == {"min": 2, "median": 2, "mean": 2, "p90": 2, "max": 2}
     assert [e.episode_id for e in found.samples] == ["e0", "e1", "e2"]
     assert any("1 of 4 episodes have no outcome" in p for p in found.problems)
-    assert any("repeat another one exactly" in p for p in found.problems)
+    assert any("are exact repetitions" in p for p in found.problems)
 
 
 def test_a_label_that_leaks_through_an_action_or_the_end_is_found() -> None:

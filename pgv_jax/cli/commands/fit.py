@@ -261,9 +261,8 @@ def _page(
     answers = answer(log, None if log.one_sided else report, why)
     compared = None
     critic = ValueFunction.load(artifact, store=dataset / "embeddings")
-    if not log.one_sided:
-        held_out = "test" if "test" in parts else None
-        episodes = [worded(e, critic.step) for e in read_episodes(dataset, held_out)]
+    if not log.one_sided and "test" in parts:
+        episodes = [worded(e, critic.step) for e in read_episodes(dataset, "test")]
         compared = compare(episodes, critic, critic.history, v_head="v" in critic.manifest["heads"])
     warning = stages.notes("embed").get("warning")
     write_fit(

@@ -225,7 +225,7 @@ def tally_lines(report: Report) -> list[str]:
         lines.append(f"{note[:1].upper()}{note[1:]}{f' ({n:,} times)' if n > 1 else ''}.")
     if report.without_action:
         lines.append(
-            f"{report.without_action:,} steps hold reasoning and no action; their action is empty."
+            f"Steps with reasoning and no action: {report.without_action:,}; their action is empty."
         )
     return lines
 

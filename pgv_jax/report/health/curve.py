@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgv_jax.report.health.ranking import AT_STEPS, auc_at_steps
-from pgv_jax.report.health.sections import CRITIC, Thresholds, few
+from pgv_jax.report.health.sections import CRITIC, OUTCOMES, Thresholds, few
 from pgv_jax.report.rows import Scorer, q_success, step_rows
 from pgv_jax.texts.templates import History
 from pgv_jax.types import Episode
@@ -43,7 +43,9 @@ def curve(
     critics = {f"{share:g}": critic for share, (critic, _) in sorted(smaller.items())}
     scores = {name: q_success(critic, rows) for name, critic in critics.items()}
     scores[CRITIC] = q_success(scorer, rows)
-    section = few(len(set(rows.task_ids)), needs) or auc_at_steps(rows, scores, AT_STEPS, needs)
+    section = few(len(set(rows.task_ids)), OUTCOMES, needs) or auc_at_steps(
+        rows, scores, AT_STEPS, needs
+    )
     if not section["testable"]:
         return section
     parts = {share: part for share, (_, part) in sorted(smaller.items())} | {1.0: train}

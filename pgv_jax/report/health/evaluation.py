@@ -20,7 +20,15 @@ from pgv_jax.report.health.baselines import Baseline, Constant, Critic
 from pgv_jax.report.health.choices import choices
 from pgv_jax.report.health.reliability import calibration
 from pgv_jax.report.health.rewording import rewording
-from pgv_jax.report.health.sections import CRITIC, Thresholds, few, finite, not_testable
+from pgv_jax.report.health.sections import (
+    CANDIDATES,
+    CRITIC,
+    OUTCOMES,
+    Thresholds,
+    few,
+    finite,
+    not_testable,
+)
 from pgv_jax.report.health.state_goals import (
     GoalRows,
     Popularity,
@@ -154,7 +162,8 @@ def _sections(
         "data": _data(episodes, rows, split, judged.history),
         "scorers": list(judged.scores),
         **_rankings(judged, at_steps),
-        "calibration": few(len(set(rows.task_ids)), judged.limits) or _calibration(judged),
+        "calibration": few(len(set(rows.task_ids)), OUTCOMES, judged.limits)
+        or _calibration(judged),
         "outcome_sum": _outcome_sum(scorer, rows, judged.scores[CRITIC]),
         **_goals(judged),
         "alike": alike(scorer, rows, judged.seed),
@@ -173,7 +182,7 @@ def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:
     ``same_group`` is there where groups are known.
     """
     rows, needs = judged.rows, judged.limits
-    short = few(len(set(rows.task_ids)), needs)
+    short = few(len(set(rows.task_ids)), OUTCOMES, needs)
     offered = decisions(judged.episodes, judged.history)
     scores = dict(judged.scores)
     if len(rows):
@@ -196,7 +205,7 @@ def _rankings(judged: _Judged, at_steps: Sequence[int]) -> dict[str, Any]:
         sections |= {"same_task": auc, "spearman": auc}
         if judged.beside.group is not None:
             sections["same_group"] = auc
-    sections["top1"] = few(len(set(offered.task_ids)), needs) or ranking.top1(
+    sections["top1"] = few(len(set(offered.task_ids)), CANDIDATES, needs) or ranking.top1(
         offered, judged.columns, needs
     )
     sections["same_state"] = short or ranking.same_state(rows, judged.scores, needs, judged.seed)

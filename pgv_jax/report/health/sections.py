@@ -10,6 +10,8 @@ import numpy as np
 from pgv_jax.errors import PgvError
 
 CRITIC = "critic"
+OUTCOMES, CANDIDATES = "known outcomes", "right and wrong candidates"
+"""What tests need tasks with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,12 @@ class Thresholds:
     pairs: int = 50
 
 
-def few(n_tasks: int, limits: Thresholds) -> dict[str, Any] | None:
-    """The section that says that there are too few tasks; None where there are enough."""
+def few(n_tasks: int, what: str, limits: Thresholds) -> dict[str, Any] | None:
+    """The section that says that too few tasks have ``what``; None where there are enough."""
     if n_tasks >= limits.tasks:
         return None
-    return not_testable(f"{n_tasks} tasks with such data; at least {limits.tasks} are needed")
+    tasks = f"{n_tasks} held-out task{'' if n_tasks == 1 else 's'}"
+    return not_testable(f"{tasks} with {what}; at least {limits.tasks} are needed")
 
 
 def not_testable(why: str) -> dict[str, Any]:

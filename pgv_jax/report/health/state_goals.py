@@ -134,7 +134,7 @@ def judge_goals(
 ) -> dict[str, Any]:
     """AUC of coming true later over all drawn goals: the section ``goals`` of a report."""
     reached = asked.reached_B
-    if short := few(len(set(asked.rows.task_ids)), limits):
+    if short := few(len(set(asked.rows.task_ids)), "state goals", limits):
         return short
     if min(int(reached.sum()), int((~reached).sum())) < limits.pairs:
         return not_testable(

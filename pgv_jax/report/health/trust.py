@@ -180,12 +180,11 @@ def _likelihood(section: Mapping[str, Any], limits: Limits) -> list[dict[str, An
     close = ece_high is not None and ece_high <= limits.ece
     within = "ends within" if close else "does not end within"
     error = f"{number(figures['ece'], 3)} {interval(figures['ece_ci95'], 3)}"
+    said = f"the Brier skill of its {how} scores, {shown}, {words} {limits.skill:g}"
+    if skill["value"] is None:
+        said = "the Brier skill is not testable: every outcome is the same, so a constant is right"
     return [
-        _check(
-            "skill",
-            better,
-            f"the Brier skill of its {how} scores, {shown}, {words} {limits.skill:g}",
-        ),
+        _check("skill", None if skill["value"] is None else better, said),
         _check(
             "ece",
             close,

@@ -121,6 +121,8 @@ def _likelihood(report: Mapping[str, Any]) -> list[str]:
         return []
     target = "discounted" if "discounted" in section else "success"
     skill = section[target][CRITIC]["skill"]
+    if skill["value"] is None:  # every outcome is the same
+        return []
     low, high = skill["ci95"]
     what = "gamma^steps-to-success" if target == "discounted" else "the chance of success"
     value, ci = number(skill["value"], sign=True), interval(skill["ci95"], sign=True)

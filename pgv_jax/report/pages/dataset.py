@@ -20,6 +20,16 @@ from pgv_jax.report.pages import html, plots
 
 COLORS = {"success": plots.OTHER[2], "failure": plots.OTHER[1], "unknown": plots.OTHER[5]}
 SHOWN_CHARACTERS = 400
+WHENCE = {
+    "given": "a thought of its own",
+    "reasoning": "logged reasoning",
+    "words": "the agent's words",
+    "calls": "the call in words",
+    "action": "the action again",
+    "repeated": "the observation or the task again",
+    "none": "nothing",
+}
+"""What stands as a step's thought, by its origin (``data.thoughts``)."""
 
 
 @plots.or_sentence
@@ -93,8 +103,10 @@ def fact_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "thoughts",
-            f"{facts['share_with_own_thought']:.0%} of the steps; from "
-            + ", ".join(f"{k} {n:,}" for k, n in Counter(facts["thoughts"]).most_common()),
+            f"{facts['share_with_own_thought']:.0%} of the steps have one of their own; "
+            + ", ".join(
+                f"{WHENCE.get(k, k)} at {n:,}" for k, n in Counter(facts["thoughts"]).most_common()
+            ),
         ),
         (
             "observations",

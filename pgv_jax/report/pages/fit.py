@@ -9,14 +9,17 @@ from typing import Any
 
 from pgv_jax.files import write_whole
 from pgv_jax.report.alternatives import ATTEMPT, DONE, OFFERED, SAME, Comparison, Reconsidered
-from pgv_jax.report.answers import Answers, five_lines
+from pgv_jax.report.answers import UNKNOWN, Answers, five_lines
 from pgv_jax.report.description import Description, shortened
 from pgv_jax.report.pages.dataset import fact_lines
 from pgv_jax.report.pages.html import render
-from pgv_jax.texts.templates import History
+from pgv_jax.report.wording import number
+from pgv_jax.texts.templates import SUCCESS, History
 
 TASK, SEEN, THOUGHT = 300, 700, 400
 """Characters of a task, an observation and a thought that are shown."""
+CLOSE = 0.02
+"""Values whose gap is below this are shown with four digits."""
 WHENCE = {
     DONE: "done",
     OFFERED: "offered",
@@ -41,11 +44,13 @@ def write_fit(
 ) -> None:
     """Write the page: one file that loads nothing.
 
-    ``compared`` is None where no outcome says what a better decision is; ``health`` is the health
-    report, whose figures stand at the end, or None. ``history`` is the critic's, and ``command``
-    what made the page.
+    ``compared`` is None where no outcome says what a better decision is, or no task is held out;
+    ``health`` is the health report, whose figures stand at the end, or None. ``history`` is the
+    critic's, and ``command`` what made the page.
     """
     shown = [_decision(decision) for decision in compared.shown] if compared else []
+    outcomes = said.facts["outcomes"]
+    known = bool(outcomes["success"] or outcomes["failure"])
     top = max([option["value"] for each in shown for option in each["options"]] or [1.0])
     write_whole(
         path,
@@ -55,9 +60,10 @@ def write_fit(
             decisions=shown,
             scale=top if top > 0 else 1.0,
             compared=compared,
+            same=not (outcomes["success"] and outcomes["failure"]),
             unknown=[*answers.unknown, *warnings],
             problems=said.problems,
-            commands=_commands(answers, artifact, history, command, shown),
+            commands=_commands(answers, artifact, history, command, shown, known),
             rows=fact_lines(said.facts),
             health=health,
             seconds=dict(seconds or {}),
@@ -67,6 +73,7 @@ def write_fit(
 
 def _decision(decision: Reconsidered) -> dict[str, Any]:
     episode, step = decision.episode, decision.episode.steps[decision.t]
+    digits = 2 if decision.gap >= CLOSE or len(decision.options) == 1 else 4
     return {
         "episode": episode.episode_id,
         "number": decision.t + 1,
@@ -81,6 +88,7 @@ def _decision(decision: Reconsidered) -> dict[str, Any]:
             {
                 "thought": shortened(option.thought, THOUGHT),
                 "value": option.q,
+                "shown": number(option.q, digits),
                 "done": option.origin == DONE,
                 "whence": WHENCE[option.origin],
                 "ended": "" if option.origin == DONE else ENDED[option.success],
@@ -96,6 +104,7 @@ def _commands(
     history: History,
     command: str,
     shown: Sequence[Mapping[str, Any]],
+    known: bool,
 ) -> list[tuple[str, str]]:
     """What to do next, and the command or the lines that do it."""
     out = artifact.parents[1]
@@ -105,7 +114,14 @@ def _commands(
         f"pgv show {out}/dataset --episode {episode} --artifact {artifact} "
         f"--out {out}/episode.html",
     )
-    use = ("Ask it in your own program", five_lines(str(artifact), history))
+    goal = SUCCESS if known else "A sentence of what your agent shall see."
+    use = ("Ask it in your own program", five_lines(str(artifact), history, goal))
+    if not known:
+        join = (
+            "Say how the episodes ended, in a table with episode_id and reward",
+            f"{command} --rewards outcomes.csv",
+        )
+        return [join, use, look]
     again = ("When there are more logs, the same command learns from all of them", command)
     if answers.level in ("trust", "trust for ranking only"):
         compare = (
@@ -113,6 +129,6 @@ def _commands(
             "pgv compare runs/plain runs/guided",
         )
         return [use, compare, look]
-    if answers.tasks is not None:
+    if answers.tasks is not None or answers.level == UNKNOWN:
         return [again, look, use]
     return [look, again, use]

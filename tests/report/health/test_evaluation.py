@@ -131,10 +131,13 @@ def three_tasks():
 @pytest.mark.parametrize(
     ("episodes", "why"),
     [
-        (three_tasks(), "3 tasks with such data; at least 5 are needed"),
+        (three_tasks(), "3 held-out tasks with known outcomes; at least 5 are needed"),
         ([replace(e, success=True) for e in make_logs(6, 4)], "no step has 10 later successes"),
-        ([replace(e, success=None) for e in make_logs(6, 4)], "0 tasks with such data"),
-        ([], "0 tasks with such data"),
+        (
+            [replace(e, success=None) for e in make_logs(6, 4)],
+            "0 held-out tasks with known outcomes",
+        ),
+        ([], "0 held-out tasks with known outcomes"),
     ],
 )
 def test_too_little_data_is_said_in_words_and_never_in_numbers(episodes, why, tmp_path):
@@ -280,3 +283,10 @@ def test_thresholds_and_seed_are_settable(logs):
     again = [judge(logs, scorer, baselines=[Constant(0.5)], seed=s)["auc"] for s in (0, 0, 1)]
     assert again[0] == again[1]
     assert again[0] != again[2]
+
+
+def test_where_every_outcome_is_the_same_the_brier_skill_is_not_tested():
+    logs = [replace(e, success=True) for e in make_logs(6, 4)]
+    checks = {c["check"]: c for c in judge(logs, KnowingScorer(logs, 0.1))["verdict"]["checks"]}
+    assert checks["skill"]["passed"] is None
+    assert checks["skill"]["text"].endswith("every outcome is the same, so a constant is right")

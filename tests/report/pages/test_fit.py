@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,22 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture
 def page(tmp_path):
-    def write(level: str = "trust", tasks: int | None = None, compared: bool = True) -> str:
+    def write(
+        level: str = "trust",
+        tasks: int | None = None,
+        compared: bool = True,
+        ends: tuple[bool | None, ...] = (False,),
+        done: float = 0.25,
+    ) -> str:
         steps = (Step(EVIL, f"bad {EVIL}", "x"), Step("hall", "fair", "y"))
         episode = Episode("e 1", "t", EVIL, steps, "The end.", success=False)
-        options = (Option("good", ATTEMPT, 0.75, True), Option(f"bad {EVIL}", DONE, 0.25, False))
+        options = (Option("good", ATTEMPT, 0.75, True), Option(f"bad {EVIL}", DONE, done, False))
         decision = Reconsidered(episode, 0, options)
         write_fit(
             tmp_path / "report.html",
             answers=Answers(level, "Probably: so.", ["A line."], "Nothing.", tasks, ["Much."]),
             compared=Comparison((decision,), 12, 3, 8, 5, 4.0) if compared else None,
-            said=describe([episode]),
+            said=describe(replace(episode, success=end) for end in ends),
             health=None,
             artifact=Path("out/critic/artifact"),
             history=0,
@@ -72,12 +79,30 @@ def test_what_comes_next_follows_from_the_verdict(page):
 
     assert first(page("trust")).startswith("from pgv_jax import ValueFunction")
     assert first(page("do not use", tasks=40)) == "pgv fit log.jsonl --out out"
-    assert first(page("cannot be known")) == (
+    assert first(page("do not use")) == (
         "pgv show out/dataset --episode &#39;e 1&#39; --artifact out/critic/artifact "
         "--out out/episode.html"
     )
+    assert first(page("cannot be known")) == "pgv fit log.jsonl --out out"
+
+
+def test_without_outcomes_the_next_step_is_to_join_them_and_the_goal_is_no_success(page):
+    text = page("cannot be known", compared=False, ends=(None,))
+    after = text[text.index("What to do next</h2>") :]
+    assert "pgv fit log.jsonl --out out --rewards outcomes.csv</code>" in after
+    assert "When there are more logs" not in after and "The task is done." not in after
 
 
 def test_without_outcomes_no_choice_is_called_better(page):
     text = page(compared=False)
     assert "No choice can be called better" in text and "0.75" not in text
+
+
+def test_without_a_held_out_task_no_choice_is_shown(page):
+    text = page(compared=False, ends=(True, False))
+    assert "No task is held out" in text and "0.75" not in text
+
+
+def test_close_values_have_digits_enough_to_tell_them_apart(page):
+    text = page(done=0.7481)
+    assert "0.7500" in text and "0.7481" in text
