@@ -83,11 +83,11 @@ def fact_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     tokens, usage = facts["tokens"], facts["usage"]
     guess = " (estimated)" if tokens["estimated"] else ""
     rows = [
-        ("episodes", f"{facts['episodes']:,} of {facts['tasks']:,} tasks"),
+        ("episodes", f"{facts['episodes']:,} of {_tasks(facts['tasks'])}"),
         (
             "splits",
             "; ".join(
-                f"{name} {part['episodes']:,} episodes of {part['tasks']:,} tasks"
+                f"{name} {part['episodes']:,} episodes of {_tasks(part['tasks'])}"
                 for name, part in facts["splits"].items()
             ),
         ),
@@ -135,6 +135,10 @@ def fact_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         words = ", ".join(f"{name.replace('_', ' ')} {n:,.10g}" for name, n in usage.items())
         rows.append(("logged usage", words))
     return rows
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task{'' if count == 1 else 's'}"
 
 
 def to_text(description: Description, title: str) -> str:

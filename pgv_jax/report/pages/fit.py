@@ -13,13 +13,12 @@ from pgv_jax.report.answers import UNKNOWN, Answers, five_lines
 from pgv_jax.report.description import Description, shortened
 from pgv_jax.report.pages.dataset import fact_lines
 from pgv_jax.report.pages.html import render
-from pgv_jax.report.wording import number
 from pgv_jax.texts.templates import SUCCESS, History
 
 TASK, SEEN, THOUGHT = 300, 700, 400
 """Characters of a task, an observation and a thought that are shown."""
-CLOSE = 0.02
-"""Values whose gap is below this are shown with four digits."""
+CLOSE = 0.01
+"""Where the widest gap is below this, the critic is said to hardly tell the thoughts apart."""
 WHENCE = {
     DONE: "done",
     OFFERED: "offered",
@@ -60,6 +59,7 @@ def write_fit(
             decisions=shown,
             scale=top if top > 0 else 1.0,
             compared=compared,
+            close=CLOSE if compared and all(each.gap < CLOSE for each in compared.shown) else None,
             same=not (outcomes["success"] and outcomes["failure"]),
             unknown=[*answers.unknown, *warnings],
             problems=said.problems,
@@ -73,7 +73,6 @@ def write_fit(
 
 def _decision(decision: Reconsidered) -> dict[str, Any]:
     episode, step = decision.episode, decision.episode.steps[decision.t]
-    digits = 2 if decision.gap >= CLOSE or len(decision.options) == 1 else 4
     return {
         "episode": episode.episode_id,
         "number": decision.t + 1,
@@ -88,7 +87,6 @@ def _decision(decision: Reconsidered) -> dict[str, Any]:
             {
                 "thought": shortened(option.thought, THOUGHT),
                 "value": option.q,
-                "shown": number(option.q, digits),
                 "done": option.origin == DONE,
                 "whence": WHENCE[option.origin],
                 "ended": "" if option.origin == DONE else ENDED[option.success],

@@ -103,6 +103,7 @@ def test_without_a_held_out_task_no_choice_is_shown(page):
     assert "No task is held out" in text and "0.75" not in text
 
 
-def test_close_values_have_digits_enough_to_tell_them_apart(page):
-    text = page(done=0.7481)
-    assert "0.7500" in text and "0.7481" in text
+def test_values_that_hardly_differ_are_said_to(page):
+    said = "The widest difference is below 0.01: it hardly tells these thoughts apart."
+    assert f"{said} In 8 decisions" in page(done=0.7481)
+    assert said not in page(done=0.739)
