@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 SCRIPTED = {"proposer": 0.9, "player": 0.5, "listener": 4}
 """Scripted models, and the number after their name where none is given.
 
-proposer: distinct random actions, among them a right one with probability P; player: plays the
-right action with probability SKILL; listener: follows the critic's words, over PLANS plans.
+proposer: distinct random actions, among them a right one with probability P (``proposer:none``:
+all drawn evenly, none planted); player: plays the right action with probability SKILL; listener:
+follows the critic's words, over PLANS plans.
 """
 
 LOCAL_THOUGHT = 240
@@ -74,6 +75,11 @@ class ScriptedModel(Model):
                 f"Client '{spec}' is unknown; scripted models are "
                 f"{', '.join(f'scripted:{name}' for name in SCRIPTED)}."
             )
+        self.candidates = candidates
+        self.identity = {"provider": "scripted", "model": rest}
+        self.number: float | None = None
+        if rest == "proposer:none":
+            return
         try:
             self.number = float(number) if number else float(SCRIPTED[self.name])
         except ValueError:
@@ -83,12 +89,11 @@ class ScriptedModel(Model):
             ) from None
         if not 0 <= self.number <= (1 if self.name != "listener" else 100):
             raise PgvError(f"Client '{spec}' has the number {self.number:g}, out of its range.")
-        self.candidates = candidates
         self.identity = {"provider": "scripted", "model": f"{self.name}:{self.number:g}"}
 
     def client(self, env: TextEnv, spec: EpisodeSpec) -> Client:
         """A policy for this environment."""
-        if self.name == "proposer":
+        if self.name == "proposer" or self.number is None:
             return proposer_client(env, self.number, self.candidates)
         if self.name == "player":
             return behaviour_client(env, self.number, self.candidates)
