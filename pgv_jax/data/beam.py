@@ -81,7 +81,8 @@ def write_dataset_beam(
         _check_ids(spools)
         parts = _Parts(work, spools, key)
         _run(functools.partial(_copy, key=key), parts.files(), work / "errors", options)
-        summary = _finish(cast(Spool, parts), folder, source, licence, overwrite)
+        tasks = splits_of(parts.entries())
+        summary = _finish(cast(Spool, parts), folder, source, licence, overwrite, tasks)
     except BaseException as error:
         if resume_key is None or isinstance(error, PgvError):
             shutil.rmtree(work, ignore_errors=True)

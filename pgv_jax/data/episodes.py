@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +66,7 @@ def write_dataset(
     resume_key: str | None = None,
     progress: Callable[[int], None] | None = None,
     held_out: float = HELD_OUT,
+    dealt: Mapping[str, str] | None = None,
 ) -> DatasetSummary:
     """Write episodes as an RLDS dataset: deterministic bytes, atomic, flat in memory.
 
@@ -74,7 +75,8 @@ def write_dataset(
     ``resume_key`` names the work (inputs and options): an interrupted call with the same key
     continues behind its last committed part, so the iterable must be the same again.
     ``progress(n)`` is told the number of steps of each episode as it is stored. ``held_out`` is
-    the share of tasks without a split that choose, and as many judge (``assign_splits``).
+    the share of tasks without a split that choose, and as many judge; ``dealt`` are the splits
+    that tasks keep (``assign_splits``).
     """
     folder = Path(folder)
     if folder.exists() and not is_dataset(folder) and any(folder.iterdir()):
@@ -87,7 +89,8 @@ def write_dataset(
     spool = Spool(partial, resume_key)
     try:
         _fill(spool, episodes, source, progress)
-        summary = _finish(spool, folder, source, licence, overwrite, held_out)
+        tasks = splits_of(spool.entries(), held_out, dealt)
+        summary = _finish(spool, folder, source, licence, overwrite, tasks)
     except BaseException as error:
         # An interruption may be resumed; wrong input must change first, and with it the key.
         if resume_key is None or isinstance(error, PgvError):
@@ -140,10 +143,10 @@ def _finish(
     source: str,
     licence: str,
     overwrite: bool,
-    held_out: float = HELD_OUT,
+    tasks: TaskSplits,
 ) -> DatasetSummary:
     entries = list(spool.entries())
-    assigned, near, crossing, equal = splits_of(entries, held_out)
+    assigned, near, crossing, equal = tasks
     by_split = {
         split: [entry for entry in entries if assigned[entry.task_id] == split] for split in SPLITS
     }
@@ -190,7 +193,9 @@ class TaskSplits(NamedTuple):
     equal: int
 
 
-def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> TaskSplits:
+def splits_of(
+    entries: Iterable[Entry], held_out: float = HELD_OUT, dealt: Mapping[str, str] | None = None
+) -> TaskSplits:
     """Deal the tasks to splits, those that are nearly the same together, and count these."""
     entries = list(entries)
     texts: dict[str, str] = {}
@@ -198,7 +203,7 @@ def splits_of(entries: Iterable[Entry], held_out: float = HELD_OUT) -> TaskSplit
         texts[entry.task_id] = texts.get(entry.task_id) or entry.task
     groups = alike(texts)
     pairs = ((entry.task_id, entry.split) for entry in entries)
-    assigned = assign_splits(pairs, groups, held_out)
+    assigned = assign_splits(pairs, groups, held_out, dealt)
     sizes = Counter(groups.values())
     splits: dict[str, set[str]] = defaultdict(set)
     for task_id, group in groups.items():
@@ -338,6 +343,14 @@ def read_episodes(folder: str | os.PathLike[str], split: str | None = None) -> I
         )
     check_files(folder)
     return _records(folder, present if split is None else [split])
+
+
+def task_splits(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """The split of each task of a dataset."""
+    found: dict[str, str] = {}
+    for split in dataset_info(folder)["splits"]:
+        found |= dict.fromkeys((episode.task_id for episode in read_episodes(folder, split)), split)
+    return found
 
 
 def _records(folder: Path, names: list[str]) -> Iterator[Episode]:

@@ -43,13 +43,15 @@ def assign_splits(
     tasks: Iterable[tuple[str, str | None]],
     groups: Mapping[str, str] | None = None,
     held_out: float = HELD_OUT,
+    dealt: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Map each task id to its split, from (task id, the episode's own split or None) pairs.
 
     A task's own split is kept; two different ones are an error. The others are ranked by
     sha256(task id): a share ``held_out`` is ``val``, the next ``test`` (at least one task each),
-    the rest ``train``. ``groups`` (see ``alike``) names tasks that go into one split. Does not
-    depend on the order of the pairs.
+    the rest ``train``. ``groups`` (see ``alike``) names tasks that go into one split. ``dealt``
+    has the splits that tasks got before: these keep them, count for the shares, and only the new
+    ones are dealt. Does not depend on the order of the pairs.
     """
     own: dict[str, str | None] = {}
     for task_id, split in tasks:
@@ -65,6 +67,9 @@ def assign_splits(
     for task_id in own:
         members.setdefault((groups or {}).get(task_id, task_id), []).append(task_id)
     assigned = {task_id: split for task_id, split in own.items() if split is not None}
+    before = {task_id: split for task_id, split in (dealt or {}).items() if task_id in own}
+    before = {task_id: split for task_id, split in before.items() if task_id not in assigned}
+    assigned |= before
     undecided: list[list[str]] = []
     for group in members.values():
         decided = sorted(assigned[task_id] for task_id in group if task_id in assigned)
@@ -73,10 +78,10 @@ def assign_splits(
         else:
             undecided.append(sorted(group, key=_rank))
     undecided.sort(key=lambda group: _rank(group[0]))
-    count = sum(map(len, undecided))
-    enough = count >= MIN_TASKS and len(undecided) > 2
+    count = len(before) + sum(map(len, undecided))
+    enough = count >= MIN_TASKS and len(before) + len(undecided) > 2
     most = max(1, round(count * held_out)) if enough else 0
-    sizes = {"val": 0, "test": 0}
+    sizes = {name: list(before.values()).count(name) for name in ("val", "test")}
     for group in undecided:
         split = next((name for name in sizes if sizes[name] < most), "train")
         if split != "train":

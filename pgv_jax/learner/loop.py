@@ -122,7 +122,7 @@ def train(
         if restored is None:
             state = init_state(spec, optimizer, mesh, config.train.seed)
             if config.train.start:
-                begin = unfolded(_begin(config.train.start, spec, table), standards_of(table))
+                begin = unfolded(_begin(config, spec, table), standards_of(table))
                 state = begun_with(state, stacked(begin), abstract)
             run = {"best_step": 0, "best_score": None, "best_metrics": {}}
         else:
@@ -150,13 +150,17 @@ def check_start(
     spec: CriticSpec,
     fingerprint: str,
     remedy: str = "start from new parameters (train.start='')",
+    anchored: bool = False,
 ) -> None:
     """Whether a run of ``spec`` on the encoder ``fingerprint`` can start from an artifact.
 
     Raises PgvError where it has another shape, other embeddings, or a probe for outcomes;
-    ``remedy`` is what helps in every case.
+    ``remedy`` is what helps in every case. With ``anchored`` the run has a new probe fitted beside
+    it, so the artifact may have one.
     """
     folder, critic = found.folder, dict(found.manifest["critic"])
+    if anchored:
+        critic |= {"outcome_members": 0, "outcome_hidden": []}
     if critic.get("outcome_members"):
         raise PgvError(
             f"The critic {folder} answers the outcome goals by a probe, which training does not "
@@ -175,14 +179,20 @@ def check_start(
             )
 
 
-def _begin(folder: str, spec: CriticSpec, table: Table) -> Any:
+def _begin(config: Config, spec: CriticSpec, table: Table) -> Any:
     """The parameters of the artifact ``train.start``, which must fit the critic and its texts.
 
-    A run without a next-note model takes Q and V alone of an artifact that has one.
+    A run without a next-note model takes Q and V alone of an artifact that has one; a probe for
+    outcomes is left out, since an anchored run has its own.
     """
-    found = artifacts.load(folder)
-    check_start(found, spec, table.manifest["encoder"]["fingerprint"])
-    heads = {name: head for name, head in found.params.items() if name != "m"}
+    found = artifacts.load(config.train.start)
+    anchored = config.critic.recipe == "anchored"
+    check_start(found, spec, table.manifest["encoder"]["fingerprint"], anchored=anchored)
+    heads = {
+        name: {part: value for part, value in head.items() if part != "outcome"}
+        for name, head in found.params.items()
+        if name != "m"
+    }
     return heads | ({"m": separated(found.params["m"])[0]} if spec.note_width else {})
 
 

@@ -94,3 +94,24 @@ def test_a_larger_share_may_be_held_out() -> None:
     counts = Counter(assign_splits(tasks, held_out=0.2).values())
     assert counts == {"train": 12, "val": 4, "test": 4}
     assert set(assign_splits(tasks[:4], held_out=0.2).values()) == {"train"}  # too few
+
+
+def test_tasks_keep_the_split_that_they_were_dealt_and_new_ones_fill_the_shares() -> None:
+    names = [(f"task-{i}", None) for i in range(40)]
+    before = assign_splits(names[:20], held_out=0.25)
+    assert sorted(before.values()) == ["test"] * 5 + ["train"] * 10 + ["val"] * 5
+    after = assign_splits(names, held_out=0.25, dealt=before)
+    assert {task: after[task] for task in before} == before
+    assert sorted(after.values()) == ["test"] * 10 + ["train"] * 20 + ["val"] * 10
+    anew = assign_splits(names, held_out=0.25)  # would move them
+    assert any(before[task] == "val" and anew[task] != "val" for task in before)
+    own = assign_splits([("task-1", "test")], dealt={"task-1": "train"})
+    assert own == {"task-1": "test"}  # the log's own word counts
+
+
+def test_a_new_task_follows_the_dealt_one_that_it_repeats() -> None:
+    dealt = {f"t{i}": "train" for i in range(9)} | {"t9": "val"}
+    tasks = [(task, None) for task in (*dealt, "twin", "other")]
+    after = assign_splits(tasks, {"twin": "t9", "t9": "t9"}, dealt=dealt)
+    assert after["twin"] == "val" and after["t9"] == "val"
+    assert after["other"] == "test"  # of 12 tasks one chooses and one judges

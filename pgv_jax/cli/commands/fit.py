@@ -28,6 +28,10 @@ PATIENCE = 5
 HELD_OUT = 0.25
 """Share of the tasks that judge: more than a dataset's own, because here the verdict is the aim."""
 ENCODER = "sentences:minilm"
+GROWTH = 0.25
+"""Steps that a log may gain, as a share of those last learned from nothing, to be learned on."""
+SHORTER = 0.2
+"""Of a training's updates, those that learn on from the critic before."""
 STAGES = ("importing", "embedding", "learning", "judging", "writing the page")
 
 
@@ -48,7 +52,10 @@ STAGES = ("importing", "embedding", "learning", "judging", "writing the page")
 )
 @click.option("--encoder", help=f"As for pgv embed. [the configuration's, else {ENCODER}]")
 @click.option("--quick", is_flag=True, help=f"{QUICK_STEPS} updates: a first look.")
-def fit(logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quick: bool) -> None:
+@click.option("--anew", is_flag=True, help="Learn a grown log from nothing, whatever was learned.")
+def fit(
+    logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quick: bool, anew: bool
+) -> None:
     """Import LOGS, learn a critic from them, judge it, and say in one page what it is good for.
 
     \b
@@ -57,8 +64,8 @@ def fit(logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quic
 
     OUT/report.html answers whether the critic would help, what it would have done differently,
     what it does not know, and what to do next. Options of `pgv import` may follow. After an
-    interruption the same command continues. If the logs have grown, it embeds the new texts and
-    learns again.
+    interruption the same command continues. If the logs have grown, tasks keep their split, and
+    the critic learns on from where it was; docs/fit.md says when it learns anew.
     """
     from pgv_jax.cli.console import console, logged
     from pgv_jax.rollout.stopping import terminable
@@ -77,7 +84,7 @@ def fit(logs: tuple[str, ...], out: Path, config: str, encoder: str | None, quic
         with _stage(clock, 1):
             said = _embed(settings, stages)
         with _stage(clock, 2):
-            artifact = _learn(settings, out, stages)
+            artifact = _learn(settings, out, stages, anew)
         with _stage(clock, 3):
             report, why = _judge(artifact, out, stages)
         with _stage(clock, 4):
@@ -133,8 +140,23 @@ def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
         return
     if stages.begun("import"):
         console.print("The logs have changed: they are imported again.")
-    _pgv("import", *words, *(["--overwrite"] if is_dataset(dataset) else []))
-    stages.mark("import", key)
+    more: list[str] = []
+    held: set[str] = set()
+    if is_dataset(dataset):
+        more = ["--overwrite"]
+        if stages.notes("import").get("words") == words:  # the same question of other logs
+            more += ["--splits-of", str(dataset)]
+        if not stages.done("begin to import", key):  # else the dataset may be the new one already
+            held = _episode_ids(dataset)
+    stages.mark("begin to import", key)
+    _pgv("import", *words, *more)
+    stages.mark("import", key, words=words, grown=bool(held) and held <= _episode_ids(dataset))
+
+
+def _episode_ids(dataset: Path) -> set[str]:
+    from pgv_jax.data.episodes import read_episodes
+
+    return {episode.episode_id for episode in read_episodes(dataset)}
 
 
 def _settings(config: str, out: Path, encoder: str | None, quick: bool) -> Config:
@@ -188,26 +210,61 @@ def _embed(settings: Config, stages: Stages) -> Description:
     return said
 
 
-def _learn(settings: Config, out: Path, stages: Stages) -> Path:
-    """The critic; a run on other data or with other settings is begun anew."""
+def _learn(settings: Config, out: Path, stages: Stages, anew: bool) -> Path:
+    """The critic: of a log that has grown a little it learns on, of all else it begins anew."""
     from pgv_jax.cli.console import bar, console
     from pgv_jax.data.episodes import dataset_info
     from pgv_jax.workflows.training import fit as train
     from pgv_jax.workflows.training import prepare
 
-    run = out / "critic"
-    key = f"{dataset_info(settings.data.dataset)['fingerprint']} {settings.model_dump_json()}"
+    run, before = out / "critic", out / "critic-before"
+    info = dataset_info(settings.data.dataset)
+    if anew and before.exists():  # what was learned on does not count
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.rmtree(before)
+        stages.mark("begin to learn", "")
+    key = f"{info['fingerprint']} {settings.model_dump_json()}"
     if stages.done("learn", key) and (run / "artifact" / "manifest.json").exists():
         return run / "artifact"
     if not stages.done("begin to learn", key):
+        onward = not anew and _learns_on(settings, run, stages, info["steps"])
+        learned = stages.notes("learn")["learned"] if onward else info["steps"]
+        shutil.rmtree(before, ignore_errors=True)
+        if onward:
+            (run / "artifact").rename(before)
         shutil.rmtree(run, ignore_errors=True)
-        stages.mark("begin to learn", key)
+        stages.mark("begin to learn", key, learned=learned)
+    learned = stages.notes("begin to learn")["learned"]
+    if before.exists():
+        settings = _onward(settings, before)
+        console.print(
+            f"The log has grown from {learned:,} steps to {info['steps']:,}: the critic learns on, "
+            f"in {settings.train.steps:,} updates (--anew: from nothing)."
+        )
     prepared = prepare(settings, run / "tables", bar)
     if prepared.held_out is None:
         console.print("Too few tasks to hold any out: training runs to the end.")
     artifact = train(settings, prepared, run, bar)
-    stages.mark("learn", key)
+    stages.mark("learn", key, settings=key.partition(" ")[2], learned=learned)
     return artifact
+
+
+def _learns_on(settings: Config, run: Path, stages: Stages, steps: int) -> bool:
+    """Whether the run holds a critic to learn on from: of the same settings and most of the log."""
+    told = stages.notes("learn")
+    same = told.get("settings") == settings.model_dump_json() and (run / "artifact").exists()
+    grown = bool(stages.notes("import").get("grown"))
+    return same and grown and steps <= (1 + GROWTH) * int(told["learned"])
+
+
+def _onward(settings: Config, before: Path) -> Config:
+    """Fewer updates, from the parameters before; what answers outcomes stays as it was chosen."""
+    manifest = json.loads((before / "manifest.json").read_text("utf-8"))
+    recipe = "td" if manifest["recipe"]["chosen"] == "td" else "anchored"
+    steps = max(1, round(SHORTER * settings.train.steps))
+    train = settings.train.model_copy(update={"steps": steps, "start": str(before)})
+    critic = settings.critic.model_copy(update={"recipe": recipe})
+    return settings.model_copy(update={"train": train, "critic": critic})
 
 
 def _judge(artifact: Path, out: Path, stages: Stages) -> tuple[dict[str, Any] | None, str]:
@@ -264,7 +321,13 @@ def _page(
     if not log.one_sided and "test" in parts:
         episodes = [worded(e, critic.step) for e in read_episodes(dataset, "test")]
         compared = compare(episodes, critic, critic.history, v_head="v" in critic.manifest["heads"])
-    warning = stages.notes("embed").get("warning")
+    warnings = [stages.notes("embed").get("warning")]
+    if (out / "critic-before").exists():
+        warnings.append(
+            f"The critic learned on when the log grew from {stages.notes('learn')['learned']:,} "
+            "steps; what answers the outcomes was chosen before that. With --anew it is learned "
+            "and chosen from nothing."
+        )
     write_fit(
         out / "report.html",
         answers=answers,
@@ -274,7 +337,7 @@ def _page(
         artifact=artifact,
         history=critic.history,
         command=command,
-        warnings=[warning] if warning else [],
+        warnings=[warning for warning in warnings if warning],
         seconds=clock.seconds,
     )
     return answers

@@ -65,6 +65,12 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 0.45, min_open=True),
     help="Share of the tasks without a split that choose a critic; the same share judges it.",
 )
+@click.option(
+    "--splits-of",
+    type=click.Path(path_type=Path),
+    metavar="DATASET",
+    help="Tasks of this dataset keep their split; new ones are dealt.",
+)
 @click.option("--quiet", is_flag=True, help="No parsed episode, no progress.")
 def import_(files: tuple[Path, ...], quiet: bool, **said: Any) -> None:
     """Turn agent logs into a dataset of episodes (RLDS).
@@ -154,6 +160,7 @@ def _plan(files: tuple[Path, ...], said: dict[str, Any]) -> Plan:
                 "licence",
                 "overwrite",
                 "held_out",
+                "splits_of",
             )
         },
     )

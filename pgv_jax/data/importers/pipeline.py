@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pgv_jax.data.episodes import DatasetSummary, write_dataset
+from pgv_jax.data.episodes import DatasetSummary, task_splits, write_dataset
 from pgv_jax.data.importers.base import UNFIT, BadRecord, Options
 from pgv_jax.data.importers.call_logs import Place
 from pgv_jax.data.importers.detection import BUILT_IN, detect, importer_of, no_log
@@ -58,6 +58,8 @@ class Plan:
     licence: str = ""
     overwrite: bool = False
     held_out: float = HELD_OUT
+    splits_of: Path | None = None
+    """A dataset whose tasks keep the splits that they have there."""
 
 
 class Sources(list[Source]):
@@ -198,6 +200,7 @@ def run_import(
                 resume_key=_key(plan, report.sources),
                 progress=progress,
                 held_out=plan.held_out,
+                dealt=task_splits(plan.splits_of) if plan.splits_of else None,
             )
         if report.rejected:
             temporary.replace(aside)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pgv_jax.cli.main import main
+from pgv_jax.data.episodes import task_splits
 from pgv_jax.data.storage.jsonl import write_jsonl
 from pgv_jax.types import Episode
 from tests.learner import chain
@@ -122,10 +123,57 @@ def test_a_log_with_outcomes_is_judged_and_more_of_it_is_learned_again(log, capf
     assert places == sorted(places)
     assert page.count('class="scene-head"') == 5  # decisions, each with its values
     assert "critic = ValueFunction.load(&#34;out/critic/artifact&#34;)" in page
+    assert "learned on" not in page
     write_jsonl(Path("log.jsonl"), [*episodes, *walks(40, 4, "end")[120:]])
-    code, said = run(capfd, *asked)
+    code, said = run(capfd, *asked)  # a third more
     assert code == 0, said
     assert "The logs have changed" in said and "160 episodes of" in said
+    assert "learns on" not in said and not Path("out/critic-before").exists()
+
+
+def manifest(folder: str = "out/critic/artifact") -> dict:
+    return json.loads(Path(folder, "manifest.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_log_that_has_grown_a_little_is_learned_on(log, capfd):
+    episodes = walks(30, 4, "end")
+    write_jsonl(Path("log.jsonl"), episodes[:100])
+    asked = ("log.jsonl", "--config", "my.yaml", "--out", "out")
+    run(capfd, *asked)
+    first, dealt = manifest(), task_splits("out/dataset")
+    assert (first["updates"], first["recipe"]["asked"]) == (20, "auto")
+
+    write_jsonl(Path("log.jsonl"), episodes)  # a fifth more
+    code, said = run(capfd, *asked)
+    assert code == 0, said
+    steps = [found["data"]["steps"] for found in (first, manifest())]
+    grown = f"grown from {dataset_steps(100):,} steps to {dataset_steps(120):,}"
+    assert grown in " ".join(said.split())
+    assert "in 4 updates (--anew: from nothing)" in " ".join(said.split()) and steps[0] < steps[1]
+    assert manifest()["updates"] == 4
+    assert manifest()["recipe"]["asked"] == (
+        "td" if first["recipe"]["chosen"] == "td" else "anchored"
+    )
+    assert manifest("out/critic-before") == first
+    now = task_splits("out/dataset")
+    assert {task: now[task] for task in dealt} == dealt
+    assert "The critic learned on when the log grew" in Path("out/report.html").read_text("utf-8")
+    code, said = run(capfd, *asked)  # nothing is done twice
+    assert code == 0 and "training" not in said and "learns on" not in said
+
+    code, said = run(capfd, *asked, "--anew")
+    assert code == 0 and "learns on" not in said
+    assert (manifest()["updates"], manifest()["recipe"]["asked"]) == (20, "auto")
+    assert "learned on" not in Path("out/report.html").read_text("utf-8")
+
+    write_jsonl(Path("log.jsonl"), episodes[1:])  # not grown: an episode is gone
+    code, said = run(capfd, *asked)
+    assert code == 0 and "learns on" not in said and manifest()["updates"] == 20
+
+
+def dataset_steps(episodes: int) -> int:
+    return sum(len(episode.steps) for episode in walks(30, 4, "end")[:episodes])
 
 
 STAGES = {
