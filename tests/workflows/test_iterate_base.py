@@ -59,6 +59,11 @@ def test_a_base_answered_by_a_probe_is_refused_by_keys_of_the_command(tmp_path):
         started(base, tmp_path / "out", "refit=new")
     with pytest.raises(PgvError, match=r"by a probe.*critic\.recipe=td, or .*\(train\.start=''\)"):
         check_start(artifacts.load(base), SPEC, ENCODER.fingerprint)
+    # A run that fits a probe of its own takes the heads beside the base's.
+    check_start(artifacts.load(base), SPEC, ENCODER.fingerprint, anchored=True)
+    with pytest.raises(PgvError, match="has another critic"):
+        wider = replace(SPEC, hidden=(7, 5))
+        check_start(artifacts.load(base), wider, ENCODER.fingerprint, anchored=True)
 
 
 def test_a_base_of_another_shape_or_encoder_is_refused_and_one_that_fits_is_not(
