@@ -234,7 +234,7 @@ def _learn(settings: Config, out: Path, stages: Stages, anew: bool) -> Path:
             (run / "artifact").rename(before)
         shutil.rmtree(run, ignore_errors=True)
         stages.mark("begin to learn", key, learned=learned)
-    learned = stages.notes("begin to learn")["learned"]
+    learned = stages.notes("begin to learn").get("learned", info["steps"])
     if before.exists():
         settings = _onward(settings, before)
         console.print(
