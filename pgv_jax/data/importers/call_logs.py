@@ -1,10 +1,9 @@
 """Per-call logs: one record an API call, each with the whole conversation so far.
 
 Of those, the longest is the episode, and its id is the conversation's, else its first call's. A
-call is *folded* into a conversation when its steps are the
-beginning of that one's: within one conversation id where the log has ids, else by the words alone.
-What only the call's own record knew (reasoning that the next request left out, other answers, its
-tokens) goes to the step that it is.
+call is *folded* into a conversation when its steps are the beginning of that one's: within one
+conversation id where the log has ids, else by the words alone. What only the call's own record knew
+(reasoning that the next request left out, other answers, its tokens) goes to the step that it is.
 """
 
 from __future__ import annotations
