@@ -22,7 +22,7 @@ from pgv_jax.cli.console import bar, console
 from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.errors import PgvError
 from pgv_jax.report.comparison.arms import goals_summary
-from pgv_jax.report.wording import MISSING
+from pgv_jax.report.wording import MISSING, percent, percent_interval
 from pgv_jax.types import Episode
 from pgv_jax.workflows.local_model import (
     ARMS,
@@ -37,28 +37,21 @@ FIRST = "proposals"
 """The first of the six samples that all other arms choose among."""
 
 
-def _percent(value: float | None) -> str:
-    return MISSING if value is None else f"{100 * value:.0f} %"
-
-
-def _interval(value: float, ci95: Sequence[float], sign: str = "") -> str:
-    low, high = (100 * bound for bound in ci95)
-    return f"{100 * value:{sign}.0f} [{low:{sign}.0f}, {high:{sign}.0f}]"
-
-
 def _gain(arm: Mapping[str, Any]) -> str:
     less = arm["minus"].get(FIRST)
-    return _interval(less["difference"], less["ci95"], "+") if less else MISSING
+    if not less:
+        return MISSING
+    return f"{percent(less['difference'], sign=True)} {percent_interval(less['ci95'], sign=True)}"
 
 
 def games_table(arms: Mapping[str, Sequence[Episode]]) -> list[str]:
     """The held-out games' own task, a row an arm."""
     told = figures(arms)
-    lines = ["| who chooses | success, % | less the first | right action | right among six |"]
+    lines = ["| who chooses | success | less the first | right action | right among six |"]
     lines += ["|---|---|---|---|---|"]
     for name, arm in told.items():
-        success = _interval(arm["success"], arm["ci95"])
-        right = f"{_percent(arm['chosen_right'])} | {_percent(arm['any_right'])}"
+        success = f"{percent(arm['success'])} {percent_interval(arm['ci95'])}"
+        right = f"{percent(arm['chosen_right'])} | {percent(arm['any_right'])}"
         lines.append(f"| {name} | {success} | {_gain(arm)} | {right} |")
     return [*lines, *(json.dumps({"arm": name, **arm}) for name, arm in told.items())]
 
@@ -67,11 +60,11 @@ def goals_table(arms: Mapping[str, Sequence[Episode]]) -> list[str]:
     """Goals at run time, a row an arm."""
     found = goals_summary(arms, references=tuple(arms))
     kinds = found["kinds"]
-    lines = [f"| goals reached, % | all | less the first | {' | '.join(kinds)} |"]
+    lines = [f"| goals reached by | all | less the first | {' | '.join(kinds)} |"]
     lines += ["|---" * (3 + len(kinds)) + "|"]
     for name, arm in found["arms"].items():
-        each = [_percent(kind["arms"][name]["reached"]) for kind in kinds.values()]
-        reached = _interval(arm["reached"], arm["ci95"])
+        each = [percent(kind["arms"][name]["reached"]) for kind in kinds.values()]
+        reached = f"{percent(arm['reached'])} {percent_interval(arm['ci95'])}"
         lines.append(f"| {name} | {reached} | {_gain(arm)} | {' | '.join(each)} |")
     return [*lines, json.dumps(found)]
 

@@ -29,9 +29,9 @@ HELD_OUT = 0.25
 """Share of the tasks that judge: more than a dataset's own, because here the verdict is the aim."""
 ENCODER = "sentences:minilm"
 GROWTH = 0.25
-"""Steps that a log may gain, as a share of those last learned from nothing, to be learned on."""
-SHORTER = 0.2
-"""Of a training's updates, those that learn on from the critic before."""
+"""Steps that a log may gain for a warm start, as a share of those last learned from nothing."""
+WARM_UPDATES = 0.2
+"""Of a training's updates, those of a warm start from the critic before."""
 STAGES = ("importing", "embedding", "learning", "judging", "writing the page")
 
 
@@ -227,16 +227,16 @@ def _learn(settings: Config, out: Path, stages: Stages, anew: bool) -> Path:
     if stages.done("learn", key) and (run / "artifact" / "manifest.json").exists():
         return run / "artifact"
     if not stages.done("begin to learn", key):
-        onward = not anew and _learns_on(settings, run, stages, info["steps"])
-        learned = stages.notes("learn")["learned"] if onward else info["steps"]
+        warm = not anew and _allows_warm_start(settings, run, stages, info["steps"])
+        learned = stages.notes("learn")["learned"] if warm else info["steps"]
         shutil.rmtree(before, ignore_errors=True)
-        if onward:
+        if warm:
             (run / "artifact").rename(before)
         shutil.rmtree(run, ignore_errors=True)
         stages.mark("begin to learn", key, learned=learned)
     learned = stages.notes("begin to learn").get("learned", info["steps"])
     if before.exists():
-        settings = _onward(settings, before)
+        settings = _warm_start(settings, before)
         console.print(
             f"The log has grown from {learned:,} steps to {info['steps']:,}: the critic learns on, "
             f"in {settings.train.steps:,} updates (--anew: from nothing)."
@@ -249,19 +249,19 @@ def _learn(settings: Config, out: Path, stages: Stages, anew: bool) -> Path:
     return artifact
 
 
-def _learns_on(settings: Config, run: Path, stages: Stages, steps: int) -> bool:
-    """Whether the run holds a critic to learn on from: of the same settings and most of the log."""
+def _allows_warm_start(settings: Config, run: Path, stages: Stages, steps: int) -> bool:
+    """Whether the run's critic is one to start from: of the same settings and most of the log."""
     told = stages.notes("learn")
     same = told.get("settings") == settings.model_dump_json() and (run / "artifact").exists()
     grown = bool(stages.notes("import").get("grown"))
     return same and grown and steps <= (1 + GROWTH) * int(told["learned"])
 
 
-def _onward(settings: Config, before: Path) -> Config:
+def _warm_start(settings: Config, before: Path) -> Config:
     """Fewer updates, from the parameters before; what answers outcomes stays as it was chosen."""
     manifest = json.loads((before / "manifest.json").read_text("utf-8"))
     recipe = "td" if manifest["recipe"]["chosen"] == "td" else "anchored"
-    steps = max(1, round(SHORTER * settings.train.steps))
+    steps = max(1, round(WARM_UPDATES * settings.train.steps))
     train = settings.train.model_copy(update={"steps": steps, "start": str(before)})
     critic = settings.critic.model_copy(update={"recipe": recipe})
     return settings.model_copy(update={"train": train, "critic": critic})
