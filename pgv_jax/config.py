@@ -227,9 +227,13 @@ def config_file(path: str | Path) -> Path:
     }
     if name in shipped and Path(path).suffix in ("", ".yaml"):
         return shipped[name]
-    near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.6) or [
-        each for each in shipped if "/" not in each
-    ]
+    plain = [each for each in shipped if "/" not in each]
+    if "=" in str(path):
+        raise PgvError(
+            f"{path} sets a key; name a configuration before it, your own file or a shipped one: "
+            f"{', '.join(plain)}."
+        )
+    near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.6) or plain
     what = "is a folder" if Path(path).is_dir() else "does not exist"
     raise PgvError(
         f"Configuration {path} {what}, and none of that name is shipped; near it are: "

@@ -229,6 +229,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert f"{tmp_path} is a folder" in refusal(tmp_path)
     assert "near it are: gc_iql" in refusal("gciql")
     assert "near it are: gc_iql, imagined, " in refusal("nothing-like-it")
+    assert "task.name=lamp sets a key; name a configuration before it" in refusal("task.name=lamp")
 
 
 @pytest.mark.parametrize("name", ["alfworld/rollout", "configs/alfworld/rollout.yaml"])

@@ -153,7 +153,7 @@ class Rollout:
         except TypeError as error:
             raise PgvError(
                 f"task.args {task.args} do not fit the task '{task.name}': {error}. It takes "
-                f"{', '.join(_parameters(task.name))}."
+                f"{', '.join(_parameters(task.name)) or 'none'}; task.args={{}} gives none."
             ) from None
 
     def _specs(self, task: TaskConfig, env: TextEnv) -> Iterator[EpisodeSpec]:

@@ -103,6 +103,7 @@ async def play(
             on_decision(decision)
         played = await _in(env, env.step, decision.chosen.action)
         following, reward, terminated, truncated, info = played
+        _check_info(env, info)
         step = _step(observation, decision, float(reward), waited)
         if notes:
             step = replace(step, metadata={**step.metadata, "note": notes[-1]})
@@ -135,9 +136,20 @@ async def begin(env: TextEnv, spec: EpisodeSpec) -> tuple[str, dict[str, Any]]:
     """
     observation, info = await _in(env, env.reset, seed=spec.seed, options={"task": spec.task_id})
     env.set_goal(spec.goal)
+    _check_info(env, info, "task")
     for action in spec.start:
         observation, _, _, _, info = await _in(env, env.step, action)
     return observation, info
+
+
+def _check_info(env: TextEnv, info: Mapping[str, Any], *also: str) -> None:
+    """A task of somebody's own may lack what an episode is played and judged by."""
+    lacking = [key for key in (*also, "admissible_actions", "success", "score") if key not in info]
+    if lacking:
+        raise PgvError(
+            f"Task '{env.name}' gives an info without {', '.join(lacking)}; the beginning of "
+            "pgv_jax/tasks/base.py says what a task's info holds."
+        )
 
 
 def record_of(spec: EpisodeSpec, steps: int, seconds: float) -> dict[str, Any]:

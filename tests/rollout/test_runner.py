@@ -264,3 +264,22 @@ def test_what_is_asked_wrongly_is_named(tmp_path):
     with pytest.raises(PgvError, match="Concurrency is 0"):
         run_episodes(SPECS, Corridor, right, tmp_path / "e.jsonl", concurrency=0)
     assert run_episodes([], Corridor, right, tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("lacks", ["task", "admissible_actions", "success"])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_task_whose_info_lacks_something_is_a_sentence(tmp_path, lacks, after):
+    class Short(Corridor):
+        def step(self, action):
+            *others, info = super().step(action)
+            return *others, {k: v for k, v in info.items() if k != lacks or not after}
+
+        def reset(self, **options):
+            note, info = super().reset(**options)
+            return note, {k: v for k, v in info.items() if k != lacks or after}
+
+    if (lacks, after) == ("task", 1):
+        assert len(run_episodes(SPECS[:1], Short, right, tmp_path / "e.jsonl")) == 1
+        return
+    with pytest.raises(PgvError, match=f"Task 'corridor' gives an info without {lacks}"):
+        run_episodes(SPECS[:1], Short, right, tmp_path / "e.jsonl")

@@ -247,7 +247,7 @@ def test_ctrl_c_ends_the_steps_in_flight_and_says_how_to_go_on(capsys, config, t
         (["weights=[1,2]"], "2 weights for 1 goals"),
         (["client=scripted:proposr"], "scripted models are scripted:proposer"),
         (["client=scripted:player:well"], "ends in 'well', where a number belongs"),
-        (["task.args={lst: 4}"], "It takes last, max_steps"),
+        (["task.args={lst: 4}"], "It takes last, max_steps; task.args={} gives none."),
         (["task.ids=[attic]"], "Task 'attic' of task.ids is not one of 'corridor'"),
         (["task.goals=4"], "has no run-time goals"),
         (["task.name=corridors"], "Task 'corridors' is unknown"),
