@@ -178,7 +178,7 @@ def ours(table: Table, config: Config, length: int) -> Callable[[], None]:
     abstract = abstract_state(spec, optimizer, mesh)
     notes = None
     if spec.note_width:
-        notes = NoteSpec(table.manifest["parts"]["in_notes"], config.critic.note_dropout)
+        notes = NoteSpec.of(config, table.manifest["parts"]["in_notes"])
     update = make_update(spec, config.objective, config.train, optimizer, len(table.shards), notes)
     feed = make_feed(table, mesh, config, abstract, update)
     state = [init_state(spec, optimizer, mesh, 0)]

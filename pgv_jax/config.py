@@ -87,6 +87,9 @@ class CriticConfig(_Section):
     q: Literal["direct", "imagined"] = Field(
         "direct", description="Q by a head of its own, or by the imagined next note and V"
     )
+    reads: Literal["mean", "sentences"] = Field(
+        "sentences", description="imagined: what values the next note, its sentences or its mean"
+    )
     note_width: int = Field(64, ge=4, multiple_of=4, description="next-note model: hidden width")
     note_dropout: float = Field(0.2, ge=0, lt=1, description="next-note model: share dropped")
 

@@ -134,6 +134,7 @@ class Scenes(NamedTuple):
     """What the next-note model reads of a batch's steps and is to predict; see ``data.next_notes``.
 
     ``now_BL``, ``next_BL`` and ``task_BM`` are rows of the batch's ``parts_KD``, padded with -1.
+    The last two are facts of each step and its own goal as in ``Batch``, one step ahead.
     """
 
     now_BL: jax.Array
@@ -141,6 +142,8 @@ class Scenes(NamedTuple):
     task_BM: jax.Array
     end_B: jax.Array
     whole_B: jax.Array
+    reached_B: jax.Array
+    next_reached_B: jax.Array
 
 
 class Predictions(NamedTuple):

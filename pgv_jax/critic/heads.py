@@ -36,7 +36,9 @@ class CriticSpec:
 
     ``outcome_members`` M > 0 adds the experts for outcome goals; ``outcome_hidden`` are the widths
     of the network beside each linear member, empty where there is none. ``note_width`` H > 0 adds
-    the next-note model of that width (``next_note``), of which Q is imagined.
+    the next-note model of that width (``next_note``), of which Q is imagined; with ``note_cosines``
+    what appears is asked by cosines, too, and with ``note_value`` the model carries the value of a
+    note by its sentences.
     """
 
     dim: int
@@ -48,14 +50,19 @@ class CriticSpec:
     outcome_members: int = 0
     outcome_hidden: tuple[int, ...] = ()
     note_width: int = 0
+    note_cosines: bool = False
+    note_value: bool = False
+
+    @property
+    def note_parts(self) -> tuple[bool, bool]:
+        """What the next-note model has beside its first form: cosines, a value of notes."""
+        return self.note_cosines, self.note_value
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest's form; without a next-note model nothing is said of one."""
         lists = {"hidden": list(self.hidden), "outcome_hidden": list(self.outcome_hidden)}
         tree = {**asdict(self), **lists}
-        if not self.note_width:
-            del tree["note_width"]
-        return tree
+        return {k: v for k, v in tree.items() if v or not k.startswith("note_")}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> CriticSpec:

@@ -6,7 +6,8 @@
 The expectation of the target in ``objectives.iql``, where V is 1 at a goal. P(g) is the chance that
 g holds at the next step, s' the predicted next note, and P(goes on) the chance that the step ends
 in neither success nor failure. A log that was cut off says nothing of the thought, so that counts
-as going on.
+as going on. V(s', c) is the head V, which reads the note's mean vector; V(s', g) is the note's
+value by its sentences (``note_value``), and with ``critic.reads=mean`` the head V as well.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from flax import nnx
 from pgv_jax.critic.heads import Head, link, width_first
 from pgv_jax.critic.next_note import (
     ENDS,
-    Centres,
-    Scene,
+    Plan,
     Targets,
     appearing,
+    appearing_goals,
     composed,
     imagine,
     separated,
     targets,
 )
+from pgv_jax.critic.note_value import expected, note_values
+from pgv_jax.critic.reader import Centres, Scene
 from pgv_jax.data.known_parts import MOST_READ
 from pgv_jax.texts.sentences import sentences
 from pgv_jax.texts.templates import FAILURE, SUCCESS
@@ -135,14 +138,14 @@ def model_of(members: dict[str, Any], centres: Centres, known_KD: jax.Array) -> 
     return Model(members, centres, known_KD, jax.tree.map(lambda *x: jnp.stack(x), *asked))
 
 
-def forecast(model: Model, scene: Scene) -> tuple[Forecast, jax.Array]:
-    """What each member expects of the next step, and its plan [E, B, H]."""
+def forecast(model: Model, scene: Scene) -> tuple[Forecast, Plan]:
+    """What each member expects of the next step, and its plan [E, ...]."""
 
-    def one(member: Any, asked: Targets) -> tuple[Forecast, jax.Array]:
+    def one(member: Any, asked: Targets) -> tuple[Forecast, Plan]:
         said = imagine(member, model.centres, scene)
-        appears_BK = jax.nn.sigmoid(appearing(said.plan_BH, asked))
+        appears_BK = jax.nn.sigmoid(appearing(said.plan, asked))
         told = Forecast(jax.nn.sigmoid(said.gone_BL), appears_BK, jax.nn.softmax(said.end_BC))
-        return told, said.plan_BH
+        return told, said.plan
 
     return jax.vmap(one)(model.members, model.asked)
 
@@ -151,22 +154,26 @@ def imagined_values(
     model: Model, v: Head, question: Question, linked: str, gamma: float
 ) -> tuple[jax.Array, jax.Array]:
     """Q by each member [E, B, G], and the vectors of the notes that it expects [E, B, D]."""
-    told, plan_EBH = forecast(model, question.scene)
+    told, plan = forecast(model, question.scene)
     context = v.project({"task": question.task_RD})[:, None]
     context = context + v.project({"goal": question.goal_RGD})
 
-    def one(member: Any, told: Forecast, plan_BH: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one(member: Any, known: Targets, told: Forecast, plan: Plan) -> tuple[jax.Array, jax.Array]:
         next_BD = composed(
             told.gone, told.appears, question.scene, model.known_KD, question.rest_RD
         )
         h_BGEH = v.project({"observation": next_BD})[:, None] + context
         v_BG = link(v.finish(h_BGEH), linked).mean(0)
-        p_BG = _holds_next(member, model.centres, told, plan_BH, question)
+        if "note_value" in member:
+            note = expected(told.gone, told.appears, question.scene, model.known_KD)
+            own_BG = note_values(member, model.centres, note, question.goal_RGD)
+            v_BG = jnp.where(question.kind_RG == STATE, own_BG, v_BG)
+        p_BG = _holds_next(member, model.centres, known, told, plan, question)
         goes_on_B1 = 1.0 - told.ends[:, 1:2] - told.ends[:, 2:3]
         open_BG = jnp.where(question.kind_RG == STATE, 1.0 - p_BG, 1.0)
         return gamma * (p_BG + open_BG * goes_on_B1 * v_BG), next_BD
 
-    return jax.vmap(one)(model.members, told, plan_EBH)
+    return jax.vmap(one)(model.members, model.asked, told, plan)
 
 
 class ImaginedQ:
@@ -192,10 +199,10 @@ class ImaginedQ:
             return imagined_values(model, v, question, linked, gamma)[0]
 
         def chances(model: Model, question: Question) -> tuple[Forecast, jax.Array]:
-            told, plan_EBH = forecast(model, question.scene)
-            p_EBG = jax.vmap(lambda m, t, plan: _holds_next(m, model.centres, t, plan, question))(
-                model.members, told, plan_EBH
-            )
+            told, plan = forecast(model, question.scene)
+            p_EBG = jax.vmap(
+                lambda m, known, t, plan: _holds_next(m, model.centres, known, t, plan, question)
+            )(model.members, model.asked, told, plan)
             return told, p_EBG
 
         self._values, self._chances = jax.jit(values), jax.jit(chances)
@@ -230,12 +237,18 @@ class ImaginedQ:
 
 
 def _holds_next(
-    member: Any, centres: Centres, told: Forecast, plan_BH: jax.Array, question: Question
+    member: Any,
+    centres: Centres,
+    known: Targets,
+    told: Forecast,
+    plan: Plan,
+    question: Question,
 ) -> jax.Array:
     """P(g) [B, G]: by the note's sentence where g stands in it, else by the model's asking."""
-    shape = (plan_BH.shape[0], question.goal_RGD.shape[1])
+    shape = (plan.plan_BH.shape[0], question.goal_RGD.shape[1])
     asked = targets(member, centres, question.goal_RGD)
-    logit_BG = jnp.sum(plan_BH[:, None] * asked.meets_KH, -1) + asked.prior_K
+    goal_RG = jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *x.shape[2:])), asked)
+    logit_BG = appearing_goals(plan, goal_RG, known)
     at_BG = jnp.broadcast_to(question.at_RG, shape)
     stays_BG = 1.0 - jnp.take_along_axis(told.gone, jnp.maximum(at_BG, 0), axis=1)
     held_BG = jnp.where(at_BG == UNREAD, 1.0, stays_BG)

@@ -1,7 +1,7 @@
 """The next-note model: what a thought leads to, one step ahead, in known sentences.
 
 A note is a set of sentences. The model reads the note, the task and one thought as vectors of their
-parts, and predicts
+parts (``reader``), and predicts
 
 - for each sentence of the note the chance that it is gone at the next step,
 - for each known sentence, one that stood in some note of the training log, the chance that it
@@ -10,10 +10,6 @@ parts, and predicts
 
 The predicted next note is then pooled as its encoder pools a note (``composed``), so that V reads
 it as it reads a true one; ``critic.imagined`` makes Q of both.
-
-The cosines between the thought and each part, each centred by its own field's mean, enter as
-features and as logits of the attention. Without them the model learns these similarities anew
-from few hundred episodes and fails on sentences that it has not met (docs/log.md, 2026-11-28).
 
 ====  ====================================================
 L, M  sentences of a note, of a task (padded; -1 is none)
@@ -29,98 +25,90 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.export import is_symbolic_dim
 
-HEADS = 4
-"""Heads of the attention from a thought to the parts."""
-SHARPNESS = (20.0, 20.0 / 3, 0.0, 0.0)
-"""At the start, by head: the weight of the cosine in the attention's logit."""
-BUMPS = (0.2, 0.4, 0.6)
-"""Cosines above which a feature of the cosine is active."""
-GONE_AT_START, APPEAR_AT_START, END_AT_START = -2.0, -4.0, -1.0
+from pgv_jax.critic.reader import (
+    BUMPS,
+    Centres,
+    Fresh,
+    Member,
+    Place,
+    Reader,
+    Scene,
+    affine,
+    bumps,
+    dropped,
+    read,
+    standard,
+    unit,
+)
+
+GONE_AT_START, APPEAR_AT_START = -2.0, -4.0
 """Logits at initialisation: most sentences stay, and few appear."""
-POOL = 3.0
-"""Inverse temperature of the soft maximum over the parts that say how a step ends."""
-EPSILON = 1e-5
-FEW_PARTS = 32
-"""Parts at hand, for each that a row reads, up to which all cosines are one matrix product."""
+RANK_SHARPNESS = 20.0
+"""At the start: the weight of a cosine by which sentences compete to appear."""
+CHANCES, FAINT = 2, 8.0
+"""Features of the chance in that competition; the logarithm below which it is none."""
+SAME = 1.0 - 1e-4
+"""Cosine from which a known sentence is the goal itself."""
 ENDS = ("goes on", "success", "failure", "cut off")
 """How a step ends, in the order of the logits (``data.next_notes``)."""
 
 
-class Centres(NamedTuple):
-    """Where the fields' vectors lie, from the training log. Not trained.
+class Plan(NamedTuple):
+    """Of what any sentence's appearance can be asked: ``plan_BH``, and how cosines count.
 
-    ``note``, ``task`` and ``thought`` [D] are means over distinct texts, the scales [1] the
-    root mean square of a centred entry of a part and of a thought.
+    ``unit_BD`` is the centred thought. Sentences compete by sharpness times their cosine with it
+    plus ``rank_BH`` times what they are; ``weight_BF`` weighs the features of cosine and chance.
+    None in models of the first form.
     """
 
-    note: Any
-    task: Any
-    thought: Any
-    part_scale: Any
-    thought_scale: Any
-
-
-class Scene(NamedTuple):
-    """What the model reads: raw vectors and numbers of parts, aligned over B."""
-
-    parts_UD: Any
-    note_BL: Any
-    task_BM: Any
-    thought_BD: Any
+    plan_BH: Any
+    unit_BD: Any = None
+    rank_BH: Any = None
+    weight_BF: Any = None
+    sharp_B: Any = None
 
 
 class Imagined(NamedTuple):
-    """Logits of one member, and ``plan_BH``, of which any goal's appearance can be asked."""
+    """Logits of one member, and the plan of what appears."""
 
     gone_BL: jax.Array
     end_BC: jax.Array
-    plan_BH: jax.Array
+    plan: Plan
 
 
-class NextNote(nnx.Module):
-    """E members of the next-note model of width H, on vectors of width D."""
+class NextNote(Reader):
+    """E members of the next-note model of width H, on vectors of width D.
 
-    def __init__(self, key: jax.Array, ensemble: int, dim: int, width: int):
-        keys = iter(jax.random.split(key, 32))
+    With ``cosines`` what appears is asked by its cosine with the thought, too; with ``valued`` they
+    carry a value of the note that they expect (``note_value``).
+    """
 
-        def kernel(rows: int, columns: int) -> nnx.Param:
-            bound = (3.0 / rows) ** 0.5
-            shape = (ensemble, rows, columns)
-            return nnx.Param(jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound))
-
-        def small(rows: int, columns: int, size: float) -> nnx.Param:
-            return nnx.Param(size * jax.random.normal(next(keys), (ensemble, rows, columns)))
-
-        def bias(columns: int, start: float = 0.0) -> nnx.Param:
-            return nnx.Param(jnp.full((ensemble, columns), start))
-
-        self.part_kernel, self.thought_kernel = kernel(dim, width), kernel(dim, width)
-        self.token_kernel, self.token_thought_kernel = kernel(width, width), kernel(width, width)
-        self.gate_kernel, self.gated_kernel = kernel(width, width), kernel(width, width)
-        self.cosine_kernel = small(1 + len(BUMPS), width, 0.5)
-        self.field = small(2, width, 0.1)
-        self.token_bias = bias(width)
-        self.attention_kernel = kernel(width, HEADS)
-        self.sharpness = nnx.Param(jnp.tile(jnp.asarray(SHARPNESS), (ensemble, 1)))
-        self.value_kernel = kernel(width, width)
-        self.context_kernel, self.context_bias = kernel(2 * width, width), bias(width)
-        self.nearest_kernel = small(2 * (1 + len(BUMPS)), width, 0.5)
+    def __init__(
+        self,
+        key: jax.Array,
+        ensemble: int,
+        dim: int,
+        width: int,
+        cosines: bool = False,
+        valued: bool = False,
+    ):
+        fresh = Fresh(key, ensemble)
+        kernel, bias = fresh.kernel, fresh.bias
+        super().__init__(fresh, ensemble, dim, width, len(ENDS))
         self.gone_kernel, self.gone_bias = kernel(2 * width, width), bias(width)
         self.gone_out_kernel, self.gone_out_bias = kernel(width, 1), bias(1, GONE_AT_START)
         self.plan_kernel, self.plan_bias = kernel(width, width), bias(width)
         self.known_kernel, self.known_bias = kernel(dim, width), bias(1, APPEAR_AT_START)
         self.prior_kernel = nnx.Param(jnp.zeros((ensemble, dim, 1)))
-        self.end_kernel, self.end_bias = kernel(width, width), bias(width)
-        self.end_out_kernel, self.end_out_bias = kernel(width, len(ENDS)), bias(len(ENDS))
-        self.part_end_kernel, self.part_end_bias = kernel(width, width), bias(width)
-        self.part_end_out_kernel = small(width, len(ENDS), 0.1 / width**0.5)
-        self.part_end_out_bias = bias(len(ENDS), END_AT_START)
-
-
-Member = dict[str, Any]
-"""One member's parameters: the arrays of ``NextNote`` without their leading axis."""
+        if cosines:
+            features = 1 + len(BUMPS) + CHANCES
+            self.rank_kernel, self.rank_bias = kernel(width, width), bias(width)
+            self.rank_sharpness = nnx.Param(jnp.full((ensemble, 1), RANK_SHARPNESS))
+            self.meets_kernel, self.meets_bias = fresh.small(width, features, 0.1), bias(features)
+        if valued:
+            own = Fresh(jax.random.fold_in(key, 1), ensemble)
+            self.note_value = Reader(own, ensemble, dim, width, 1)
 
 
 def members(params: dict[str, Any]) -> int:
@@ -134,9 +122,17 @@ def joined(params: dict[str, Any], centres: Centres, known_KD: Any) -> dict[str,
     return {**params, **constants, "known": known_KD}
 
 
-def shapes(ensemble: int, dim: int, width: int, known: int) -> dict[str, Any]:
+def shapes(
+    ensemble: int,
+    dim: int,
+    width: int,
+    known: int,
+    cosines: bool = False,
+    valued: bool = False,
+) -> dict[str, Any]:
     """The shapes of ``joined`` parameters, by name."""
-    made = nnx.eval_shape(lambda: NextNote(jax.random.key(0), ensemble, dim, width))
+    shape = (ensemble, dim, width, cosines, valued)
+    made = nnx.eval_shape(lambda: NextNote(jax.random.key(0), *shape))
     centre, scale = (jax.ShapeDtypeStruct((n,), jnp.float32) for n in (dim, 1))
     centres = Centres(centre, centre, centre, scale, scale)
     known_KD = jax.ShapeDtypeStruct((known, dim), jnp.float32)
@@ -156,91 +152,76 @@ def imagine(
 ) -> Imagined:
     """One member's predictions for a scene; with a ``key`` units are dropped at ``rate``."""
     p = member
-    keys = [None] * 6 if key is None else list(jax.random.split(key, 6))
-    ids_BT = jnp.concatenate([scene.note_BL, scene.task_BM], axis=1)
-    there_BT, rows_BT = ids_BT >= 0, jnp.maximum(ids_BT, 0)
-    there_BT1, count_L = there_BT[..., None], scene.note_BL.shape[1]
-    in_task_T = jnp.arange(ids_BT.shape[1]) >= count_L
-    thought_BD = _standard(scene.thought_BD, centres.thought, centres.thought_scale)
-    h_BH = _dropped(_normed(thought_BD @ p["thought_kernel"]), keys[0], rate)
-
-    def read(parts_D: jax.Array) -> jax.Array:
-        return _normed(_standard(parts_D, centres.note, centres.part_scale) @ p["part_kernel"])
-
-    if _few(scene.parts_UD, ids_BT.size):  # each distinct part is projected once
-        x_UH = read(scene.parts_UD)
-        x_BTH, from_part_BTH = x_UH[rows_BT], (x_UH @ p["token_kernel"])[rows_BT]
-    else:
-        x_BTH = read(scene.parts_UD[rows_BT])
-        from_part_BTH = x_BTH @ p["token_kernel"]
-    cosine_BT = jnp.where(there_BT, cosines(centres, scene), -1.0)
-    gated_BTH = x_BTH * (h_BH @ p["gate_kernel"])[:, None]
-    token_BTH = jax.nn.gelu(
-        from_part_BTH
-        + (h_BH @ p["token_thought_kernel"] + p["token_bias"][None])[:, None]
-        + gated_BTH @ p["gated_kernel"]
-        + p["field"][in_task_T.astype(int)][None]
-        + _bumps(cosine_BT) @ p["cosine_kernel"]
-    )
-    token_BTH = _dropped(token_BTH, keys[1], rate)
-    by_cosine_BTA = cosine_BT[..., None] * p["sharpness"][None, None]
-    logit_BTA = token_BTH @ p["attention_kernel"] + by_cosine_BTA
-    weight_BTA = jax.nn.softmax(jnp.where(there_BT1, logit_BTA, -1e9), axis=1)
-    weight_BTA = weight_BTA * there_BT1  # all 0 where there is nothing to read
-    value_BTAK = (token_BTH @ p["value_kernel"]).reshape(*ids_BT.shape, HEADS, -1)
-    pooled_BH = jnp.einsum("bta,btak->bak", weight_BTA, value_BTAK).reshape(h_BH.shape)
-    nearest = [jnp.max(cosine_BT[:, :count_L], axis=1), jnp.max(cosine_BT[:, count_L:], axis=1)]
-    nearest_BF = jnp.concatenate([_bumps(c_B) for c_B in nearest], axis=-1)
-    both_BH = jnp.concatenate([_normed(pooled_BH), h_BH], axis=-1)
-    context_BH = _affine(p, "context", both_BH) + nearest_BF @ p["nearest_kernel"]
-    context_BH = _dropped(jax.nn.gelu(context_BH), keys[2], rate)
-
+    place = Place(centres.thought, centres.thought_scale)
+    token_BTH, context_BH, end_BC = read(p, centres, scene, place, key, rate)
+    count_L = scene.note_BL.shape[1]
+    gone_key = None if key is None else jax.random.fold_in(key, 1)
     of_token, of_context = jnp.split(p["gone_kernel"], 2)
     from_context_B1H = (context_BH @ of_context + p["gone_bias"][None])[:, None]
     gone_BLH = jax.nn.gelu(token_BTH[:, :count_L] @ of_token + from_context_B1H)
-    gone_BL = _affine(p, "gone_out", _dropped(gone_BLH, keys[3], rate))[..., 0]
-
-    end_BH = jax.nn.gelu(_affine(p, "end", context_BH))
-    end_BC = _affine(p, "end_out", _dropped(end_BH, keys[4], rate))
-    part_BTH = jax.nn.gelu(_affine(p, "part_end", token_BTH))
-    part_BTC = POOL * _affine(p, "part_end_out", _dropped(part_BTH, keys[5], rate))
-    most_BC = jax.nn.logsumexp(jnp.where(there_BT1, part_BTC, -1e9), axis=1) / POOL
-    most_BC = jnp.where(there_BT.any(1, keepdims=True), most_BC, 0.0)
-    return Imagined(gone_BL, end_BC + most_BC, _affine(p, "plan", context_BH))
+    gone_BL = affine(p, "gone_out", dropped(gone_BLH, gone_key, rate))[..., 0]
+    plan = Plan(affine(p, "plan", context_BH))
+    if "meets_kernel" in p:
+        unit_BD = unit(scene.query_BD - centres.thought[None])
+        rank_BH, weight_BF = affine(p, "rank", context_BH), affine(p, "meets", context_BH)
+        sharp_B = jnp.broadcast_to(p["rank_sharpness"], (len(unit_BD),))
+        plan = Plan(plan.plan_BH, unit_BD, rank_BH, weight_BF, sharp_B)
+    return Imagined(gone_BL, end_BC, plan)
 
 
 class Targets(NamedTuple):
-    """Sentences whose appearance is asked, as one member meets them: [K, H] and logits [K]."""
+    """Sentences whose appearance is asked, as one member meets them: [K, H] and logits [K].
+
+    ``unit_KD`` are their centred vectors.
+    """
 
     meets_KH: jax.Array
     prior_K: jax.Array
+    unit_KD: jax.Array
 
 
 def targets(member: Member, centres: Centres, goal_KD: jax.Array) -> Targets:
     """Project raw vectors [K, D] of known sentences or of goals."""
-    x_KD = _standard(goal_KD, centres.note, centres.part_scale)
+    x_KD = standard(goal_KD, centres.note, centres.part_scale)
     scale = 4.0 / member["plan_bias"].shape[-1] ** 0.5
     prior_K = (x_KD @ member["prior_kernel"])[..., 0] + member["known_bias"].reshape(())
-    return Targets(scale * (x_KD @ member["known_kernel"]), prior_K)
+    unit_KD = unit(goal_KD - centres.note.reshape(*[1] * (goal_KD.ndim - 1), -1))
+    return Targets(scale * (x_KD @ member["known_kernel"]), prior_K, unit_KD)
 
 
-def appearing(plan_BH: jax.Array, asked: Targets) -> jax.Array:
-    """Logits [B, K] that sentences appear at the next step."""
-    return plan_BH @ asked.meets_KH.T + asked.prior_K[None]
+def appearing(plan: Plan, asked: Targets) -> jax.Array:
+    """Logits [B, K] that known sentences appear at the next step."""
+    logit_BK = plan.plan_BH @ asked.meets_KH.T + asked.prior_K[None]
+    if plan.unit_BD is None:
+        return logit_BK
+    score_BK, cosine_BK = scores(plan, asked)
+    return logit_BK + by_chance(plan, cosine_BK, jax.nn.log_softmax(score_BK, axis=1))
 
 
-def cosines(centres: Centres, scene: Scene) -> jax.Array:
-    """Cosines [B, L + M] between the thought and each part, each centred by its field's mean."""
-    thought_BD = unit(scene.thought_BD - centres.thought[None])
+def appearing_goals(plan: Plan, goals: Targets, known: Targets) -> jax.Array:
+    """Logits [B, G] that goals [B, G, ...] appear, each among the known sentences as its rivals."""
+    logit_BG = jnp.sum(plan.plan_BH[:, None] * goals.meets_KH, -1) + goals.prior_K
+    if plan.unit_BD is None:
+        return logit_BG
+    cosine_BG = jnp.sum(plan.unit_BD[:, None] * goals.unit_KD, -1)
+    own_BG = plan.sharp_B[:, None] * cosine_BG + jnp.sum(plan.rank_BH[:, None] * goals.meets_KH, -1)
+    score_BK, _ = scores(plan, known)
+    is_goal = jnp.einsum("bgd,kd->bgk", goals.unit_KD, known.unit_KD) > SAME
+    rivals_BG = jax.nn.logsumexp(jnp.where(is_goal, -1e9, score_BK[:, None]), axis=2)
+    return logit_BG + by_chance(plan, cosine_BG, own_BG - jnp.logaddexp(own_BG, rivals_BG))
 
-    def of(ids_BL: jax.Array, mean_D: jax.Array) -> jax.Array:
-        parts_UD, rows_BL = unit(scene.parts_UD - mean_D[None]), jnp.maximum(ids_BL, 0)
-        if _few(parts_UD, FEW_PARTS * ids_BL.shape[1]):  # a product, then numbers are gathered
-            return jnp.take_along_axis(thought_BD @ parts_UD.T, rows_BL, axis=1)
-        return jnp.einsum("bd,bld->bl", thought_BD, parts_UD[rows_BL])
 
-    pair = of(scene.note_BL, centres.note), of(scene.task_BM, centres.task)
-    return jnp.concatenate(pair, axis=1)
+def scores(plan: Plan, known: Targets) -> tuple[jax.Array, jax.Array]:
+    """By what known sentences compete, [B, K], and their cosines with the thought."""
+    cosine_BK = plan.unit_BD @ known.unit_KD.T
+    return plan.sharp_B[:, None] * cosine_BK + plan.rank_BH @ known.meets_KH.T, cosine_BK
+
+
+def by_chance(plan: Plan, cosine_BK: jax.Array, log_chance_BK: jax.Array) -> jax.Array:
+    """What cosines and the chances in the competition add to logits."""
+    chances = [jnp.exp(log_chance_BK), jnp.maximum(log_chance_BK, -FAINT) / FAINT]
+    features = jnp.concatenate([bumps(cosine_BK), jnp.stack(chances, axis=-1)], axis=-1)
+    return (features * plan.weight_BF[:, None]).sum(-1)
 
 
 def composed(
@@ -254,43 +235,3 @@ def composed(
     stays_BL = jnp.where(scene.note_BL >= 0, 1.0 - gone_BL, 0.0)
     parts_BLD = scene.parts_UD[jnp.maximum(scene.note_BL, 0)]
     return unit(jnp.einsum("bl,bld->bd", stays_BL, parts_BLD) + appears_BK @ known_KD + rest_BD)
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """Vectors [..., D] of length 1; a vector of zeros stays one."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
-
-
-def _few(parts_UD: jax.Array, most: Any) -> bool:
-    """Are there at most so many parts? A program for any number of them is made for few."""
-    count = parts_UD.shape[0]
-    return any(is_symbolic_dim(size) for size in (count, most)) or bool(count <= most)
-
-
-def _standard(x: jax.Array, mean_D: jax.Array, scale: jax.Array) -> jax.Array:
-    """Vectors [..., D], centred and scaled."""
-    return (x - mean_D.reshape(*[1] * (x.ndim - 1), -1)) / scale.reshape(())
-
-
-def _affine(member: Member, name: str, x: jax.Array) -> jax.Array:
-    """[..., H] -> [..., H'] by the layer of that name."""
-    bias = member[f"{name}_bias"]
-    return x @ member[f"{name}_kernel"] + bias.reshape(*[1] * (x.ndim - 1), -1)
-
-
-def _bumps(cosine: jax.Array) -> jax.Array:
-    above = [4.0 * jax.nn.relu(cosine - edge) for edge in BUMPS]
-    return jnp.stack([2.0 * cosine, *above], axis=-1)
-
-
-def _normed(x: jax.Array) -> jax.Array:
-    centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + EPSILON)
-
-
-def _dropped(x: jax.Array, key: jax.Array | None, rate: float) -> jax.Array:
-    """Dropout with one mask for all parts of a row: it costs little, and parts stay comparable."""
-    if key is None or not rate:
-        return x
-    shape = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
-    return x * jax.random.bernoulli(key, 1.0 - rate, shape) / (1.0 - rate)

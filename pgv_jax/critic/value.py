@@ -367,7 +367,8 @@ def _check_params(artifact: artifacts.Artifact, shapes: Any) -> None:
     spec = _spec_of(artifact)
     if spec.note_width:
         known = len(artifact.params.get("m", {}).get("known", ()))
-        note = next_note.shapes(spec.ensemble, spec.dim, spec.note_width, known)
+        shape = (spec.ensemble, spec.dim, spec.note_width, known, *spec.note_parts)
+        note = next_note.shapes(*shape)
         shapes = {**shapes, "m": note}
     wanted = {path: leaf.shape for path, leaf in _leaves(shapes)}
     found = {path: leaf.shape for path, leaf in _leaves(artifact.params)}

@@ -18,13 +18,16 @@ class Notes(NamedTuple):
     """The notes at steps [B] and after them, and how each step ends.
 
     ``now`` and ``next`` [B, L] are rows of the table's ``parts``, padded with -1. ``whole`` [B] is
-    False where a note has more sentences than L, so that what is gone cannot be told.
+    False where a note has more sentences than L, so that what is gone cannot be told. The last
+    two, where they are drawn, are what ``relabel.facts`` tells of each step's own goal.
     """
 
     now: jax.Array
     next: jax.Array
     end: jax.Array
     whole: jax.Array
+    reached: jax.Array | None = None
+    next_reached: jax.Array | None = None
 
 
 def notes_of(index: Index, row: Any, longest: int) -> Notes:

@@ -28,8 +28,10 @@ from pgv_jax.export.parity import PARITY_LIMIT, in_words, parity, within_limit
 SPEC = tuple(field.name for field in fields(CriticSpec))
 IMAGINING = ("note_width", "known")
 """Keys that an export has where the critic imagines."""
+LATER = ("note_cosines", "note_value")
+"""Keys that it has where its next-note model has these parts."""
 NEEDED = (
-    *(name for name in SPEC if name not in IMAGINING),
+    *(name for name in SPEC if name not in (*IMAGINING, *LATER)),
     "heads",
     "encoder",
     "texts",
@@ -141,8 +143,9 @@ def _params(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     fresh = flatten(nnx.to_pure_dict(nnx.state(critic, nnx.Param)))
     wanted = {name: x.shape for name, x in fresh.items() if name.split("/")[0] in config["heads"]}
     if "m" in config["heads"]:
-        model = next_note.shapes(spec.ensemble, spec.dim, spec.note_width, config["known"])
-        wanted |= {f"m/{name}": x.shape for name, x in model.items()}
+        shape = (spec.ensemble, spec.dim, spec.note_width, config["known"], *spec.note_parts)
+        model = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), next_note.shapes(*shape))
+        wanted |= {f"m/{name}": x.shape for name, x in flatten(model).items()}
     found = {name: x.shape for name, x in given.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):

@@ -59,9 +59,10 @@ def imagined_values(
     """Imagined Q of one step by each member, a scene as ``scenes.SCENE`` has it -> [E, N, G].
 
     Q = gamma (P(g) + (1 - P(g)) P(goes on) V(s', g)) for a sentence g of the next note, and
-    gamma (P(c) + P(goes on) V(s', c)) for an outcome c; V(s', g) by ``head_values``.
+    gamma (P(c) + P(goes on) V(s', c)) for an outcome c; V(s', c) by ``head_values``, and so is
+    V(s', g) where the critic has no ``note_value``.
     """
-    own = {name: np.asarray(value, np.float64) for name, value in params["m"].items()}
+    own = {name: np.asarray(value, np.float64) for name, value in flatten(params["m"]).items()}
     given = {
         name: x if x.dtype == bool or name in ("at", "kind") else np.asarray(x, np.float64)
         for name, x in scene.items()
@@ -86,16 +87,19 @@ def _imagined(
     """Q / gamma of one thought by one member, for every goal: [G]."""
     there = scene["note_there"]
     note, goals = scene["note_parts"][there], scene["goal"]
-    gone, ends, plan = _next_note(p, thought, note, scene["task_parts"][scene["task_there"]])
-    following = _unit(
-        (1 - gone) @ note + _appears(p, plan, p["known"]) @ p["known"] + scene["rest"]
-    )
+    task = scene["task_parts"][scene["task_there"]]
+    gone, ends, context = _next_note(p, thought, note, task)
+    chances = _appears(p, context, thought, p["known"])
+    following = _unit((1 - gone) @ note + chances @ p["known"] + scene["rest"])
     state = {"task": scene["task"], "observation": following}
     rows = {name: np.tile(x, (len(goals), 1)) for name, x in state.items()}
     v = head_values(v_params, critic, rows | {"goal": goals}).mean(0)
+    if critic.get("note_value"):
+        own = _note_values(p, note, 1 - gone, chances, task, goals)
+        v = np.where(scene["kind"] == 0, own, v)
     stays = np.full(len(there), np.nan)
     stays[there] = 1 - gone
-    appears, goes_on = _appears(p, plan, goals), 1 - ends[1] - ends[2]
+    appears, goes_on = _appears(p, context, thought, goals), 1 - ends[1] - ends[2]
     values = []
     for g, (at, kind) in enumerate(zip(scene["at"], scene["kind"], strict=True)):
         if kind:  # 1 success, 2 failure
@@ -109,13 +113,55 @@ def _imagined(
 def _next_note(
     p: Mapping[str, np.ndarray], thought: np.ndarray, note: np.ndarray, task: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The chances of what goes [L] and how the step ends [4], and the plan [H]."""
+    """The chances of what goes [L] and how the step ends [4], and the context [H]."""
+    gelu, place = ACTIVATIONS["gelu"], (p["centre_thought"], p["centre_thought_scale"])
+    token, context, end = _read(p, p, thought, place, note, np.ones(len(note)), task)
+    both = np.concatenate([token[: len(note)], np.tile(context, (len(note), 1))], axis=1)
+    gone = (
+        gelu(both @ p["gone_kernel"] + p["gone_bias"]) @ p["gone_out_kernel"] + p["gone_out_bias"]
+    )
+    ends = np.exp(end - end.max())
+    return _logistic(gone[:, 0]), ends / ends.sum(), context
+
+
+def _note_values(
+    p: Mapping[str, np.ndarray],
+    note: np.ndarray,
+    stays: np.ndarray,
+    chances: np.ndarray,
+    task: np.ndarray,
+    goals: np.ndarray,
+) -> np.ndarray:
+    """Values [G] of the expected note, of sentences that stay and the 16 likeliest that appear."""
+    likeliest = np.argsort(-chances, kind="stable")[:16]
+    weights = np.concatenate([stays, chances[likeliest]])
+    read = weights > 0.02
+    parts = np.concatenate([note, p["known"][likeliest]])[read]
+    own, place = _part(p, "note_value/"), (p["centre_note"], p["centre_part_scale"])
+    found = [_read(own, p, goal, place, parts, weights[read], task)[2] for goal in goals]
+    return _logistic(np.asarray(found)[:, 0])
+
+
+def _read(
+    p: Mapping[str, np.ndarray],
+    at: Mapping[str, np.ndarray],
+    query: np.ndarray,
+    place: tuple[np.ndarray, np.ndarray],
+    note: np.ndarray,
+    weights: np.ndarray,
+    task: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A reader's tokens [T, H], context [H] and logits [C]; ``place`` is the query's mean, scale.
+
+    ``at`` has the fields' centres, ``weights`` [L] are the chances of the note's sentences.
+    """
+    mean, scale = place
     gelu = ACTIVATIONS["gelu"]
     parts, in_task = np.concatenate([note, task]), np.repeat([0, 1], [len(note), len(task)])
-    h = _normed(((thought - p["centre_thought"]) / p["centre_thought_scale"]) @ p["thought_kernel"])
-    x = _normed(((parts - p["centre_note"]) / p["centre_part_scale"]) @ p["part_kernel"])
-    own_mean = np.concatenate([note - p["centre_note"], task - p["centre_task"]])
-    cosine = _unit(own_mean) @ _unit(thought - p["centre_thought"])
+    h = _normed(((query - mean) / scale) @ p["thought_kernel"])
+    x = _normed(((parts - at["centre_note"]) / at["centre_part_scale"]) @ p["part_kernel"])
+    own_mean = np.concatenate([note - at["centre_note"], task - at["centre_task"]])
+    cosine = _unit(own_mean) @ _unit(query - mean)
     token = gelu(
         x @ p["token_kernel"]
         + h @ p["token_thought_kernel"]
@@ -124,36 +170,56 @@ def _next_note(
         + p["field"][in_task]
         + _bumps(cosine) @ p["cosine_kernel"]
     )
-    logit = token @ p["attention_kernel"] + cosine[:, None] * p["sharpness"]
+    log_weight = np.concatenate([np.log(weights), np.zeros(len(task))])[:, None]
+    logit = token @ p["attention_kernel"] + cosine[:, None] * p["sharpness"] + log_weight
     weight = np.exp(logit - logit.max(0, initial=-np.inf))
     weight = weight / weight.sum(0)
     heads = weight.shape[1]
     value = (token @ p["value_kernel"]).reshape(len(parts), heads, len(h) // heads)
     pooled = np.concatenate([weight[:, a] @ value[:, a] for a in range(heads)])
-    nearest = [c.max(initial=-1.0) for c in np.split(cosine, [len(note)])]
+    of_note, of_task = np.split(cosine, [len(note)])
+    nearest = [c.max(initial=-1.0) for c in (of_note[weights >= 0.5], of_task)]
     context = gelu(
         np.concatenate([_normed(pooled), h]) @ p["context_kernel"]
         + p["context_bias"]
         + np.concatenate([_bumps(c) for c in nearest]) @ p["nearest_kernel"]
     )
-    both = np.concatenate([token[: len(note)], np.tile(context, (len(note), 1))], axis=1)
-    gone = (
-        gelu(both @ p["gone_kernel"] + p["gone_bias"]) @ p["gone_out_kernel"] + p["gone_out_bias"]
-    )
     end = gelu(context @ p["end_kernel"] + p["end_bias"]) @ p["end_out_kernel"] + p["end_out_bias"]
     if len(parts):
         each = gelu(token @ p["part_end_kernel"] + p["part_end_bias"])
-        each = 3.0 * (each @ p["part_end_out_kernel"] + p["part_end_out_bias"])
+        each = 3.0 * (each @ p["part_end_out_kernel"] + p["part_end_out_bias"]) + log_weight
         end = end + np.log(np.exp(each).sum(0)) / 3.0
-    ends = np.exp(end - end.max())
+    return token, context, end
+
+
+def _appears(
+    p: Mapping[str, np.ndarray], context: np.ndarray, thought: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
+    """The chances [K] that sentences appear."""
     plan = context @ p["plan_kernel"] + p["plan_bias"]
-    return _logistic(gone[:, 0]), ends / ends.sum(), plan
-
-
-def _appears(p: Mapping[str, np.ndarray], plan: np.ndarray, asked: np.ndarray) -> np.ndarray:
     x = (asked - p["centre_note"]) / p["centre_part_scale"]
     meets = 4.0 / np.sqrt(len(plan)) * (x @ p["known_kernel"])
-    return _logistic(meets @ plan + (x @ p["prior_kernel"])[:, 0] + p["known_bias"])
+    logit = meets @ plan + (x @ p["prior_kernel"])[:, 0] + p["known_bias"]
+    if "meets_kernel" not in p:
+        return _logistic(logit)
+
+    def scores(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        meets = ((some - p["centre_note"]) / p["centre_part_scale"]) @ p["known_kernel"]
+        cosine = _unit(some - p["centre_note"]) @ _unit(thought - p["centre_thought"])
+        rank = context @ p["rank_kernel"] + p["rank_bias"]
+        return cosine, p["rank_sharpness"] * cosine + 4.0 / np.sqrt(len(rank)) * (meets @ rank)
+
+    (cosine, own), (_, rivals) = scores(asked), scores(p["known"])
+    # A sentence is no rival of itself; the known ones are all each other's.
+    same = np.eye(len(rivals), dtype=bool)
+    if asked is not p["known"]:
+        same = _unit(asked - p["centre_note"]) @ _unit(p["known"] - p["centre_note"]).T > 1 - 1e-4
+    most = max(own.max(), rivals.max())
+    beside = np.where(same, 0.0, np.exp(rivals - most)).sum(1)
+    chance = np.exp(own - most) / (np.exp(own - most) + beside)
+    log_chance = np.maximum(np.log(np.maximum(chance, 1e-300)), -8.0) / 8.0
+    features = np.concatenate([_bumps(cosine), np.stack([chance, log_chance], -1)], -1)
+    return _logistic(logit + features @ (context @ p["meets_kernel"] + p["meets_bias"]))
 
 
 def _bumps(cosine: Any) -> np.ndarray:

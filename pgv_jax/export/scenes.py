@@ -25,7 +25,7 @@ from pgv_jax.critic.imagined import (
     Row,
     kind_of,
 )
-from pgv_jax.critic.next_note import Scene
+from pgv_jax.critic.reader import Scene
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.texts.templates import FAILURE, SUCCESS, observation_text, sentences, thought_text
 from pgv_jax.types import Episode

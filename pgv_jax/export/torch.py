@@ -182,7 +182,9 @@ class PgvCritic(
     [G, D] give values [N, G]. Bounded ("sigmoid") heads answer in [0, 1].
 
     ``note_width`` H > 0: its Q is ``imagined``, by the next-note model (the head "m") with so many
-    ``known`` sentences; ``q`` is the direct head beside it.
+    ``known`` sentences; ``q`` is the direct head beside it. ``note_cosines``: what appears is
+    asked by cosines, too. ``note_value``: the model carries the value of the next note by its
+    sentences, else the head V values it.
 
     ``artifact`` is what the artifact's manifest says beside the other arguments (objective, data,
     metrics, ...): it travels along, so that the critic can become an artifact again.
@@ -206,6 +208,8 @@ class PgvCritic(
         artifact: Mapping[str, Any] | None = None,
         note_width: int = 0,
         known: int = 0,
+        note_cosines: bool = False,
+        note_value: bool = False,
     ):
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -239,7 +243,8 @@ class PgvCritic(
         if bool(note_width) != ("m" in heads) or (note_width and self.gamma is None):
             raise ValueError("one that imagines has a note_width, a head 'm' and artifact's gamma")
         if note_width:
-            self.m_head = _beside("torch_imagined").NextNote(dim, note_width, ensemble, known)
+            shape = (dim, note_width, ensemble, known, note_cosines, note_value)
+            self.m_head = _beside("torch_imagined").NextNote(*shape)
 
     def forward(self, task: Tensor, observation: Tensor, thought: Tensor, goal: Tensor) -> Tensor:
         """The same as ``q``."""

@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 
 from pgv_jax.config import Config, CriticConfig
 from pgv_jax.data.next_notes import notes_of
-from pgv_jax.data.relabel import Draw, Index, draw, index_of, longest_note
+from pgv_jax.data.relabel import Draw, Index, draw, facts, index_of, longest_note
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
@@ -141,7 +141,11 @@ class _Sampler:
         drawn = draw(key, index, self._per_shard, self._spec, self._longest, self._goals)
         if not self._read:
             return drawn
-        return drawn._replace(notes=notes_of(index, drawn.row, self._read))
+        # The notes' value looks one step ahead, whatever the objective does.
+        kind = drawn.kind.reshape(len(drawn.row), -1)[:, 0]
+        ahead = facts(index, drawn.row, drawn.goal, kind, self._spec.gamma, self._longest)
+        told = {name: getattr(ahead, name) for name in ("reached", "next_reached")}
+        return drawn._replace(notes=notes_of(index, drawn.row, self._read)._replace(**told))
 
     def draws(self, index: Index, key: jax.Array, step: jax.Array, size: int) -> Draw:
         """Numbers of updates ``step`` .. ``step + size - 1`` at once: [S, size, b], for jit.
@@ -180,15 +184,17 @@ def _batch(
 ) -> Batch:
     """Embeddings in float32, whatever type the table has."""
     taken: dict[str, Any] = {f"{name}_BD": x.astype(jnp.float32) for name, x in vectors.items()}
-    facts = ("reached", "next_reached", "discount", "monte_carlo", "kind", "weight")
+    names = ("reached", "next_reached", "discount", "monte_carlo", "kind", "weight")
     told: dict[str, Any] = {
-        f"{name}_B": getattr(drawn, name) for name in (*facts, "has_other", "target", "value")
+        f"{name}_B": getattr(drawn, name) for name in (*names, "has_other", "target", "value")
     }
     batch = Batch(task_ND=task_ND.astype(jnp.float32), task_B=task_B, **taken, **told)
     if parts is None or drawn.notes is None:
         return batch
-    now_BL, next_BL, end_B, whole_B = drawn.notes
-    scenes = Scenes(now_BL, next_BL, parts.tasks[drawn.task], end_B, whole_B)
+    now_BL, next_BL, end_B, whole_B, reached_B, next_reached_B = drawn.notes
+    assert reached_B is not None and next_reached_B is not None
+    task_BM = parts.tasks[drawn.task]
+    scenes = Scenes(now_BL, next_BL, task_BM, end_B, whole_B, reached_B, next_reached_B)
     return batch._replace(parts_KD=parts.vectors.astype(jnp.float32), scenes=scenes)
 
 

@@ -167,7 +167,7 @@ def check_start(
             f"continue; start from a critic trained with critic.recipe=td, or {remedy}."
         )
     if not spec.note_width:
-        critic.pop("note_width", None)
+        critic = {key: value for key, value in critic.items() if not key.startswith("note_")}
     for what, held, asked in (
         ("critic", critic, spec.to_json()),
         ("encoder", found.manifest["encoder"]["fingerprint"], fingerprint),
@@ -235,8 +235,7 @@ class _Loop:
         self._table, self._centres = table, centres_of(table)
         notes = None
         if spec.note_width and self._centres is not None:
-            in_notes = table.manifest["parts"]["in_notes"]
-            notes = NoteSpec(in_notes, config.critic.note_dropout)
+            notes = NoteSpec.of(config, table.manifest["parts"]["in_notes"])
         update = make_update(
             spec, config.objective, config.train, optimizer, len(table.shards), notes
         )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgv_jax.critic.next_note import Centres
+from pgv_jax.critic.reader import Centres
 from pgv_jax.data.table import Table
 from pgv_jax.types import FIELDS, Batch
 

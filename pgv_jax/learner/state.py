@@ -37,7 +37,9 @@ def critic_spec(critic: CriticConfig, objective: Objective, dim: int) -> CriticS
     """The critic that a configuration asks for, on embeddings of width ``dim``."""
     c, head = critic, objective.head
     width = c.note_width if c.q == "imagined" else 0
-    return CriticSpec(dim, c.hidden, c.ensemble, c.layer_norm, c.activation, head, note_width=width)
+    valued = bool(width) and c.reads == "sentences"
+    shape = (dim, c.hidden, c.ensemble, c.layer_norm, c.activation, head)
+    return CriticSpec(*shape, note_width=width, note_cosines=bool(width), note_value=valued)
 
 
 def goal_spec(goals: GoalsConfig, objective: Objective) -> GoalSpec:
@@ -128,7 +130,8 @@ def begun_with(state: State, params: Any, abstract: State) -> State:
 def _init(spec: CriticSpec, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
     params = stacked(nnx.to_pure_dict(nnx.state(Critic(spec, key))))
     if spec.note_width:
-        model = NextNote(jax.random.fold_in(key, 1), spec.ensemble, spec.dim, spec.note_width)
+        shape = (spec.ensemble, spec.dim, spec.note_width, spec.note_cosines, spec.note_value)
+        model = NextNote(jax.random.fold_in(key, 1), *shape)
         params["m"] = nnx.to_pure_dict(nnx.state(model))
     target = jax.tree.map(jnp.copy, {"q": params["q"]})
     best = jax.tree.map(jnp.copy, params)

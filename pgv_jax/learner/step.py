@@ -10,14 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pgv_jax.config import TrainConfig
+from pgv_jax.config import Config, TrainConfig
 from pgv_jax.critic.heads import CriticSpec, link, multiply
-from pgv_jax.critic.next_note import Centres, Scene, appearing, imagine, members, targets
+from pgv_jax.critic.next_note import appearing, imagine, members, targets
+from pgv_jax.critic.note_value import note_value
+from pgv_jax.critic.reader import Centres, Scene
+from pgv_jax.data.relabel import OUTCOME
 from pgv_jax.learner.first_layer import Net, nets
 from pgv_jax.learner.standardize import Constants, standardized
 from pgv_jax.learner.state import State, graph_of
+from pgv_jax.objectives import next_note_loss
 from pgv_jax.objectives.base import Objective
-from pgv_jax.objectives.next_note_loss import next_note
 from pgv_jax.types import GOAL_KINDS, Batch, Predictions
 
 EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))
@@ -31,6 +34,8 @@ them."""
 NORMS = ("gradient_norm", "update_norm")
 NOTE_STRIDE = 2
 """The next-note model learns from every second step of a batch: it costs several Q heads."""
+MEAN = 0.5
+"""The expectile that is the mean."""
 MANY = 32
 """Updates for which the last is compiled apart; with fewer that takes longer than their norms."""
 
@@ -155,6 +160,9 @@ def make_update(
             return value, metrics
         key = jax.random.fold_in(jax.random.key(train.seed), step)
         more, also = note_loss(params["m"], notes, constants.centres, raw, key)
+        if spec.note_value:
+            worth = value_loss(params["m"], notes, constants.centres, raw)
+            more, also = more + worth, also | {"note_value_loss": worth}
         return value + more, {**metrics, **also, "loss": value + more}
 
     def update(state: State, batch: Batch, constants: Constants) -> tuple[State, Metrics, Metrics]:
@@ -177,10 +185,20 @@ class NoteSpec(NamedTuple):
     """What the next-note model's loss needs beside the batch.
 
     ``in_notes`` of the batch's parts stand in notes and may appear; ``dropout`` is a share.
+    ``gamma`` and ``expectile`` are the objective's; the value of notes learns by them, too.
     """
 
     in_notes: int
     dropout: float
+    gamma: float
+    expectile: float
+
+    @classmethod
+    def of(cls, config: Config, in_notes: int) -> NoteSpec:
+        """What a configuration asks for; an objective without an expectile has the mean's."""
+        own = config.objective
+        dropout, expectile = config.critic.note_dropout, getattr(own, "expectile", MEAN)
+        return cls(in_notes, dropout, own.gamma, expectile)
 
 
 def note_loss(
@@ -200,10 +218,37 @@ def note_loss(
         scene = Scene(parts_KD, scenes.now_BL, scenes.task_BM, thought_BD)
         said = imagine(member, centres, scene, jax.random.fold_in(key, e), notes.dropout)
         known = targets(member, centres, parts_KD[: notes.in_notes])
-        appear_BK = appearing(said.plan_BH, known)
-        losses.append(next_note(said.gone_BL, appear_BK, said.end_BC, scenes))
+        appear_BK = appearing(said.plan, known)
+        losses.append(next_note_loss.next_note(said.gone_BL, appear_BK, said.end_BC, scenes))
     metrics = {name: jnp.stack([m[name] for _, m in losses]).mean() for name in losses[0][1]}
     return jnp.stack([loss for loss, _ in losses]).sum(), metrics
+
+
+def value_loss(params: Any, notes: NoteSpec, centres: Centres | None, batch: Batch) -> jax.Array:
+    """Loss of the notes' value by E members, each on its own steps of the batch and their goals.
+
+    On every step: with half of them goals of several steps were reached half as often (log.md).
+    """
+    parts_KD, ensemble = batch.parts_KD, members(params)
+    assert parts_KD is not None and centres is not None
+    size = len(batch.goal_BD)
+    is_sentence_B = batch.kind_B.reshape(size, -1)[:, 0] != OUTCOME
+    stride = ensemble if size >= ensemble else 1
+    losses = []
+    for e in range(ensemble):
+        member = {"note_value": jax.tree.map(lambda x, e=e: x[e], params["note_value"])}
+        scenes, goal_BD, counts_B = jax.tree.map(
+            lambda x, e=e: x[e % stride :: stride], (batch.scenes, batch.goal_BD, is_sentence_B)
+        )
+        now, following = (
+            Scene(parts_KD, ids_BL, scenes.task_BM, goal_BD)
+            for ids_BL in (scenes.now_BL, scenes.next_BL)
+        )
+        logit_B = note_value(member, centres, now)
+        next_B = jax.nn.sigmoid(note_value(member, centres, following))  # no gradient
+        asked = (counts_B, scenes, notes.gamma, notes.expectile)
+        losses.append(next_note_loss.note_value(logit_B, next_B, *asked))
+    return jnp.stack(losses).sum()
 
 
 def scanned(

@@ -28,7 +28,8 @@ from pgv_jax.critic.imagined import (
     imagined_values,
     model_of,
 )
-from pgv_jax.critic.next_note import Scene, separated
+from pgv_jax.critic.next_note import separated
+from pgv_jax.critic.reader import Scene
 from pgv_jax.data.known_parts import MOST_READ
 from pgv_jax.data.next_notes import notes_of
 from pgv_jax.data.relabel import (

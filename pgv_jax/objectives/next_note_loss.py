@@ -5,6 +5,15 @@
                             + CE(end)
 
 A sentence appears where it stands in the next note and not in this one.
+
+The value of a note (``critic.note_value``) is learned beside it by expectile regression, for
+sentences g that do not hold in s, on
+
+    y = gamma (1 where g holds in s', else V(s', g))
+
+the target of ``iql`` with V in Q's place: what the best of the logged steps lead to. The end of an
+episode is no end of its goals here: imagined Q asks for no value past an end, and values of 0 there
+ranked thoughts worse (docs/log.md, 2026-11-29).
 """
 
 from __future__ import annotations
@@ -12,7 +21,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pgv_jax.objectives.losses import Metrics, cross_entropy
+from pgv_jax.objectives.losses import Metrics, cross_entropy, expectile_weight
 from pgv_jax.types import Scenes
 
 
@@ -44,3 +53,23 @@ def next_note(
         "end_loss": end.mean(),
     }
     return sum(metrics.values(), jnp.zeros(())), metrics
+
+
+def note_value(
+    logit_B: jax.Array,
+    next_value_B: jax.Array,
+    is_sentence_B: jax.Array,
+    scenes: Scenes,
+    gamma: float,
+    expectile: float,
+) -> jax.Array:
+    """The scalar loss of the values' logits, for goals that are sentences and do not hold now.
+
+    ``next_value_B`` are the values of the next notes; no gradient goes through them.
+    """
+    target_B = gamma * jnp.where(scenes.next_reached_B, 1.0, next_value_B)
+    target_B = jax.lax.stop_gradient(target_B)
+    difference_B = target_B - jax.lax.stop_gradient(jax.nn.sigmoid(logit_B))
+    asked_B = (is_sentence_B & ~scenes.reached_B).astype(jnp.float32)
+    weight_B = expectile_weight(difference_B, expectile) * asked_B / jnp.maximum(asked_B.sum(), 1)
+    return (weight_B * cross_entropy(logit_B, target_B)).sum()

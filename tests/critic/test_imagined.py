@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from pgv_jax.critic.imagined import (
     kind_of,
     question_of,
 )
+from pgv_jax.critic.note_value import LEAST_CHANCE, expected, note_value, note_values
+from pgv_jax.critic.reader import Scene
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.known_parts import MOST_READ
 from pgv_jax.embed.encoder_specs import open_encoder
@@ -33,10 +36,15 @@ from pgv_jax.texts.templates import FAILURE, SUCCESS
 
 D, GAMMA = 16, 0.9
 ENCODER = open_encoder(f"sentences:hash:{D}")
-SPEC = CriticSpec(D, (8,), 2, False, "gelu", "sigmoid", note_width=8)
+SPEC = CriticSpec(
+    D, (8,), 2, False, "gelu", "sigmoid", note_width=8, note_cosines=True, note_value=True
+)
+OF_THE_MEAN = replace(SPEC, note_cosines=False, note_value=False)
+"""A critic of the first form: no cosines of what appears, and the head V values the next note."""
 KNOWN = ["The door is open.", "You hold the key.", "You are in the hall."]
 TASK = "Open the door. Do not break it."
 NOTE = "You are in the hall. A key is here."
+NOTE_PARTS = ["You are in the hall.", "A key is here."]
 THOUGHTS = ["I take the key.", "I open the door.", "I wait."]
 GOALS = [SUCCESS, "A key is here.", "The door is open.", FAILURE]
 
@@ -46,11 +54,11 @@ def lively(tree: Any) -> Any:
     return jax.tree.map(lambda x: generator.standard_normal(x.shape, np.float32) / 2, tree)
 
 
-def params() -> dict[str, Any]:
+def params(spec: CriticSpec = SPEC) -> dict[str, Any]:
     critic = nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))
     made = lively(nnx.to_pure_dict(nnx.state(critic)))
     trained, centres, known = next_note.separated(
-        next_note.shapes(SPEC.ensemble, D, SPEC.note_width, len(KNOWN))
+        next_note.shapes(spec.ensemble, D, spec.note_width, len(KNOWN), *spec.note_parts)
     )
     one = np.ones(1, np.float32)
     centres = lively(centres)._replace(part_scale=one, thought_scale=one)
@@ -58,16 +66,20 @@ def params() -> dict[str, Any]:
     return {**made, "m": next_note.joined(lively(trained), centres, known)}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def saved(folder: Path, spec: CriticSpec = SPEC) -> Path:
     manifest = {
-        "critic": SPEC.to_json(),
+        "critic": spec.to_json(),
         "encoder": {"name": ENCODER.name, "fingerprint": ENCODER.fingerprint},
         "texts": {"history": 0},
         "objective": {"name": "gc_iql", "gamma": GAMMA},
         "heads": ["q", "v"],
     }
-    return artifacts.save(tmp_path_factory.mktemp("critic") / "artifact", params(), manifest)
+    return artifacts.save(folder / "artifact", params(spec), manifest)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return saved(tmp_path_factory.mktemp("critic"))
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +87,9 @@ def value(folder) -> ValueFunction:
     return ValueFunction.load(folder)
 
 
-def model() -> ImaginedQ:
-    critic = nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))
-    made = params()
+def model(spec: CriticSpec = SPEC) -> ImaginedQ:
+    critic = nnx.eval_shape(lambda: Critic(spec, jax.random.key(0)))
+    made = params(spec)
     return ImaginedQ(made["m"], critic.v, made["v"], "sigmoid", GAMMA)
 
 
@@ -108,10 +120,12 @@ def test_a_grid_is_its_pairs_and_padding_is_invisible(value):
     assert value.q_members([TASK], [NOTE], THOUGHTS[:1], GOALS[:1]).shape == (2, 1)
 
 
-def test_q_is_the_formula_of_its_parts(value):
+@pytest.mark.parametrize("spec", [SPEC, OF_THE_MEAN], ids=["sentences", "mean"])
+def test_q_is_the_formula_of_its_parts(spec, tmp_path):
+    value = ValueFunction.load(saved(tmp_path, spec))
     rows = [Row(TASK, NOTE, thought) for thought in THOUGHTS]
     question = question_of(rows, [GOALS], ENCODER.encode)
-    told, _ = model().chances(question)
+    told, _ = model(spec).chances(question)
     gone, appears, ends = (np.asarray(x, np.float64)[:, :3] for x in told)
     note, known = ENCODER.encode(["You are in the hall.", "A key is here."]), ENCODER.encode(KNOWN)
     wanted = []
@@ -119,6 +133,8 @@ def test_q_is_the_formula_of_its_parts(value):
         raw = (1 - gone[e, :, :2]) @ note + appears[e] @ known
         following = raw / np.linalg.norm(raw, axis=-1, keepdims=True)
         v = np.stack([v_of(following, goal) for goal in GOALS], axis=1)
+        if spec.note_value:  # of sentences, and not of the outcomes
+            v[:, 1:3] = note_values_of(e, gone[e, :, :2], appears[e])[:, 1:3]
         succeeds, fails = ends[e, :, 1], ends[e, :, 2]
         open_ = 1 - succeeds - fails
         stays = 1 - gone[e, :, 1]
@@ -135,6 +151,57 @@ def test_q_is_the_formula_of_its_parts(value):
             )
         )
     np.testing.assert_allclose(value.q(TASK, NOTE, THOUGHTS, GOALS), np.mean(wanted, 0), rtol=1e-4)
+
+
+def note_values_of(e: int, gone: np.ndarray, appears: np.ndarray) -> np.ndarray:
+    """Values of the expected notes for GOALS by member ``e``, sentence by sentence."""
+    member, centres, known = next_note.separated(params()["m"])
+    member = jax.tree.map(lambda x: x[e], member)
+    said = ["You are in the hall.", "A key is here.", "Open the door.", "Do not break it."]
+    parts = np.concatenate([ENCODER.encode(said), known])
+    ids = np.asarray([[0, 1, 4, 5, 6]] * len(gone))
+    weights = np.concatenate([1 - gone, appears], axis=1).astype(np.float32)
+    ids = np.where(weights > LEAST_CHANCE, ids, -1)
+    tasks = np.asarray([[2, 3]] * len(gone))
+    scores = []
+    for goal in GOALS:
+        goals = np.repeat(ENCODER.encode([goal]), len(gone), 0)
+        scores.append(note_value(member, centres, Scene(parts, ids, tasks, goals, weights)))
+    return np.asarray(1 / (1 + np.exp(-np.stack(scores, axis=1))))
+
+
+def test_the_value_of_a_note_by_hand():
+    """With kernels of 0 only biases speak: b + log(sum of w exp(3 c)) / 3 over the sentences."""
+    member, centres, _ = next_note.separated(params()["m"])
+    own = jax.tree.map(lambda x: np.zeros(x.shape[1:], np.float32), member["note_value"])
+    own |= {"end_out_bias": np.full(1, 0.5), "part_end_out_bias": np.full(1, 0.2)}
+    vectors = ENCODER.encode(["A.", "B.", "C.", "A goal."])
+    note, task = np.asarray([[0, 1, -1]]), np.asarray([[2, -1]])
+
+    def of(weights):
+        scene = Scene(vectors[:3], note, task, vectors[3:], weights)
+        return float(note_value({"note_value": own}, centres, scene)[0])
+
+    assert of(None) == pytest.approx(0.5 + 0.2 + np.log(3) / 3, rel=1e-5)
+    weights = np.asarray([[0.5, 0.25, 1.0]], np.float32)  # the task's sentence counts whole
+    assert of(weights) == pytest.approx(0.5 + 0.2 + np.log(1.75) / 3, rel=1e-5)
+
+
+def test_a_certain_expected_note_is_valued_as_that_note():
+    member, centres, known = next_note.separated(params()["m"])
+    member = jax.tree.map(lambda x: x[0], member)
+    vectors = np.concatenate([ENCODER.encode([*NOTE_PARTS, "Open the door."])])
+    goal = ENCODER.encode(["The door is open."])
+    scene = Scene(vectors, np.asarray([[0, 1, -1]]), np.asarray([[2]]), goal)
+    # The key goes and "You hold the key." appears; what is below LEAST_CHANCE is not read.
+    chances = np.asarray([[LEAST_CHANCE / 2, 1.0, LEAST_CHANCE / 2]], np.float32)
+    gone = np.asarray([[0.0, 1.0 - LEAST_CHANCE / 2, 0.0]], np.float32)
+    note = expected(gone, chances, scene, known)
+    found = note_values(member, centres, note, goal[None])
+    said = np.concatenate([vectors, known[1:2]])
+    true = Scene(said, np.asarray([[0, 3]]), np.asarray([[2]]), goal)
+    logit = float(note_value(member, centres, true)[0])
+    assert float(found[0, 0]) == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-4)
 
 
 def v_of(observation: np.ndarray, goal: str) -> np.ndarray:

@@ -21,7 +21,17 @@ from pgv_jax.export.reference import imagined_values
 from pgv_jax.export.stablehlo import export_jax
 from pgv_jax.export.write import export_torch
 from pgv_jax.types import Episode, Step
-from tests.critic.test_imagined import ENCODER, GAMMA, GOALS, NOTE, SPEC, TASK, THOUGHTS, params
+from tests.critic.test_imagined import (
+    ENCODER,
+    GAMMA,
+    GOALS,
+    NOTE,
+    OF_THE_MEAN,
+    SPEC,
+    TASK,
+    THOUGHTS,
+    params,
+)
 
 MANIFEST = {
     "critic": SPEC.to_json(),
@@ -63,7 +73,7 @@ def written(folder: Path, value: ValueFunction) -> Path:
 
 def test_the_formula_by_hand():
     """With kernels of 0 each chance is that of a bias; one member, L = M = K = 1."""
-    trained = {name: np.zeros((1, *x.shape[1:])) for name, x in params()["m"].items()}
+    trained = {name: np.zeros((1, *x.shape[1:])) for name, x in params(OF_THE_MEAN)["m"].items()}
     trained |= {
         "gone_out_bias": np.full((1, 1), np.log(1 / 3)),  # gone 1/4
         "known_bias": np.full((1, 1), np.log(4)),  # appears 4/5

@@ -66,13 +66,14 @@ def config(dataset: Path, *overrides: str):
 
 def curve(workdir: Path) -> np.ndarray:
     told = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    names = ("loss", "q_loss", "gone_loss", "appear_loss", "end_loss")
+    names = ("loss", "q_loss", "gone_loss", "appear_loss", "end_loss", "note_value_loss")
     return np.asarray([[line[name] for name in names] for line in told if "loss" in line])
 
 
 @pytest.mark.slow
-def test_imagined_q_is_gamma_to_the_number_of_steps(dataset, tmp_path):
-    own = config(dataset, "train.early_stop=false")
+@pytest.mark.parametrize("reads", ["sentences", "mean"])
+def test_imagined_q_is_gamma_to_the_number_of_steps(dataset, tmp_path, reads):
+    own = config(dataset, "train.early_stop=false", f"critic.reads={reads}")
     value = ValueFunction.load(fit(own, prepare(own, tmp_path / "tables"), tmp_path / "run"))
     triples = itertools.product(range(ROOMS), chain.MOVES, range(ROOMS))
     asked = [(room, move, goal) for room, move, goal in triples if room != goal]
@@ -148,6 +149,17 @@ def test_what_is_judged_is_imagined_q_and_the_note_it_expects(few):
     _, _, trained = few
     assert 0 < trained.metrics["val_next_error"] < 1.5
     assert "val_success" in trained.metrics or "val_goals" in trained.metrics
+
+
+def test_the_value_of_notes_looks_one_step_ahead_whatever_the_objective_does(
+    dataset, few, tmp_path
+):
+    folder, prepared, _ = few
+    own = config(dataset, *FEW, "objective.name=n_step_iql", "objective.n=3")
+    train(own, prepared.train, None, tmp_path)
+    one, three = curve(folder / "run")[0], curve(tmp_path)[0]
+    np.testing.assert_allclose(three[-1], one[-1], rtol=1e-4)
+    assert three[1] != pytest.approx(one[1], rel=1e-3)  # the losses of Q differ
 
 
 @pytest.mark.slow
