@@ -214,7 +214,7 @@ def _appears(
     same = np.eye(len(rivals), dtype=bool)
     if asked is not p["known"]:
         same = _unit(asked - p["centre_note"]) @ _unit(p["known"] - p["centre_note"]).T > 1 - 1e-4
-    most = max(own.max(), rivals.max())
+    most = max(x.max(initial=-np.inf) for x in (own, rivals))
     beside = np.where(same, 0.0, np.exp(rivals - most)).sum(1)
     chance = np.exp(own - most) / (np.exp(own - most) + beside)
     log_chance = np.maximum(np.log(np.maximum(chance, 1e-300)), -8.0) / 8.0
