@@ -227,7 +227,7 @@ def note_loss(
 def value_loss(params: Any, notes: NoteSpec, centres: Centres | None, batch: Batch) -> jax.Array:
     """Loss of the notes' value by E members, each on its own steps of the batch and their goals.
 
-    On every step: with half of them goals of several steps were reached half as often (log.md).
+    On every step: from half of them goals of several steps were reached less often (docs/log.md).
     """
     parts_KD, ensemble = batch.parts_KD, members(params)
     assert parts_KD is not None and centres is not None
