@@ -79,7 +79,7 @@ def record_of(
 def _unfit(config: Config) -> str | None:
     """Why outcome goals cannot have an expert under this configuration, or None."""
     if config.critic.q == "imagined":
-        return "imagined Q answers all goals by the same V"
+        return "imagined Q answers all goals by TD"
     if not config.objective.bootstraps:
         return f"the objective {config.objective.name} has no other choice"
     if config.objective.head != "sigmoid":
