@@ -200,11 +200,13 @@ def appearing(plan: Plan, asked: Targets) -> jax.Array:
 
 def appearing_goals(plan: Plan, goals: Targets, known: Targets) -> jax.Array:
     """Logits [B, G] that goals [B, G, ...] appear, each among the known sentences as its rivals."""
-    logit_BG = jnp.sum(plan.plan_BH[:, None] * goals.meets_KH, -1) + goals.prior_K
+    # As products: XLA for CPUs gets the sum of a compiled row-by-row product wrong here (0.10.2).
+    logit_BG = jnp.einsum("bh,bgh->bg", plan.plan_BH, goals.meets_KH) + goals.prior_K
     if plan.unit_BD is None:
         return logit_BG
-    cosine_BG = jnp.sum(plan.unit_BD[:, None] * goals.unit_KD, -1)
-    own_BG = plan.sharp_B[:, None] * cosine_BG + jnp.sum(plan.rank_BH[:, None] * goals.meets_KH, -1)
+    cosine_BG = jnp.einsum("bd,bgd->bg", plan.unit_BD, goals.unit_KD)
+    rank_BG = jnp.einsum("bh,bgh->bg", plan.rank_BH, goals.meets_KH)
+    own_BG = plan.sharp_B[:, None] * cosine_BG + rank_BG
     score_BK, _ = scores(plan, known)
     is_goal = jnp.einsum("bgd,kd->bgk", goals.unit_KD, known.unit_KD) > SAME
     rivals_BG = jax.nn.logsumexp(jnp.where(is_goal, -1e9, score_BK[:, None]), axis=2)
