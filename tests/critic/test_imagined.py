@@ -288,3 +288,33 @@ def test_a_critic_may_be_asked_for_its_direct_q(folder):
     assert imagined.imagines
     said = [each.q(TASK, NOTE, THOUGHTS, GOALS) for each in (direct, imagined)]
     assert np.abs(said[0] - said[1]).max() > 0.01
+
+
+def test_a_known_sentence_has_one_chance_however_it_is_asked():
+    """At a real width: there a compiled sum for goals was wrong, and the product for all right."""
+    dim, count_K = 384, 200
+    spec = replace(SPEC, dim=dim, note_width=64)
+    generator = np.random.default_rng(1)
+    names = [f"known {k}" for k in range(count_K)]
+    said = {name: generator.standard_normal(dim).astype(np.float32) for name in names}
+
+    def lookup(texts):
+        for text in texts:
+            said.setdefault(text, generator.standard_normal(dim).astype(np.float32))
+        vectors = np.stack([said[text] for text in texts])
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    critic = nnx.eval_shape(lambda: Critic(spec, jax.random.key(0)))
+    heads = lively(nnx.to_pure_dict(nnx.state(critic)))
+    shapes = next_note.shapes(spec.ensemble, dim, spec.note_width, count_K, *spec.note_parts)
+    trained, centres, _ = next_note.separated(shapes)
+    one = np.ones(1, np.float32)
+    centres = jax.tree.map(lambda x: 0.02 * x, lively(centres))
+    centres = centres._replace(part_scale=0.05 * one, thought_scale=0.05 * one)
+    small = jax.tree.map(lambda x: 0.2 * x, lively(trained))
+    small["rank_sharpness"] = np.full_like(small["rank_sharpness"], 20.0)
+    joined = next_note.joined(small, centres, lookup(names))
+    asked = ImaginedQ(joined, critic.v, heads["v"], "sigmoid", GAMMA)
+    rows = [Row("A task.", "A note. Another note.", f"thought {i}") for i in range(4)]
+    told, p_EBG = asked.chances(question_of(rows, [names[:8]], lookup))
+    np.testing.assert_allclose(p_EBG[:, :4, :8], told.appears[:, :4, :8], rtol=1e-3, atol=1e-6)
