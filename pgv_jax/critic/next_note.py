@@ -164,7 +164,7 @@ def imagine(
     if "meets_kernel" in p:
         unit_BD = unit(scene.query_BD - centres.thought[None])
         rank_BH, weight_BF = affine(p, "rank", context_BH), affine(p, "meets", context_BH)
-        sharp_B = jnp.broadcast_to(p["rank_sharpness"], (len(unit_BD),))
+        sharp_B = jnp.broadcast_to(p["rank_sharpness"], (unit_BD.shape[0],))
         plan = Plan(plan.plan_BH, unit_BD, rank_BH, weight_BF, sharp_B)
     return Imagined(gone_BL, end_BC, plan)
 
