@@ -91,7 +91,7 @@ def multiply(formula: str, x: jax.Array, kernel: jax.Array, compute: Compute) ->
     return jnp.einsum(formula, x, kernel, precision=precision)
 
 
-def _lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
+def lecun(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
     """LeCun's uniform initialisation: variance 1 / fan_in."""
     bound = (3.0 / fan_in) ** 0.5
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
@@ -103,7 +103,7 @@ class Dense(nnx.Module):
     def __init__(
         self, key: jax.Array, ensemble: int, width_in: int, width: int, compute: Compute = "float32"
     ):
-        self.kernel = nnx.Param(_lecun(key, (ensemble, width_in, width), width_in))
+        self.kernel = nnx.Param(lecun(key, (ensemble, width_in, width), width_in))
         self.bias = nnx.Param(jnp.zeros((ensemble, width)))
         self.compute = compute
 
@@ -139,7 +139,7 @@ class Projection(nnx.Module):
         fan_in: int,
         compute: Compute = "float32",
     ):
-        self.kernel = nnx.Param(_lecun(key, (ensemble, dim, width), fan_in))
+        self.kernel = nnx.Param(lecun(key, (ensemble, dim, width), fan_in))
         self.compute = compute
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -200,7 +200,7 @@ def appearing(plan: Plan, asked: Targets) -> jax.Array:
 
 def appearing_goals(plan: Plan, goals: Targets, known: Targets) -> jax.Array:
     """Logits [B, G] that goals [B, G, ...] appear, each among the known sentences as its rivals."""
-    # As products: XLA for CPUs gets the sum of a compiled row-by-row product wrong here (0.10.2).
+    # As matrix products: compiled and mapped over members, sums of broadcast products were wrong.
     logit_BG = jnp.einsum("bh,bgh->bg", plan.plan_BH, goals.meets_KH) + goals.prior_K
     if plan.unit_BD is None:
         return logit_BG

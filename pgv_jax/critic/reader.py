@@ -26,6 +26,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.export import is_symbolic_dim
 
+from pgv_jax.critic.heads import lecun
+
 HEADS = 4
 """Heads of the attention from a query to the parts."""
 SHARPNESS = (20.0, 20.0 / 3, 0.0, 0.0)
@@ -93,10 +95,7 @@ class Fresh:
 
     def kernel(self, rows: int, columns: int) -> nnx.Param:
         """[E, rows, columns], uniform, variance 1 / rows."""
-        bound = (3.0 / rows) ** 0.5
-        return nnx.Param(
-            jax.random.uniform(next(self._keys), self._shape(rows, columns), float, -bound, bound)
-        )
+        return nnx.Param(lecun(next(self._keys), self._shape(rows, columns), rows))
 
     def small(self, rows: int, columns: int, size: float) -> nnx.Param:
         """[E, rows, columns], normal of standard deviation ``size``."""
