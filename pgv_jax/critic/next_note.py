@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     unit_BD: Any = None
     rank_BH: Any = None
     weight_BF: Any = None
-    sharp_B: Any = None
+    sharpness: Any = None
 
 
 class Imagined(NamedTuple):
@@ -164,8 +164,7 @@ def imagine(
     if "meets_kernel" in p:
         unit_BD = unit(scene.query_BD - centres.thought[None])
         rank_BH, weight_BF = affine(p, "rank", context_BH), affine(p, "meets", context_BH)
-        sharp_B = jnp.broadcast_to(p["rank_sharpness"], (unit_BD.shape[0],))
-        plan = Plan(plan.plan_BH, unit_BD, rank_BH, weight_BF, sharp_B)
+        plan = Plan(plan.plan_BH, unit_BD, rank_BH, weight_BF, p["rank_sharpness"].reshape(()))
     return Imagined(gone_BL, end_BC, plan)
 
 
@@ -206,7 +205,7 @@ def appearing_goals(plan: Plan, goals: Targets, known: Targets) -> jax.Array:
         return logit_BG
     cosine_BG = jnp.einsum("bd,bgd->bg", plan.unit_BD, goals.unit_KD)
     rank_BG = jnp.einsum("bh,bgh->bg", plan.rank_BH, goals.meets_KH)
-    own_BG = plan.sharp_B[:, None] * cosine_BG + rank_BG
+    own_BG = plan.sharpness * cosine_BG + rank_BG
     score_BK, _ = scores(plan, known)
     is_goal = jnp.einsum("bgd,kd->bgk", goals.unit_KD, known.unit_KD) > SAME
     rivals_BG = jax.nn.logsumexp(jnp.where(is_goal, -1e9, score_BK[:, None]), axis=2)
@@ -216,7 +215,7 @@ def appearing_goals(plan: Plan, goals: Targets, known: Targets) -> jax.Array:
 def scores(plan: Plan, known: Targets) -> tuple[jax.Array, jax.Array]:
     """By what known sentences compete, [B, K], and their cosines with the thought."""
     cosine_BK = plan.unit_BD @ known.unit_KD.T
-    return plan.sharp_B[:, None] * cosine_BK + plan.rank_BH @ known.meets_KH.T, cosine_BK
+    return plan.sharpness * cosine_BK + plan.rank_BH @ known.meets_KH.T, cosine_BK
 
 
 def by_chance(plan: Plan, cosine_BK: jax.Array, log_chance_BK: jax.Array) -> jax.Array:
