@@ -5,8 +5,9 @@
 Imports each log, splits its tasks anew (60 / 15 / 25 % by sha256 of "SEED:task", so that more of
 them judge than by default), embeds, trains ``gc_iql`` and the Monte-Carlo objective
 for 1,500 updates, and runs ``pgv evaluate``. What exists is not made again, but for the report.
-With ``--imagined`` it is ``imagined`` alone, which reads single observations as notes;
-the line then has the next-note model's error over that of "nothing changes".
+With ``--imagined`` it is ``imagined`` alone, which reads single observations as notes; the line
+then has the next-note model's error over that of "nothing changes". With ``--recipe anchored`` a
+probe answers success there, and imagining the state goals alone.
 """
 
 from __future__ import annotations
@@ -94,13 +95,14 @@ def judge(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
     return {**line, "reasons": found["verdict"]["reasons"]}
 
 
-def imagine(name: str, data: Path, out: Path, seed: int) -> dict[str, object]:
+def imagine(name: str, data: Path, out: Path, seed: int, recipe: str) -> dict[str, object]:
     """A critic that imagines on one log; returns a line of figures."""
     dataset, store = divided(name, data, out, seed), out / "store"
-    run, health = out / name / f"runs{seed}" / "imagined", out / name / f"imagined{seed}"
+    own = "imagined" if recipe == "td" else f"imagined-{recipe}"
+    run, health = out / name / f"runs{seed}" / own, out / name / f"{own}{seed}"
     if not (run / "artifact").exists():
         keys = [f"data.dataset={dataset}", f"data.store={store}", f"train.seed={seed}", *TRAIN]
-        pgv("train", "imagined", *keys, "--workdir", run)
+        pgv("train", "imagined", *keys, f"critic.recipe={recipe}", "--workdir", run)
     artifact = run / "artifact"
     pgv("evaluate", artifact, "--dataset", dataset, "--store", store, "--out", health)
     found = json.loads((health / "report.json").read_text("utf-8"))
@@ -131,10 +133,14 @@ def main() -> None:
     options.add_argument("--logs", nargs="+", choices=list(LOGS), default=list(LOGS))
     options.add_argument("--seed", type=int, default=0, help="of the splits and the training")
     options.add_argument("--imagined", action="store_true", help="judge critics that imagine")
+    options.add_argument(
+        "--recipe", choices=("td", "anchored"), default="td", help="of critics that imagine"
+    )
     asked = options.parse_args()
-    line = imagine if asked.imagined else judge
     for name in asked.logs:
-        print(json.dumps(line(name, asked.data, asked.out, asked.seed)), flush=True)
+        told = (name, asked.data, asked.out, asked.seed)
+        line = imagine(*told, asked.recipe) if asked.imagined else judge(*told)
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -184,8 +184,10 @@ def read(
     logit_BTA = token_BTH @ p["attention_kernel"] + by_cosine_BTA + log_weight_BT[..., None]
     weight_BTA = jax.nn.softmax(jnp.where(there_BT1, logit_BTA, -1e9), axis=1)
     weight_BTA = weight_BTA * there_BT1  # all 0 where there is nothing to read
-    value_BTAK = (token_BTH @ p["value_kernel"]).reshape(*ids_BT.shape, HEADS, -1)
-    pooled_BH = jnp.einsum("bta,btak->bak", weight_BTA, value_BTAK).reshape(h_BH.shape)
+    # Pooled before the values' product, which is linear: it is asked once a head, not once a token.
+    pooled_BAH = jnp.einsum("bta,bth->bah", weight_BTA, token_BTH)
+    value_HAK = p["value_kernel"].reshape(h_BH.shape[1], HEADS, -1)
+    pooled_BH = jnp.einsum("bah,hak->bak", pooled_BAH, value_HAK).reshape(h_BH.shape)
     near_BT = jnp.where(log_weight_BT >= math.log(LIKELY), cosine_BT, -1.0)
     nearest = [jnp.max(near_BT[:, :count_L], axis=1), jnp.max(near_BT[:, count_L:], axis=1)]
     nearest_BF = jnp.concatenate([bumps(c_B) for c_B in nearest], axis=-1)

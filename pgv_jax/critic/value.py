@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from pgv_jax.critic import next_note
 from pgv_jax.critic.calibration import calibrator_of, likelihoods
 from pgv_jax.critic.compiled import CompiledHead, reduced, sizes
 from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec
-from pgv_jax.critic.imagined import Expectation, ImaginedQ, Row, question_of
+from pgv_jax.critic.imagined import STATE, Expectation, ImaginedQ, Row, kind_of, question_of
 from pgv_jax.critic.vectors import Vectors
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.encoder_specs import open_encoder
@@ -37,6 +38,9 @@ PAIRS = 1024
 
 IMAGINED_PAIRS = 128
 """Pairs whose next notes are imagined in one call."""
+
+Ask = Callable[[Sequence[int]], np.ndarray]
+"""The places of some goals -> their values by each member, [E, ..., len(places)]."""
 
 CONTEXTS = 256
 """Tasks, each with its goals, whose part of the first layer is kept."""
@@ -77,7 +81,8 @@ class ValueFunction:
         self._spec = _spec_of(artifact)
         self.encoder = encoder
         live = _live(encoder) if self.history == EPISODE else encoder.encode
-        self._pessimism, self._members = pessimism, self._spec.ensemble
+        self._pessimism = pessimism
+        self._members = math.lcm(self._spec.ensemble, self._spec.outcome_members or 1)
         self._known = Vectors(encoder, store, live)
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
         _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
@@ -140,14 +145,27 @@ class ValueFunction:
         thoughts = [thought_text(observation, thought, self.history) for thought in thoughts]
         if not thoughts or not goals:
             return np.zeros((self._members, len(thoughts), len(goals)), np.float32)
-        if self._imagined is not None:
-            steps = [Row(task, observation, thought) for thought in thoughts]
-            members_ENG = self._imagined.values(question_of(steps, [goals], self.vectors))
+
+        def direct(goals: Sequence[str]) -> np.ndarray:
+            self.embed([task, observation, *thoughts, *goals], live=True)
+            seen_1D, thought_ND = self._known[observation][None], self._padded(thoughts)
+            rows = {"observation": seen_1D, "thought": thought_ND}
+            members_ENG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
             return members_ENG[:, : len(thoughts), : len(goals)]
-        self.embed([task, observation, *thoughts, *goals], live=True)
-        rows = {"observation": self._known[observation][None], "thought": self._padded(thoughts)}
-        members_ENG = self._heads["q"].grid(self._context("q", task, tuple(goals)), rows)
-        return members_ENG[:, : len(thoughts), : len(goals)]
+
+        if self._imagined is None:
+            return direct(goals)
+        imagined_q, steps = self._imagined, [Row(task, observation, each) for each in thoughts]
+
+        def imagined(goals: Sequence[str]) -> np.ndarray:
+            members_ENG = imagined_q.values(question_of(steps, [goals], self.vectors))
+            return members_ENG[:, : len(thoughts), : len(goals)]
+
+        return self._answered(
+            goals,
+            lambda at: imagined([goals[i] for i in at]),
+            lambda at: direct([goals[i] for i in at]),
+        )
 
     def v(self, task: str, observation: str, goals: Sequence[str]) -> np.ndarray:
         """V of every goal: float32 [G]."""
@@ -183,7 +201,18 @@ class ValueFunction:
             said = zip(observations, thoughts, strict=True)
             thoughts = [thought_text(seen, thought, self.history) for seen, thought in said]
         fields = {"task": tasks, "observation": observations, "thought": thoughts, "goal": goals}
-        return self._imagined_pairs(fields) if self._imagined else self._aligned("q", fields)
+        if self._imagined is None:
+            return self._aligned("q", fields)
+        self._check_aligned("q", fields)
+
+        def some(at: Sequence[int]) -> dict[str, Sequence[str]]:
+            return {name: [texts[i] for i in at] for name, texts in fields.items()}
+
+        return self._answered(
+            goals,
+            lambda at: self._imagined_pairs(some(at)),
+            lambda at: self._aligned("q", some(at)),
+        )
 
     def v_pairs(
         self, tasks: Sequence[str], observations: Sequence[str], goals: Sequence[str]
@@ -233,7 +262,8 @@ class ValueFunction:
                 self._imagined.values(
                     question_of(steps, [asked], lambda texts: np.tile(nothing_D, (len(texts), 1)))
                 )
-            return
+            if not self._spec.outcome_members:
+                return
         for size_G in sizes(goals):
             context_GEH = self._heads["q"].context(nothing_D, np.tile(nothing_D, (size_G, 1)))
             for size_N in sizes(thoughts):
@@ -270,10 +300,23 @@ class ValueFunction:
         """Write the vectors that the store lacks."""
         self._known.flush()
 
+    def _answered(self, goals: Sequence[str], imagined: Ask, direct: Ask) -> np.ndarray:
+        """Q [E, ..., len(goals)] of a critic that imagines: outcomes are the expert's, if any."""
+        by_direct = [self._spec.outcome_members > 0 and kind_of(goal) != STATE for goal in goals]
+        found: dict[int, np.ndarray] = {}
+        for ask, asked in ((imagined, False), (direct, True)):
+            at = [i for i, other in enumerate(by_direct) if other == asked]
+            if at:
+                members = ask(at)
+                values = np.repeat(members, self._members // len(members), axis=0)
+                found |= {i: values[..., j] for j, i in enumerate(at)}
+        if not found:
+            return np.zeros((self._members, 0), np.float32)
+        return np.stack([found[i] for i in range(len(goals))], axis=-1)
+
     def _imagined_pairs(self, fields: dict[str, Sequence[str]]) -> np.ndarray:
         """Imagined Q of aligned lists: [E, B]."""
         assert self._imagined is not None
-        self._check_aligned("q", fields)
         rows = [Row(*step) for step in zip(*list(fields.values())[:3], strict=True)]
         out = []
         for start in range(0, len(rows), IMAGINED_PAIRS):
@@ -281,7 +324,7 @@ class ValueFunction:
             goals = [[goal] for goal in fields["goal"][start : start + IMAGINED_PAIRS]]
             members_EB1 = self._imagined.values(question_of(part, goals, self.vectors))
             out.append(members_EB1[:, : len(part), 0])
-        return np.concatenate(out, axis=1) if out else np.zeros((self._members, 0), np.float32)
+        return np.concatenate(out, axis=1)
 
     def _check_aligned(self, name: str, fields: dict[str, Sequence[str]]) -> None:
         self._trained(name)

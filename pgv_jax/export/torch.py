@@ -182,9 +182,9 @@ class PgvCritic(
     [G, D] give values [N, G]. Bounded ("sigmoid") heads answer in [0, 1].
 
     ``note_width`` H > 0: its Q is ``imagined``, by the next-note model (the head "m") with so many
-    ``known`` sentences; ``q`` is the direct head beside it. ``note_cosines``: what appears is
-    asked by cosines, too. ``note_value``: the model carries the value of the next note by its
-    sentences, else the head V values it.
+    ``known`` sentences; ``q`` is the direct head beside it, and answers outcome goals if it has an
+    expert for them. ``note_cosines``: what appears is asked by cosines, too. ``note_value``: the
+    model carries the value of the next note by its sentences, else the head V values it.
 
     ``artifact`` is what the artifact's manifest says beside the other arguments (objective, data,
     metrics, ...): it travels along, so that the critic can become an artifact again.
@@ -317,6 +317,10 @@ class PgvCritic(
             cut = _beside("torch_texts").sentences
             scene = _beside("torch_imagined").scene_of(*said, self.texts, cut, self._vectors)
             values_NG = self.imagined(**scene)
+            if isinstance(self.q_head, RoutedHead):  # outcome goals are the expert's
+                seen_1D, thought_N1D = self._vectors([observation]), scene["thought"][:, None]
+                direct_NG = self.q(scene["task"], seen_1D, thought_N1D, scene["goal"])
+                values_NG = torch.where(scene["kind"] > 0, direct_NG, values_NG)
             return self.likelihoods(values_NG, list(goals)) if calibrated else values_NG
         if task is None:
             if not isinstance(observation, str):

@@ -44,12 +44,16 @@ class Choice:
             return spec, params
         members = len(self.experts["q"]["bias"])
         spec = replace(spec, outcome_members=members, outcome_hidden=self.hidden)
-        return spec, {name: {**params[name], "outcome": self.experts[name]} for name in params}
+        own = {name: {**params[name], "outcome": part} for name, part in self.experts.items()}
+        return spec, {**params, **own}
 
 
 def settled(config: Config) -> Choice | None:
     """TD, where it was asked for or is all that the configuration allows."""
     why = "it was asked for" if config.critic.recipe == "td" else _unfit(config)
+    if config.critic.recipe == "auto" and config.critic.q == "imagined":
+        # By likelihood alone a probe was taken where imagining wins the games (docs/log.md).
+        why = "imagined Q answers all goals, unless critic.recipe=anchored asks for a probe"
     if why is None:
         return None
     return Choice(record_of(config.critic, config.objective, "td", why))
@@ -78,8 +82,6 @@ def record_of(
 
 def _unfit(config: Config) -> str | None:
     """Why outcome goals cannot have an expert under this configuration, or None."""
-    if config.critic.q == "imagined":
-        return "imagined Q answers all goals by TD"
     if not config.objective.bootstraps:
         return f"the objective {config.objective.name} has no other choice"
     if config.objective.head != "sigmoid":

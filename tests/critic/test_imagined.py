@@ -39,6 +39,8 @@ ENCODER = open_encoder(f"sentences:hash:{D}")
 SPEC = CriticSpec(
     D, (8,), 2, False, "gelu", "sigmoid", note_width=8, note_cosines=True, note_value=True
 )
+WITH_EXPERT = replace(SPEC, outcome_members=3)
+"""One whose outcome goals are a probe's."""
 OF_THE_MEAN = replace(SPEC, note_cosines=False, note_value=False)
 """A critic of the first form: no cosines of what appears, and the head V values the next note."""
 KNOWN = ["The door is open.", "You hold the key.", "You are in the hall."]
@@ -55,8 +57,11 @@ def lively(tree: Any) -> Any:
 
 
 def params(spec: CriticSpec = SPEC) -> dict[str, Any]:
-    critic = nnx.eval_shape(lambda: Critic(SPEC, jax.random.key(0)))
+    critic = nnx.eval_shape(lambda: Critic(spec, jax.random.key(0)))
     made = lively(nnx.to_pure_dict(nnx.state(critic)))
+    for head in made.values():
+        if "outcome" in head:
+            head["outcome"]["goals"] = ENCODER.encode([SUCCESS, FAILURE])
     trained, centres, known = next_note.separated(
         next_note.shapes(spec.ensemble, D, spec.note_width, len(KNOWN), *spec.note_parts)
     )
@@ -288,6 +293,35 @@ def test_a_critic_may_be_asked_for_its_direct_q(folder):
     assert imagined.imagines
     said = [each.q(TASK, NOTE, THOUGHTS, GOALS) for each in (direct, imagined)]
     assert np.abs(said[0] - said[1]).max() > 0.01
+
+
+def test_outcome_goals_are_the_experts_where_there_is_one(tmp_path, value):
+    """Two members that imagine and three of the probe: six, each side repeated."""
+    critic = ValueFunction.load(saved(tmp_path, WITH_EXPERT))
+    direct = ValueFunction.load(tmp_path / "artifact", imagine=False)
+    members_ENG = critic.q_ensemble(TASK, NOTE, THOUGHTS, GOALS)
+    by_expert = direct.q_ensemble(TASK, NOTE, THOUGHTS, [SUCCESS, FAILURE])
+    assert members_ENG.shape == (6, 3, 4)
+    np.testing.assert_allclose(members_ENG[..., [0, 3]], by_expert, rtol=1e-5)
+    np.testing.assert_allclose(by_expert[..., 0] + by_expert[..., 1], 1, rtol=1e-5)
+    # By hand: the probe's logit is linear in the three texts.
+    outcome = artifacts.load(tmp_path / "artifact").params["q"]["outcome"]
+    texts = {"task": TASK, "observation": NOTE, "thought": THOUGHTS[0]}
+    logit_M = outcome["bias"][:, 0] + sum(
+        ENCODER.encode([text])[0] @ outcome[name]["kernel"][..., 0].T
+        for name, text in texts.items()
+    )
+    np.testing.assert_allclose(by_expert[::2, 0, 0], 1 / (1 + np.exp(-logit_M)), rtol=1e-5)
+    # Sentences are imagined, by the same members as without an expert.
+    sentences = [GOALS[1], GOALS[2]]
+    alone_ENG = value.q_ensemble(TASK, NOTE, THOUGHTS, sentences)
+    np.testing.assert_allclose(members_ENG[..., 1:3], np.repeat(alone_ENG, 3, axis=0), rtol=1e-5)
+    # Aligned lists have the same values, in their order.
+    rows = [(thought, goal) for thought in THOUGHTS for goal in GOALS]
+    pairs_EB = critic.q_members([TASK] * 12, [NOTE] * 12, *map(list, zip(*rows, strict=True)))
+    np.testing.assert_allclose(pairs_EB, members_ENG.reshape(6, 12), rtol=1e-4)
+    assert critic.q_members([], [], [], []).shape == (6, 0)
+    assert critic.q(TASK, NOTE, [], GOALS).shape == (0, 4)
 
 
 def test_a_known_sentence_has_one_chance_however_it_is_asked():

@@ -30,6 +30,7 @@ from tests.critic.test_imagined import (
     SPEC,
     TASK,
     THOUGHTS,
+    WITH_EXPERT,
     params,
 )
 
@@ -131,6 +132,27 @@ def test_texts_are_scored_as_by_the_value_function(written, value, note):
     # Thoughts may be embeddings; a task that is left out is the empty text.
     rows = critic.score(note, critic._vectors(THOUGHTS), goals)
     np.testing.assert_allclose(rows, value.q("", note, THOUGHTS, goals), atol=1e-5)
+
+
+def test_outcomes_are_the_experts_in_an_export_too(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed: parity is not tested")
+    from pgv_jax.export.read import import_torch
+    from pgv_jax.export.torch import PgvCritic
+
+    manifest = {**MANIFEST, "critic": WITH_EXPERT.to_json()}
+    folder = artifacts.save(tmp_path / "artifact", params(WITH_EXPERT), manifest)
+    value = ValueFunction.load(folder)
+    found = export_torch(folder, tmp_path / "torch", logged=logged(value, [EPISODE]))
+    assert max(found.values()) <= PARITY_LIMIT
+    critic = PgvCritic.from_pretrained(tmp_path / "torch")
+    critic.use_encoder(ENCODER.encode)
+    scores_NG = critic.score(NOTE, THOUGHTS, GOALS, TASK)
+    np.testing.assert_allclose(scores_NG, value.q(TASK, NOTE, THOUGHTS, GOALS), atol=1e-5)
+    import_torch(tmp_path / "torch", tmp_path / "back")
+    again = ValueFunction.load(tmp_path / "back")
+    np.testing.assert_array_equal(
+        again.q(TASK, NOTE, THOUGHTS, GOALS), value.q(TASK, NOTE, THOUGHTS, GOALS)
+    )
 
 
 def test_embeddings_in_place_of_texts_are_refused(written):

@@ -9,7 +9,7 @@ from flax import nnx
 
 from pgv_jax.config import load_config
 from pgv_jax.critic import artifact
-from pgv_jax.critic.heads import Critic
+from pgv_jax.critic.heads import Critic, CriticSpec
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.export.parity import PARITY_LIMIT
@@ -157,3 +157,19 @@ def test_outcomes_that_nothing_foretells_are_called_so(tmp_path):
     choice = choose(config, {"train": logs.log(logs.chance)}, None, logs.lookup, tmp_path)
     assert choice.record["chosen"] == "probe"
     assert "no evidence" in " ".join(choice.record["words"])
+
+
+def test_a_critic_that_imagines_has_a_probe_where_it_is_asked_for(tmp_path):
+    told = ("critic.q=imagined", "data.encoder=sentences:minilm")
+    _, choice = chosen(tmp_path, *told)
+    assert choice.record["chosen"] == "probe"
+    spec, params = choice.attach(
+        CriticSpec(16, (8,), 2, False, "gelu", "sigmoid", note_width=8),
+        {"q": {"out": 1}, "v": {"out": 2}, "m": {"known": 3}},
+    )
+    assert (spec.outcome_members, spec.note_width) == (len(params["q"]["outcome"]["bias"]), 8)
+    assert (params["q"]["out"], params["v"]["out"], params["m"]) == (1, 2, {"known": 3})
+
+    _, choice = chosen(tmp_path, *told, "critic.recipe=auto")
+    assert (choice.record["chosen"], choice.experts) == ("td", None)
+    assert "critic.recipe=anchored asks for a probe" in choice.record["why"]
