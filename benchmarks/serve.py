@@ -3,8 +3,15 @@
     python benchmarks/serve.py ARTIFACT [--requests 5000] [--clients 64] [--latency 0.2] [-n 8]
 
 Three processes on loopback: a scripted upstream that waits ``latency`` and answers ``n`` choices of
-60 words, the server, and this one, which asks first the bare upstream and then the server, both for
-n choices. ``--distinct`` is the number of different answers, so that 0 makes every text new.
+60 words, the server, which logs every decision, and this one, which asks first the bare upstream
+and then the server, both for n choices. ``--distinct`` is the number of different answers, so that
+0 makes every text new.
+
+All clients ask in the same instant. With ``--spread`` they start evenly over one ``latency``
+instead, as clients that know nothing of each other do on average. With ``--opened`` each has asked
+once before, so that connections are open on the whole way in both arms. ``--strategy off`` lets the
+server pass each request on unread, the floor for a proxy of its stack. ``cpu_ms`` is the CPU time
+of a request by process, ``lost`` counts answered decisions that are not in the log.
 """
 
 from __future__ import annotations
@@ -13,9 +20,11 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,54 +33,76 @@ import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 WORDS = [f"word{i}" for i in range(400)]
 
 
 def upstream(port: int, latency: float, distinct: int) -> None:
-    """Serve choices of 60 words."""
-    numbers = itertools.count()
+    """Serve choices of 60 words; ``distinct`` ones are written before the first request."""
 
-    async def answer(request: Request) -> JSONResponse:
+    def message(number: int) -> str:
+        said = " ".join(random.Random(number).choices(WORDS, k=60))
+        return json.dumps({"role": "assistant", "content": said})
+
+    numbers, written = itertools.count(), [message(number) for number in range(distinct)]
+
+    async def answer(request: Request) -> Response:
         body = await request.json()
         await asyncio.sleep(latency)
         choices = []
         for index in range(body.get("n", 1)):
             number = next(numbers)
-            draw = random.Random(number % distinct if distinct else number)
-            said = {"role": "assistant", "content": " ".join(draw.choices(WORDS, k=60))}
-            choices.append({"index": index, "message": said, "finish_reason": "stop"})
+            said = written[number % distinct] if distinct else message(number)
+            choices.append(f'{{"index": {index}, "message": {said}, "finish_reason": "stop"}}')
         usage = {"prompt_tokens": 9, "completion_tokens": 80 * len(choices), "total_tokens": 9}
-        return JSONResponse(
-            {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage}
-        )
+        head = '{"id": "x", "object": "chat.completion", "choices": ['
+        text = f'{head}{", ".join(choices)}], "usage": {json.dumps(usage)}}}'
+        return Response(text, media_type="application/json")
 
     app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
-    uvicorn.run(app, port=port, log_level="error")
+    uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
 async def load(
-    address: str, requests: int, clients: int, n: int, own: dict[str, object]
+    address: str,
+    requests: int,
+    clients: int,
+    n: int | None,
+    spread: float = 0.0,
+    opened: bool = False,
 ) -> np.ndarray:
-    """The seconds of every request; an answer that is no 200 ends the run."""
+    """The seconds of every request; an answer that is no 200 ends the run.
+
+    The clients start evenly over ``spread`` seconds, and each asks again once it is answered.
+    ``opened``: each has asked once before, uncounted.
+    """
     seconds: list[float] = []
     left = iter(range(requests))
+    own = {} if n is None else {"n": n}
+    headers = {"Content-Type": "application/json"}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
-        async def client() -> None:
-            for number in left:
-                question = {"role": "user", "content": f"Question {number % 50}."}
-                body = {"model": "m", "messages": [question], **own}
-                started = time.perf_counter()
-                async with session.post(f"{address}/v1/chat/completions", json=body) as answer:
-                    await answer.read()
-                    if answer.status != 200:
-                        sys.exit(f"{address} answered {answer.status}: {await answer.text()}")
-                seconds.append(time.perf_counter() - started)
+        async def ask(number: int) -> float:
+            question = {"role": "user", "content": f"Question {number % 50}."}
+            body = json.dumps({"model": "m", "messages": [question], **own}).encode()
+            started = time.perf_counter()
+            asked = session.post(f"{address}/v1/chat/completions", data=body, headers=headers)
+            async with asked as answer:
+                await answer.read()
+                if answer.status != 200:
+                    sys.exit(f"{address} answered {answer.status}: {await answer.text()}")
+            return time.perf_counter() - started
 
-        await asyncio.gather(*(client() for _ in range(clients)))
+        async def client(wait: float) -> None:
+            await asyncio.sleep(wait)
+            for number in left:
+                seconds.append(await ask(number))
+
+        if opened:
+            await asyncio.gather(*(ask(number) for number in range(clients)))
+        await asyncio.gather(*(client(spread * i / clients) for i in range(clients)))
     return np.array(seconds)
 
 
@@ -89,10 +120,16 @@ def wait_for(address: str) -> None:
     sys.exit(f"{address} did not come up")
 
 
-def resident(process: subprocess.Popen[bytes]) -> float:
+def resident(process: int) -> float:
     """Megabytes of a process."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def cpu_ms(process: int) -> float:
+    """Milliseconds of CPU time that a process took so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -104,6 +141,9 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--distinct", type=int, default=2000)
     parser.add_argument("--port", type=int, default=8790)
+    parser.add_argument("--spread", action="store_true")
+    parser.add_argument("--opened", action="store_true")
+    parser.add_argument("--strategy", choices=("best-of-n", "off"), default="best-of-n")
     parser.add_argument("-n", type=int, default=8)
     parser.add_argument("--upstream", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -113,27 +153,43 @@ def main() -> None:
     bare, ours = (f"http://127.0.0.1:{given.port + i}" for i in (0, 1))
     own = [sys.executable, __file__, *sys.argv[1:], "--upstream"]
     serve = [sys.executable, "-m", "pgv_jax.cli.main", "serve", given.artifact, "--upstream", bare]
-    serve += ["--port", str(given.port + 1), "--no-log", "-n", str(given.n), "--deadline", "60"]
-    with subprocess.Popen(own) as one, subprocess.Popen(serve) as two:
+    serve += ["--port", str(given.port + 1), "-n", str(given.n), "--deadline", "60"]
+    serve += ["--strategy", given.strategy]
+    chooses = given.strategy != "off"
+    log = tempfile.TemporaryDirectory()
+    with log, subprocess.Popen(own) as one, subprocess.Popen([*serve, "--log", log.name]) as two:
+        processes = {"server": two.pid, "upstream": one.pid, "clients": os.getpid()}
+        spread = given.latency if given.spread else 0.0
+        found, cpu, warm = {}, {}, 2 * given.clients
+        asked_for = warm + given.requests + given.clients * given.opened
         try:
             wait_for(bare)
             wait_for(ours)
-            asked = (given.clients, given.n)
-            asyncio.run(load(ours, 2 * given.clients, *asked, {}))  # warm
-            before = resident(two)
-            alone = asyncio.run(load(bare, given.requests, *asked, {"n": given.n}))
-            served = asyncio.run(load(ours, given.requests, *asked, {}))
-            after = resident(two)
+            asyncio.run(load(ours, warm, given.clients, None))
+            before = resident(two.pid)
+            arms = (("bare", bare, given.n), ("served", ours, None if chooses else given.n))
+            for name, address, n in arms:
+                begun = {name: cpu_ms(pid) for name, pid in processes.items()}
+                asked = (given.requests, given.clients, n, spread, given.opened)
+                found[name] = asyncio.run(load(address, *asked))
+                cpu[name] = {
+                    name: round((cpu_ms(pid) - begun[name]) / given.requests, 2)
+                    for name, pid in processes.items()
+                }
+            after = resident(two.pid)
         finally:
             one.terminate()
             two.terminate()
+            two.wait()
+        logged = sum(path.read_bytes().count(b"\n") for path in Path(log.name).glob("*.jsonl"))
     ms = {
-        name: {f"p{q}": round(1000 * float(np.percentile(found, q)), 1) for q in (50, 99)}
-        for name, found in (("bare", alone), ("served", served))
+        name: {f"p{q}": round(1000 * float(np.percentile(each, q)), 1) for q in (50, 97, 99)}
+        for name, each in found.items()
     }
-    added = {q: round(ms["served"][q] - ms["bare"][q], 1) for q in ("p50", "p99")}
+    added = {q: round(ms["served"][q] - ms["bare"][q], 1) for q in ms["bare"]}
     memory = {"before_mb": round(before), "after_mb": round(after)}
-    print(json.dumps({"ms": ms, "added_ms": added, **memory, "requests": given.requests}))
+    told = {"requests": given.requests, "lost": asked_for * chooses - logged}
+    print(json.dumps({"ms": ms, "added_ms": added, **memory, "cpu_ms": cpu, **told}))
 
 
 if __name__ == "__main__":

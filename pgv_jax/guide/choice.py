@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,16 +44,17 @@ class Choice:
     @property
     def order(self) -> list[int]:
         """The candidates' numbers, best first; ties in their own order."""
-        return [int(i) for i in np.argsort(-self.utility, kind="stable")]
+        order: list[int] = (-self.utility).argsort(kind="stable").tolist()
+        return order
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the candidate, as JSON values."""
         return {
             "index": self.index,
             "goals": list(self.goals),
-            "values": _rounded(self.values),
-            "likelihoods": _rounded(self.likelihoods),
-            "utility": _rounded(self.utility),
+            "values": _rounded(self.values.tolist()),
+            "likelihoods": _rounded(self.likelihoods.tolist()),
+            "utility": _rounded(self.utility.tolist()),
             "doubt": {
                 "disagreement": _number(self.doubt.disagreement),
                 "distance": _number(self.doubt.distance),
@@ -61,10 +63,9 @@ class Choice:
 
 
 def _number(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else round(float(value), 6)
+    return None if value is None or math.isnan(value) else round(value, 6)
 
 
-def _rounded(values: np.ndarray) -> list[Any]:
-    if values.ndim > 1:
-        return [_rounded(row) for row in values]
-    return [_number(value) for value in values]
+def _rounded(values: Any) -> Any:
+    """Numbers, and lists of lists of them, rounded; NaN is None."""
+    return [_rounded(row) for row in values] if isinstance(values, list) else _number(values)

@@ -6,11 +6,9 @@ is asked is worded as what was learned.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,12 +20,11 @@ from pgv_jax.data.importers.conversation.asking import Conversation, so_far
 from pgv_jax.errors import PgvError
 from pgv_jax.guide.choice import Choice, Doubt
 from pgv_jax.guide.critics import GuideCritic, open_critic
+from pgv_jax.guide.desk import Desk
 from pgv_jax.texts.templates import FAILURE, SUCCESS, observation_text, step_text
 
 if TYPE_CHECKING:
     from pgv_jax.embed.encoder import Encoder
-
-T = TypeVar("T")
 
 
 class Fields(NamedTuple):
@@ -59,7 +56,7 @@ class Guide:
         self.critic, self.fenced, self._support = critic, fenced, support
         self.goals, self.weights = _checked(goals, weights)
         # One thread: the critic answers one question at a time, and the caller's loop goes on.
-        self._worker = ThreadPoolExecutor(1, "pgv-guide")
+        self._desk = Desk("pgv-guide")
 
     @classmethod
     def load(
@@ -173,15 +170,15 @@ class Guide:
 
     async def achoose(self, *args: Any, **named: Any) -> Choice:
         """``choose`` without blocking the event loop."""
-        return await self._apart(lambda: self.choose(*args, **named))
+        return await self._desk.ask(lambda: self.choose(*args, **named))
 
     async def avalue(self, *args: Any, **named: Any) -> np.ndarray:
         """``value`` without blocking the event loop."""
-        return await self._apart(lambda: self.value(*args, **named))
+        return await self._desk.ask(lambda: self.value(*args, **named))
 
     async def acritique(self, *args: Any, **named: Any) -> str:
         """``critique`` without blocking the event loop."""
-        return await self._apart(lambda: self.critique(*args, **named))
+        return await self._desk.ask(lambda: self.critique(*args, **named))
 
     def warm_up(self, candidates: int = 8) -> None:
         """Compile what decisions of at most so many candidates meet."""
@@ -236,9 +233,6 @@ class Guide:
         if self._support is not None:
             distance = self._support.distance(self.critic.vectors([told.observation])[0])
         return Doubt(spread, distance)
-
-    async def _apart(self, ask: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, ask)
 
 
 def _checked(

@@ -119,7 +119,7 @@ class Serving:
                     why = "The server failed; its log says why."
                     response = refusal(form, RefusalError(500, why))
             self.metrics.requests.labels(path, str(response.status_code)).inc()
-            self.metrics.seconds.labels("request").observe(time.perf_counter() - started)
+            self.metrics.request_seconds.observe(time.perf_counter() - started)
             return response
 
         return Route(path, endpoint, methods=methods or ["POST"])

@@ -38,9 +38,12 @@ class Metrics:
             "Decisions in which another candidate than the first was taken.",
             registry=registry,
         )
-        self.seconds = Histogram(
+        seconds = Histogram(
             "pgv_stage_seconds", "Seconds by stage.", ("stage",), buckets=SECONDS, registry=registry
         )
+        self.request_seconds = seconds.labels("request")
+        self.upstream_seconds = seconds.labels("upstream")
+        self.critic_seconds = seconds.labels("critic")
         self.values = Histogram(
             "pgv_value",
             "Values of the candidates that were taken.",

@@ -154,7 +154,7 @@ class Proxy:
         """Count a decision, and log it where there is a log."""
         metrics = self._metrics
         metrics.candidates.labels(work.api.name).inc(len(values))
-        metrics.seconds.labels("critic").observe(ruling.seconds)
+        metrics.critic_seconds.observe(ruling.seconds)
         if ruling.fallback:
             metrics.fallbacks.labels(ruling.fallback).inc()
         if ruling.order[0] != 0:
@@ -175,7 +175,7 @@ class Proxy:
         proposals = await self._proposer.propose(
             work.api, work.request, raw, work.body, count, work.ask.patience
         )
-        self._metrics.seconds.labels("upstream").observe(time.perf_counter() - started)
+        self._metrics.upstream_seconds.observe(time.perf_counter() - started)
         self._metrics.missing.labels(work.api.name).inc(
             count - min(count, len(proposals.candidates))
         )

@@ -99,8 +99,8 @@ class Upstream:
     async def open(self, request: Request, body: bytes | None) -> AsyncIterator[Stream]:
         """Ask, and give the answer as it comes; RefusalError (502, 504) where none does."""
         assert self._session is not None
-        query = f"?{request.url.query}" if request.url.query else ""
-        address = f"{self.root}{request.url.path}{query}"
+        query = request.scope["query_string"].decode("latin-1")
+        address = f"{self.root}{request.scope['path']}{'?' if query else ''}{query}"
         try:
             async with self._session.request(
                 request.method,

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from pgv_jax.guide.guide import Guide
 from pgv_jax.serve.app import Serving
 from pgv_jax.serve.options import Settings
-from pgv_jax.serve.process import listen, server_of
+from pgv_jax.serve.process import listen, run_loop, server_of
 from tests.guide.toy import WordCritic
 
 Script = Callable[[dict[str, Any]], Any]
@@ -35,7 +35,7 @@ def running(app: Starlette) -> Iterator[str]:
     def work() -> None:
         try:
             with listener:
-                asyncio.run(server.serve(sockets=[listener]))
+                run_loop(server.serve(sockets=[listener]))
         except BaseException as error:
             ended.append(error)
 

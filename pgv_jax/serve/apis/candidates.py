@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgv_jax.serve.apis.json_text import DROP, Raw, edited, elements, members
+from pgv_jax.serve.apis.json_text import DROP, Member, Raw, edited, elements, members
 from pgv_jax.serve.upstream import Reply
 
 
@@ -34,14 +34,15 @@ class Api:
         if self.name != "chat":
             if not isinstance(value.get("output" if self.name == "responses" else "content"), list):
                 raise ValueError("no answer")
-            return [Candidate(reply, text, value, value, None)]
+            return [Candidate(reply, text, value, value)]
         choices = value.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ValueError("no choices")
-        place = next(m for m in members(text) if m.key == "choices")
+        found = members(text)
+        place = next(m for m in found if m.key == "choices")
         spots = elements(text, place.value_start)
         return [
-            Candidate(reply, text, value, choice, text[start:end])
+            Candidate(reply, text, value, choice, text[start:end], found)
             for choice, (start, end) in zip(choices, spots, strict=True)
         ]
 
@@ -51,13 +52,15 @@ class Candidate:
     """One candidate: the answer it stands in, as text and parsed, and its own choice there.
 
     ``value`` is what a guide reads: the choice, or the whole response where there is but one.
+    ``places`` are the members of the text where they were looked for.
     """
 
     reply: Reply
     text: str
     response: Mapping[str, Any]
     value: Any
-    choice: str | None
+    choice: str | None = None
+    places: Sequence[Member] | None = None
 
 
 CHAT = Api("chat", "/v1/chat/completions", "openai", True, "messages")
@@ -88,7 +91,7 @@ def composed(
             changes["usage"] = total
     if about is not None:
         changes["pgv"] = dict(about)
-    return edited(best.text, changes) if changes else best.text
+    return edited(best.text, changes, best.places) if changes else best.text
 
 
 def summed(usages: Sequence[Any]) -> Any:

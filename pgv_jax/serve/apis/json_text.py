@@ -7,7 +7,7 @@ are found by the standard decoder, and only those that change are replaced.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _DECODER = json.JSONDecoder()
@@ -58,12 +58,13 @@ def elements(text: str, start: int = 0) -> list[tuple[int, int]]:
     return out
 
 
-def edited(text: str, changes: Mapping[str, Any]) -> str:
+def edited(text: str, changes: Mapping[str, Any], known: Sequence[Member] | None = None) -> str:
     """An object's text with some members replaced, dropped (``DROP``) or added at its end.
 
-    ``text`` is a whole valid object; a ``Raw`` stands as it is.
+    ``text`` is a whole valid object, and ``known`` its members where they were read before; a
+    ``Raw`` stands as it is.
     """
-    found = members(text, _skip(text, 0))
+    found = members(text) if known is None else known
     left = dict(changes)
     pieces: list[str] = []
     for member in found:

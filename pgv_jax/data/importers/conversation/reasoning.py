@@ -139,6 +139,8 @@ def _all_words(value: Any) -> str:
 
 def _labelled(text: str) -> Words | None:
     label = THOUGHT.match(text) or HEADING.match(text)
+    if not label and ":" not in text and "\uff1a" not in text:
+        return None
     actions = list((ACTION if label else BARE_ACTION).finditer(text, label.end() if label else 0))
     if not label and len(actions) != 1:
         return None
@@ -159,6 +161,8 @@ def _bare(text: str) -> str:
 
 def _unfenced(text: str) -> str:
     """What a fence encloses, where it encloses everything."""
+    if "```" not in text:
+        return text
     found = FENCE.fullmatch(text)
     return found.group(2).strip() if found and "```" not in found.group(2) else text
 
@@ -177,6 +181,8 @@ def _commanded(text: str, fenced: bool) -> Words | None:
 
 def command_fence(text: str) -> re.Match[str] | None:
     """The one fenced block of a message, if the message ends with it."""
+    if "```" not in text:
+        return None
     fences = list(FENCE.finditer(text))
     if len(fences) != 1 or text[fences[0].end() :].strip() not in ("", "<end_code>"):
         return None
