@@ -9,7 +9,7 @@ import numpy as np
 
 _SMALL_SIZES = (1, 4, 32, 256)
 """Rows of batches for left-overs and for the few texts of a decision."""
-FULL_BATCHES = 32
+FULL_BATCHES = 64
 """About so many make a chunk of a store: enough that left-overs are few, not much to lose."""
 CHARACTERS_A_TOKEN = 4
 """Roughly, in English."""
