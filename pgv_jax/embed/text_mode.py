@@ -14,8 +14,16 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from pgv_jax.embed import packing
-from pgv_jax.embed.batches import CHARACTERS_A_TOKEN, FULL_BATCHES, Buckets, Plan
+from pgv_jax.embed.batches import (
+    CHARACTERS_A_TOKEN,
+    FULL_BATCHES,
+    Buckets,
+    Plan,
+    packed,
+    packed_arrays,
+    packed_shapes,
+    slots,
+)
 from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
 from pgv_jax.embed.models.bert import Bert
@@ -63,7 +71,7 @@ class TextEncoder:
             """[B, texts of a row, D]."""
             assert isinstance(model, Bert)
             hidden_BLD = model(ids_BL, text_BL)
-            number_N = jnp.arange(1, packing.slots(text_BL.shape[1]) + 1)
+            number_N = jnp.arange(1, slots(text_BL.shape[1]) + 1)
             mask_NBL = (text_BL[None] == number_N[:, None, None]).astype(jnp.int32)
             return jax.vmap(lambda mask_BL: pool(hidden_BLD, mask_BL, rules), out_axes=1)(mask_NBL)
 
@@ -80,8 +88,8 @@ class TextEncoder:
     @property
     def compilations(self) -> int:
         """How many shapes were compiled so far."""
-        packed = self.packed_runner.compilations if self.packed_runner else 0
-        return self.runner.compilations + packed
+        others = self.packed_runner.compilations if self.packed_runner else 0
+        return self.runner.compilations + others
 
     def warm_up(self, texts: int | None = None) -> None:
         """Compile every shape that a call with up to ``texts`` texts can meet (None: any call).
@@ -93,7 +101,7 @@ class TextEncoder:
             if texts is None or smallest or 2 * rows <= 3 * texts:
                 self.runner.prepare((rows, length), (rows,))
         if self.packed_runner and (texts is None or texts > FEW):
-            for shape in packing.shapes(self.buckets):
+            for shape in packed_shapes(self.buckets):
                 self.packed_runner.prepare(shape, shape)
 
     def encode(
@@ -139,14 +147,14 @@ class TextEncoder:
         """Full batches, several texts a row."""
         assert self.packed_runner is not None
         for indices, tokens in self._tokenized(texts, range(len(texts)), _PACKED_BLOCK):
-            for plan in packing.packed(self.buckets, [len(t.ids) for t in tokens]):
+            for plan in packed(self.buckets, [len(t.ids) for t in tokens]):
                 ids = [[tokens[i].ids for i in row] for row in plan.texts]
                 places = [
                     row * plan.slots + slot
                     for row, held in enumerate(plan.texts)
                     for slot in range(len(held))
                 ]
-                result = self.packed_runner(*packing.arrays(plan, ids))
+                result = self.packed_runner(*packed_arrays(plan, ids))
                 held = [indices[i] for row in plan.texts for i in row]
                 yield _Started(held, np.asarray(places), result)
 

@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgv_jax.embed.batches import Buckets
-from pgv_jax.embed.packing import arrays, packed, shapes, slots
+from pgv_jax.embed.batches import Buckets, packed, packed_arrays, packed_shapes, slots
 from tests.embed.test_text_mode import open_text
 
 
@@ -29,7 +28,7 @@ def test_every_text_stands_once_in_a_row_that_holds_it(
     assert all(0 < len(row) <= slots(length) for length, row in rows)
     assert all(sum(lengths[i] for i in row) <= length for length, row in rows)
     for plan in plans:
-        assert (plan.rows, plan.length) in shapes(buckets)
+        assert (plan.rows, plan.length) in packed_shapes(buckets)
         assert len(plan.texts) <= plan.rows and plan.rows % multiple == 0
 
 
@@ -57,7 +56,7 @@ def test_a_length_of_its_own_is_for_many_texts() -> None:
 def test_tokens_and_the_numbers_of_their_texts() -> None:
     (plan,) = packed(Buckets.up_to(8, 16), [3, 4, 5])
     ids = [[np.arange(1, 6), np.arange(11, 14)], [np.arange(21, 25)]]
-    ids_BL, text_BL = arrays(plan, ids)
+    ids_BL, text_BL = packed_arrays(plan, ids)
     assert plan.texts == [[2, 0], [1]]
     np.testing.assert_array_equal(ids_BL, [[1, 2, 3, 4, 5, 11, 12, 13], [21, 22, 23, 24, *[0] * 4]])
     np.testing.assert_array_equal(text_BL, [[1, 1, 1, 1, 1, 2, 2, 2], [1, 1, 1, 1, *[0] * 4]])
