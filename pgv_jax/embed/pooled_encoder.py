@@ -23,6 +23,8 @@ PARTS: dict[str, tuple[Callable[[str], list[str]], dict[str, Any]]] = {
 """What a text is cut into, and what manifests say of it."""
 KEPT = 1 << 18
 """Parts whose vectors stay in memory; one more, and memory starts anew."""
+RECUR = 4
+"""Times the characters of its new parts that a chunk of texts has: most parts were met before."""
 
 
 class PooledEncoder:
@@ -34,7 +36,7 @@ class PooledEncoder:
         self._parts, self._facts = PARTS[kind]
         self._base = base
         if hasattr(base, "chunk_characters"):
-            self.chunk_characters = base.chunk_characters
+            self.chunk_characters = RECUR * base.chunk_characters
         self._known: dict[str, np.ndarray] = {}
         self.fingerprint = fingerprint_of(self.describe())
 

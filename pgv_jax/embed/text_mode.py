@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -14,9 +14,19 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from pgv_jax.embed.batches import CHARACTERS_A_TOKEN, FULL_BATCHES, Buckets, Plan
+from pgv_jax.embed.batches import (
+    CHARACTERS_A_TOKEN,
+    FULL_BATCHES,
+    Buckets,
+    Plan,
+    packed,
+    packed_arrays,
+    packed_shapes,
+    slots,
+)
 from pgv_jax.embed.compilation import Runner, pad_ids
 from pgv_jax.embed.encoder import EncodeStats, fingerprint_of
+from pgv_jax.embed.models.bert import Bert
 from pgv_jax.embed.models.decoder import Decoder
 from pgv_jax.embed.models.load import Loaded
 from pgv_jax.embed.models.sharding import DATA
@@ -26,7 +36,11 @@ from pgv_jax.embed.tokens import TextTokenizer, Tokens
 
 VERSION = 1
 _BLOCK_TEXTS = 512
+_PACKED_BLOCK = 4096
+"""Texts that are packed together."""
 _IN_FLIGHT = 3
+FEW = 32
+"""Texts up to which a call is a decision's, in small batches; more of them are packed."""
 
 
 class TextEncoder:
@@ -53,7 +67,18 @@ class TextEncoder:
                 return pool(model.read(ids_BL), mask_BL, rules)
             return pool(model(ids_BL, mask_BL), mask_BL, rules)
 
+        def several(model: nnx.Module, ids_BL: jax.Array, text_BL: jax.Array) -> jax.Array:
+            """[B, texts of a row, D]."""
+            assert isinstance(model, Bert)
+            hidden_BLD = model(ids_BL, text_BL)
+            number_N = jnp.arange(1, slots(text_BL.shape[1]) + 1)
+            mask_NBL = (text_BL[None] == number_N[:, None, None]).astype(jnp.int32)
+            return jax.vmap(lambda mask_BL: pool(hidden_BLD, mask_BL, rules), out_axes=1)(mask_NBL)
+
         self.runner = Runner(loaded.model, vectors, mesh)
+        self.packed_runner = None
+        if isinstance(loaded.model, Bert):
+            self.packed_runner = Runner(loaded.model, several, mesh)
         self.fingerprint = fingerprint_of(self.describe())
 
     def describe(self) -> dict[str, Any]:
@@ -63,7 +88,8 @@ class TextEncoder:
     @property
     def compilations(self) -> int:
         """How many shapes were compiled so far."""
-        return self.runner.compilations
+        others = self.packed_runner.compilations if self.packed_runner else 0
+        return self.runner.compilations + others
 
     def warm_up(self, texts: int | None = None) -> None:
         """Compile every shape that a call with up to ``texts`` texts can meet (None: any call).
@@ -74,29 +100,70 @@ class TextEncoder:
             smallest = rows == self.buckets.small(length)[0]
             if texts is None or smallest or 2 * rows <= 3 * texts:
                 self.runner.prepare((rows, length), (rows,))
+        if self.packed_runner and (texts is None or texts > FEW):
+            for shape in packed_shapes(self.buckets):
+                self.packed_runner.prepare(shape, shape)
 
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """Embed ``texts`` in order: float32 [len(texts), dim]."""
         vectors = np.empty((len(texts), self.dim), np.float32)
-        found: dict[int, Tokens] = {}
-        planner = self.buckets.planner()
-        pending: deque[tuple[Plan, jax.Array]] = deque()
+        pending: deque[_Started] = deque()
 
         def collect() -> None:
-            plan, result = pending.popleft()
-            vectors[plan.indices] = np.asarray(result)[: len(plan.indices)]
+            started = pending.popleft()
+            found = np.asarray(started.vectors).reshape(-1, self.dim)
+            vectors[started.indices] = found[started.places]
             if progress is not None:
-                progress(len(plan.indices))
+                progress(len(started.indices))
 
-        def start(plan: Plan) -> None:
-            rows = [found.pop(i).ids for i in plan.indices]
-            pending.append((plan, self.runner(*pad_ids(rows, (plan.rows, plan.length)))))
+        packs = self.packed_runner is not None and len(texts) > FEW
+        for started in self._rows_of_several(texts) if packs else self._rows_of_one(texts):
+            pending.append(started)
             if len(pending) > _IN_FLIGHT:
                 collect()
+        while pending:
+            collect()
+        return vectors
 
-        for indices, tokens in self._tokenized(texts):
+    def _rows_of_one(self, texts: Sequence[str]) -> Iterator[_Started]:
+        """Batches as they fill, a text a row."""
+        found: dict[int, Tokens] = {}
+        planner = self.buckets.planner()
+
+        def start(plan: Plan) -> _Started:
+            rows = [found.pop(i).ids for i in plan.indices]
+            result = self.runner(*pad_ids(rows, (plan.rows, plan.length)))
+            return _Started(plan.indices, np.arange(len(plan.indices)), result)
+
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        for indices, tokens in self._tokenized(texts, order, _BLOCK_TEXTS):
+            found.update(zip(indices, tokens, strict=True))
+            yield from map(start, planner.push(indices, [len(t.ids) for t in tokens]))
+        yield from map(start, planner.flush())
+
+    def _rows_of_several(self, texts: Sequence[str]) -> Iterator[_Started]:
+        """Full batches, several texts a row."""
+        assert self.packed_runner is not None
+        for indices, tokens in self._tokenized(texts, range(len(texts)), _PACKED_BLOCK):
+            for plan in packed(self.buckets, [len(t.ids) for t in tokens]):
+                ids = [[tokens[i].ids for i in row] for row in plan.texts]
+                places = [
+                    row * plan.slots + slot
+                    for row, held in enumerate(plan.texts)
+                    for slot in range(len(held))
+                ]
+                result = self.packed_runner(*packed_arrays(plan, ids))
+                held = [indices[i] for row in plan.texts for i in row]
+                yield _Started(held, np.asarray(places), result)
+
+    def _tokenized(
+        self, texts: Sequence[str], order: Sequence[int], size: int
+    ) -> Iterator[tuple[Sequence[int], list[Tokens]]]:
+        """Blocks of ``size`` texts, in order; the next is tokenized while one is computed."""
+        blocks = [order[at : at + size] for at in range(0, len(order), size)]
+        for block, tokens in self._ahead(texts, blocks):
             self.stats.add(
                 len(tokens),
                 sum(len(t.ids) for t in tokens),
@@ -105,25 +172,17 @@ class TextEncoder:
                 sum(t.lossy for t in tokens),
                 sum(t.unknown for t in tokens),
             )
-            found.update(zip(indices, tokens, strict=True))
-            for plan in planner.push(indices, [len(t.ids) for t in tokens]):
-                start(plan)
-        for plan in planner.flush():
-            start(plan)
-        while pending:
-            collect()
-        return vectors
+            yield block, tokens
 
-    def _tokenized(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Tokens]]]:
-        """Blocks of texts, longest first; the next block is tokenized while one is computed."""
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-        blocks = [order[at : at + _BLOCK_TEXTS] for at in range(0, len(order), _BLOCK_TEXTS)]
+    def _ahead(
+        self, texts: Sequence[str], blocks: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[Sequence[int], list[Tokens]]]:
         if len(blocks) <= 1:
             for block in blocks:
                 yield block, self.tokenizer([texts[i] for i in block])
             return
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool_:
-            waiting: deque[tuple[list[int], Future[list[Tokens]]]] = deque()
+            waiting: deque[tuple[Sequence[int], Future[list[Tokens]]]] = deque()
             for block in blocks:
                 waiting.append((block, pool_.submit(self.tokenizer, [texts[i] for i in block])))
                 if len(waiting) > 2:
@@ -131,6 +190,15 @@ class TextEncoder:
                     yield ready, future.result()
             for ready, future in waiting:
                 yield ready, future.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A batch at work: texts (by index), and where in its vectors, row by row, theirs are."""
+
+    indices: list[int]
+    places: np.ndarray
+    vectors: jax.Array
 
 
 def describe(

@@ -6,6 +6,7 @@ No other module names an axis. Batches and tables are split over ``data``; wide 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -116,8 +117,13 @@ def place_same(mesh: Mesh, tree: Any) -> Any:
 
 def to_host(mesh: Mesh, tree: Any) -> Any:
     """Arrays that may be spread over devices and processes, as numpy's; every process calls it."""
-    same = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
-    return jax.device_get(same(tree))
+    return jax.device_get(_gathering(replicated(mesh))(tree))
+
+
+@functools.lru_cache
+def _gathering(sharding: NamedSharding) -> Callable[[Any], Any]:
+    """A program that spreads its argument so; kept, since a run asks for it at every look."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 def own_numbers(mesh: Mesh, shards: int) -> list[int]:

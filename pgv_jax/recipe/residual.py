@@ -128,7 +128,8 @@ def _train(
     members = len(stop_MB)
     graph, state = nnx.split(Head(jax.random.key(seed), (FIELD,), members, spec))
     params = nnx.to_pure_dict(state)
-    params["out"] = jax.tree.map(jnp.zeros_like, params["out"])  # starts as the probe alone
+    # Starts as the probe alone. Of the type that an update returns, so that one program does all.
+    params["out"] = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params["out"])
     success_MB = np.asarray(data.success, np.float64)
 
     def looked(params: Any) -> tuple[np.ndarray, np.ndarray]:

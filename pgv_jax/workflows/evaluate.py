@@ -17,6 +17,7 @@ from pgv_jax.critic.support import save_support
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import dataset_info, read_episodes
 from pgv_jax.data.splits import equal_texts, seen_before
+from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
@@ -92,13 +93,15 @@ def evaluate(
     *,
     out: Path | None = None,
     store: Path | None = None,
+    encoder: Encoder | None = None,
     bar: Bar = silent,
     status: Status = contextlib.nullcontext,
 ) -> Judgement:
     """Judge an artifact and write its report; calibration and support are kept in the artifact.
 
     ``out`` is the report's folder (ARTIFACT/../health), ``store`` that of embeddings
-    (DATASET/embeddings). Raises PgvError for texts, splits and outcomes that cannot be judged.
+    (DATASET/embeddings), ``encoder`` the artifact's, where it is open already. Raises PgvError for
+    texts, splits and outcomes that cannot be judged.
     """
     opened = artifacts.load(artifact)
     others = {name: artifacts.load(path) for name, path in question.beside.items()}
@@ -106,7 +109,9 @@ def evaluate(
         require_texts(name, other.manifest["texts"], opened.manifest["texts"])
     data = held_out(dataset, question.split, opened.manifest["texts"].get("step", "thought"))
     folder = out or artifact.parent / "health"
-    embedded = embed(store or dataset / "embeddings", opened.manifest, data, bar)
+    encoder = encoder or open_encoder(opened.manifest["encoder"]["name"])
+    embedded = EmbeddingStore(store or dataset / "embeddings", encoder)
+    embed(embedded, opened.manifest["texts"]["history"], data, bar)
     if question.expectile is not None:
         name = f"expectile {question.expectile:g}"
         if name in others:
@@ -297,12 +302,8 @@ def unseen(
     return kept, [said]
 
 
-def embed(
-    folder: Path, manifest: Mapping[str, Any], data: HeldOut, bar: Bar = silent
-) -> EmbeddingStore:
-    """Open the embedding store and embed every text that will be asked for."""
-    history: History = manifest["texts"]["history"]
-    store = EmbeddingStore(folder, open_encoder(manifest["encoder"]["name"]))
+def embed(store: EmbeddingStore, history: History, data: HeldOut, bar: Bar = silent) -> None:
+    """Embed every text that will be asked for."""
     texts = [SUCCESS, FAILURE]
     for episode in (*data.train, *data.val, *data.judged):
         texts.append(episode.task)
@@ -316,7 +317,6 @@ def embed(
     if missing:
         with bar(f"embedding {missing:,} texts", missing) as report:
             store.add(texts, lambda done, of: report(done))
-    return store
 
 
 def notes_of(split: str, manifest: Mapping[str, Any]) -> list[str]:

@@ -60,16 +60,19 @@ def store_of(data: DataConfig) -> Path:
     return Path(data.store or Path(data.dataset) / "embeddings")
 
 
-def prepare(config: Config, folder: Path, bar: Bar = silent) -> Prepared:
+def prepare(
+    config: Config, folder: Path, bar: Bar = silent, encoder: Encoder | None = None
+) -> Prepared:
     """Embed what a dataset's train and val splits need and lay out their tables in ``folder``.
 
-    Of many processes one does it; the others wait, and then open what it made.
+    ``encoder`` is that of the configuration, where it is open already. Of many processes one does
+    it; the others wait, and then open what it made.
     """
     if not config.data.dataset:
         raise PgvError("No dataset is named; add data.dataset=FOLDER (made by `pgv import`).")
     check_imagined(config)
     info = dataset_info(config.data.dataset)
-    encoder = open_encoder(config.data.encoder)
+    encoder = encoder or open_encoder(config.data.encoder)
     _check_mode(encoder, config.texts.history)
     store = EmbeddingStore(store_of(config.data), encoder)
     splits = [split for split in ("train", "val") if split in info["splits"]]

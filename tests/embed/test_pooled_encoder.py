@@ -134,3 +134,10 @@ def test_any_text_gives_stripped_parts_of_itself(text):
 def test_what_is_returned_may_be_changed():
     sentences("One. Two.").append("three")
     assert sentences("One. Two.") == ["One.", "Two."]
+
+
+def test_chunks_are_longer_than_the_bases_because_parts_recur():
+    base = HashEncoder(8)
+    assert not hasattr(PooledEncoder("sentences", base), "chunk_characters")
+    base.chunk_characters = 1000
+    assert PooledEncoder("sentences", base).chunk_characters == 4000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shlex
 import shutil
@@ -18,6 +16,7 @@ from pgv_jax.errors import PgvError
 
 if TYPE_CHECKING:
     from pgv_jax.config import Config
+    from pgv_jax.embed.encoder import Encoder
     from pgv_jax.report.answers import Answers
     from pgv_jax.report.description import Description
     from pgv_jax.workflows.stages import Clock, Stages
@@ -82,14 +81,14 @@ def fit(
             _import(logs, out, stages)
         settings = _settings(config, out, encoder, quick)
         with _stage(clock, 1):
-            said = _embed(settings, stages)
+            said, opened = _embed(settings, stages)
         with _stage(clock, 2):
-            artifact = _learn(settings, out, stages, anew)
+            artifact = _learn(settings, out, stages, opened, anew)
         with _stage(clock, 3):
-            report, why = _judge(artifact, out, stages)
+            report, why = _judge(artifact, out, stages, opened)
         with _stage(clock, 4):
             command = shlex.join(["pgv", "fit", *_words(logs, out, config, encoder, quick)])
-            answers = _page(artifact, out, said, report, why, clock, stages, command)
+            answers = _page(artifact, opened, out, said, report, why, clock, stages, command)
     console.print()
     _closing(answers, out)
 
@@ -174,8 +173,11 @@ def _settings(config: str, out: Path, encoder: str | None, quick: bool) -> Confi
     return settings
 
 
-def _embed(settings: Config, stages: Stages) -> Description:
-    """Every text that any later stage reads, in one pass; returns what the log holds."""
+def _embed(settings: Config, stages: Stages) -> tuple[Description, Encoder]:
+    """Every text that any later stage reads, in one pass.
+
+    Returns what the log holds, and the encoder: later stages go on with what it has in memory.
+    """
     from pgv_jax.cli.commands.embed import UNKNOWN, unknown_warning
     from pgv_jax.cli.console import bar, console
     from pgv_jax.data.episodes import read_episodes
@@ -207,10 +209,10 @@ def _embed(settings: Config, stages: Stages) -> Description:
         if told.unknown > UNKNOWN * told.tokens:
             console.print(unknown_warning(told, encoder), markup=False)
             stages.mark("embed", encoder.fingerprint, warning=unknown_warning(told, encoder))
-    return said
+    return said, encoder
 
 
-def _learn(settings: Config, out: Path, stages: Stages, anew: bool) -> Path:
+def _learn(settings: Config, out: Path, stages: Stages, encoder: Encoder, anew: bool) -> Path:
     """The critic: of a log that has grown a little it learns on, of all else it begins anew."""
     from pgv_jax.cli.console import bar, console
     from pgv_jax.data.episodes import dataset_info
@@ -241,7 +243,7 @@ def _learn(settings: Config, out: Path, stages: Stages, anew: bool) -> Path:
             f"The log has grown from {learned:,} steps to {info['steps']:,}: the critic learns on, "
             f"in {settings.train.steps:,} updates (--anew: from nothing)."
         )
-    prepared = prepare(settings, run / "tables", bar)
+    prepared = prepare(settings, run / "tables", bar, encoder)
     if prepared.held_out is None:
         console.print("Too few tasks to hold any out: training runs to the end.")
     artifact = train(settings, prepared, run, bar)
@@ -267,10 +269,14 @@ def _warm_start(settings: Config, before: Path) -> Config:
     return settings.model_copy(update={"train": train, "critic": critic})
 
 
-def _judge(artifact: Path, out: Path, stages: Stages) -> tuple[dict[str, Any] | None, str]:
+def _judge(
+    artifact: Path, out: Path, stages: Stages, encoder: Encoder
+) -> tuple[dict[str, Any] | None, str]:
     """The health report of the critic, or None and why there is nothing to judge against."""
+    from pgv_jax.cli.console import bar
     from pgv_jax.critic import artifact as artifacts
     from pgv_jax.data.episodes import dataset_info
+    from pgv_jax.workflows.evaluate import Question, evaluate
 
     dataset, folder = out / "dataset", out / "health"
     key = artifacts.fingerprint(artifacts.load(artifact).params)
@@ -279,8 +285,7 @@ def _judge(artifact: Path, out: Path, stages: Stages) -> tuple[dict[str, Any] | 
     if not stages.done("judge", key):
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # the page says it all
-                _pgv("evaluate", str(artifact), "--dataset", str(dataset), "--out", str(folder))
+            evaluate(artifact, dataset, Question(), out=folder, encoder=encoder, bar=bar)
         except PgvError as error:
             return None, str(error)
         stages.mark("judge", key)
@@ -290,6 +295,7 @@ def _judge(artifact: Path, out: Path, stages: Stages) -> tuple[dict[str, Any] | 
 
 def _page(
     artifact: Path,
+    encoder: Encoder,
     out: Path,
     said: Description,
     report: Mapping[str, Any] | None,
@@ -317,7 +323,7 @@ def _page(
     )
     answers = answer(log, None if log.one_sided else report, why)
     compared = None
-    critic = ValueFunction.load(artifact, store=dataset / "embeddings")
+    critic = ValueFunction.load(artifact, store=dataset / "embeddings", encoder=encoder)
     if not log.one_sided and "test" in parts:
         episodes = [worded(e, critic.step) for e in read_episodes(dataset, "test")]
         compared = compare(episodes, critic, critic.history, v_head="v" in critic.manifest["heads"])

@@ -94,12 +94,12 @@ class BertLayer(nnx.Module):
         self.down = linear(config.intermediate_size, width)
         self.norm_2 = _norm(config, dtype, rngs)
 
-    def __call__(self, x_BLD: jax.Array, bias_B11L: jax.Array) -> jax.Array:
-        x_BLD = self.norm_1(x_BLD + dense(self.out, self._mixed(x_BLD, bias_B11L)))
+    def __call__(self, x_BLD: jax.Array, bias_B1LL: jax.Array) -> jax.Array:
+        x_BLD = self.norm_1(x_BLD + dense(self.out, self._mixed(x_BLD, bias_B1LL)))
         hidden = ACTIVATIONS[self.activation](dense(self.up, x_BLD))
         return self.norm_2(x_BLD + dense(self.down, hidden))
 
-    def _mixed(self, x_BLD: jax.Array, bias_B11L: jax.Array) -> jax.Array:
+    def _mixed(self, x_BLD: jax.Array, bias_B1LL: jax.Array) -> jax.Array:
         """Values averaged by attention, [B, L, D]."""
         batch, length, width = x_BLD.shape
         dtype = self.qkv.kernel[...].dtype
@@ -108,7 +108,7 @@ class BertLayer(nnx.Module):
         # Heads first, laid out once: without the barrier a CPU strides through every product.
         query, key, value = jax.lax.optimization_barrier(jnp.transpose(qkv, (2, 0, 3, 1, 4)))
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
-        scores = scores * (1.0 / math.sqrt(width // self.heads)) + bias_B11L
+        scores = scores * (1.0 / math.sqrt(width // self.heads)) + bias_B1LL
         weights = jax.nn.softmax(scores, axis=-1).astype(dtype)
         mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value, preferred_element_type=jnp.float32)
         return jnp.moveaxis(mixed, 1, 2).reshape(batch, length, width)
@@ -123,8 +123,10 @@ def dense(layer: nnx.Linear, x_BLD: jax.Array) -> jax.Array:
 
 
 class Bert(nnx.Module):
-    """Token ids int32 [B, L] and mask [B, L] (1 = token) -> hidden states [B, L, D].
+    """Token ids and texts' numbers, int32 [B, L] both -> hidden states [B, L, D].
 
+    A row holds texts 1, 2, ... one behind the other; 0 is no token. A text sees itself alone, and
+    its positions begin at 0; so a mask of ones and zeros says that each row is one text.
     ``layers`` may be fewer than the config's: the states after so many layers come out.
     """
 
@@ -141,15 +143,22 @@ class Bert(nnx.Module):
         count = config.layers if layers is None else layers
         self.layers = nnx.List([BertLayer(config, dtype, rngs) for _ in range(count)])
 
-    def __call__(self, ids_BL: jax.Array, mask_BL: jax.Array) -> jax.Array:
+    def __call__(self, ids_BL: jax.Array, text_BL: jax.Array) -> jax.Array:
         """Hidden states after the last of our layers."""
-        length = ids_BL.shape[1]
-        places = self.positions.embedding[None, :length] + self.types.embedding[None, :1]
+        places = self.positions.embedding[_positions(text_BL)] + self.types.embedding[None, :1]
         x = self.norm(self.words(ids_BL).astype(jnp.float32) + places)
-        bias = jnp.where(mask_BL[:, None, None, :] > 0, 0.0, -1e30).astype(jnp.float32)
+        same_BLL = text_BL[:, :, None] == text_BL[:, None, :]
+        bias = jnp.where(same_BLL, 0.0, -1e30).astype(jnp.float32)[:, None]
         for block in self.layers:
             x = block(x, bias)
         return x
+
+
+def _positions(text_BL: jax.Array) -> jax.Array:
+    """How many tokens of its own text stand before each token: int32 [B, L]."""
+    at_1L = jnp.arange(text_BL.shape[1], dtype=jnp.int32)[None]
+    begins_BL = jnp.diff(text_BL, axis=1, prepend=-1) != 0
+    return at_1L - jax.lax.cummax(jnp.where(begins_BL, at_1L, 0), axis=1)
 
 
 def _norm(config: BertConfig, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:

@@ -16,6 +16,7 @@ import pytest
 from pgv_jax.cli.main import main
 from pgv_jax.data.episodes import task_splits
 from pgv_jax.data.storage.jsonl import write_jsonl
+from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.types import Episode
 from tests.learner import chain
 
@@ -54,10 +55,16 @@ def run(capfd, *arguments: str) -> tuple[int, str]:
     return int(ended.value.code or 0), out + err
 
 
-def test_a_log_without_outcomes_is_learned_and_not_judged(log, capfd):
+def test_a_log_without_outcomes_is_learned_and_not_judged(log, capfd, monkeypatch):
+    opened = []
+    make = HashEncoder.__init__
+    monkeypatch.setattr(
+        HashEncoder, "__init__", lambda self, dim: (opened.append(dim), make(self, dim))[1]
+    )
     asked = ("log.jsonl", "--config", "my.yaml", "--out", "out")
     code, said = run(capfd, *asked)
     assert code == 0, said
+    assert opened == [16], "one encoder serves all stages"
     assert "20 episodes of 20 tasks: 20 unknown." in said
     assert "none of the 20 episodes says whether it succeeded" in said
     page = Path("out/report.html").read_text("utf-8")
