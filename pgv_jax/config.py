@@ -177,7 +177,6 @@ def check_imagined(config: Config) -> None:
             config.objective.bootstraps,
             f"an objective that bootstraps V, such as gc_iql, not {config.objective.name}",
         ),
-        (config.critic.recipe != "anchored", "critic.recipe=td or auto, not anchored"),
     )
     for fits, what in needs:
         if not fits:

@@ -189,7 +189,6 @@ def test_a_run_may_start_with_an_artifact_that_imagines(dataset, tmp_path):
         ("texts.history=2", "texts.history=0, not 2"),
         ("data.encoder=hash:32", "data.encoder='sentences:hash:32'"),
         ("objective.name=monte_carlo", "such as gc_iql, not monte_carlo"),
-        ("critic.recipe=anchored", "critic.recipe=td or auto"),
     ],
 )
 def test_what_cannot_be_imagined_is_a_sentence(dataset, tmp_path, override, words):
