@@ -7,6 +7,7 @@ run that was killed, finds the old content or the new one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.util
 import json
@@ -78,6 +79,20 @@ def restore_folder(work: Path, folder: Path) -> None:
     """Put back what a killed ``replace_folder`` left in ``work``, where it builds."""
     if (work / REPLACED).exists() and not folder.exists():
         os.rename(work / REPLACED, folder)
+
+
+def is_there(path: Path) -> bool:
+    """Whether ``path`` exists; OSError where that cannot be known, as with a name that is too long.
+
+    ``Path.exists`` raises this as well, until Python 3.14 calls such a path absent.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return False
+    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -36,6 +36,16 @@ def test_what_a_killed_writer_left_is_deleted_and_nothing_else(tmp_path):
     files.delete_unfinished(tmp_path / "no such folder")
 
 
+def test_a_path_is_there_or_not_unless_that_cannot_be_known(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert files.is_there(tmp_path) and files.is_there(tmp_path / "a.txt")
+    for name in ("b.txt", "a.txt/b", "loop"):
+        assert not files.is_there(tmp_path / name)
+    with pytest.raises(OSError, match="too long"):
+        files.is_there(tmp_path / ("x" * 300))
+
+
 def test_a_file_may_be_read_by_all_whom_the_umask_allows(tmp_path):
     files.write_whole(tmp_path / "mine", "x")
     (tmp_path / "plain").write_text("x")

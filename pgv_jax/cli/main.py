@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import shlex
 import sys
 import traceback
@@ -152,6 +153,9 @@ def _unexpected(error: Exception, arguments: list[str]) -> int:
     if _asks_for_debug(arguments):
         traceback.print_exception(error)
         return 1
+    if absent := _absent_platform():
+        _say(f"Error: {absent}")
+        return 2
     what = " ".join(str(error).split()).rstrip(".")
     reason = f": {what}" if what else ""
     _say(
@@ -159,6 +163,26 @@ def _unexpected(error: Exception, arguments: list[str]) -> int:
         f"For the traceback: pgv --debug {shlex.join(arguments)}"
     )
     return 1
+
+
+def _absent_platform() -> str | None:
+    """What is wrong where JAX cannot start what JAX_PLATFORMS names; else None.
+
+    Asked after an error alone: it is then the error's reason, wherever JAX was first used.
+    """
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or "jax" not in sys.modules:
+        return None
+    try:
+        sys.modules["jax"].devices()
+    except (AssertionError, RuntimeError) as error:  # where nothing of the kind is installed: bare
+        reason = " ".join(str(error).split()).rstrip(".")
+        return (
+            f"JAX_PLATFORMS is '{asked}', and JAX can start no such device here"
+            f"{f': {reason}' if reason else ''}. Check the driver and that JAX has a build for the "
+            "device (docs/install.md: the extras cuda13 and tpu), or unset JAX_PLATFORMS."
+        )
+    return None
 
 
 def _place(error: Exception) -> str:

@@ -140,6 +140,29 @@ def test_an_unexpected_error_is_one_sentence_that_names_it(capsys, failing):
     assert err.endswith("pgv --debug train\n")
 
 
+@pytest.mark.parametrize("platform", ["rocm", "nosuch"])
+def test_a_device_that_jax_cannot_start_is_a_sentence(run_python, platform):
+    """JAX raises a bare AssertionError for a platform that it knows, and a RuntimeError else."""
+    code = (
+        f"import os; os.environ['JAX_PLATFORMS'] = '{platform}'\n"
+        "import click, jax, pgv_jax.cli.main as cli\n"
+        "cli.LazyGroup.get_command = lambda *_: click.Command('train', callback=jax.devices)\n"
+        "cli.main(['train'])"
+    )
+    done = run_python(code, check=False)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"Error: JAX_PLATFORMS is '{platform}', and JAX can start no such ")
+    assert said.endswith("or unset JAX_PLATFORMS.")
+
+
+def test_an_error_elsewhere_is_not_laid_to_the_device(capsys, failing, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    failing(RuntimeError("a bug"))
+    code, _, err = run(capsys, "train")
+    assert code == 1 and "unexpected RuntimeError" in err
+
+
 def test_debug_shows_the_traceback(capsys, failing):
     failing(ZeroDivisionError("division by zero"))
     code, _, err = run(capsys, "--debug", "train")

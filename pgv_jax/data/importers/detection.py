@@ -46,6 +46,7 @@ from pgv_jax.data.importers.formats.traces.otel import OTel
 from pgv_jax.data.importers.formats.traces.phoenix import Phoenix
 from pgv_jax.data.storage.compression import archive_of
 from pgv_jax.errors import PgvError
+from pgv_jax.files import is_there
 from pgv_jax.registry import Registry
 
 SURE = 0.5
@@ -122,7 +123,7 @@ def _made(kind: type[Importer], name: str) -> Importer:
 
 def sample_of(path: Path) -> Sample:
     """Read the beginning of a file, as much as detection needs."""
-    if not path.exists() and archive_of(path) is None:
+    if not is_there(path) and archive_of(path) is None:
         raise PgvError(f"{path} does not exist.")
     kind = kind_of_file(path)
     if kind in RECORDS:

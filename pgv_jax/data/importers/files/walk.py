@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pgv_jax.data.storage.compression import archive_of, bare_name, members_of
 from pgv_jax.errors import PgvError
+from pgv_jax.files import is_there
 
 NO_LOGS: tuple[str, ...] = (".md", ".rst", ".py", ".sh", ".yaml", ".yml", ".toml", ".cfg", ".ini")
 NO_LOGS += (".html", ".css", ".js", ".ts", ".lock", ".diff", ".patch", ".tex", ".bib", ".c", ".h")
@@ -27,7 +28,7 @@ class LogFile(NamedTuple):
 def walk(paths: Sequence[Path]) -> Iterator[LogFile]:
     """Yield the files of paths, sorted within folders; TFDS folders stay whole, hidden stay out."""
     for path in paths:
-        if not path.exists() and archive_of(path) is None:
+        if not is_there(path) and archive_of(path) is None:
             raise PgvError(f"{path} does not exist.")
         if not path.is_dir():
             yield from _opened(path, True)
