@@ -104,7 +104,7 @@ def measure(artifact: Path, dataset: str, rounds: int, calls: int) -> dict[str, 
 
 @click.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--dataset", required=True, help="A dataset's folder, or sample:NAME.")
+@click.option("--dataset", required=True, help="A dataset's folder (pgv import).")
 @click.option("--rounds", default=9, show_default=True)
 @click.option("--calls", default=40, show_default=True, help="Choices a round, by each way.")
 def main(artifact: Path, dataset: str, rounds: int, calls: int) -> None:
