@@ -23,8 +23,8 @@ from learner import Case, config_of
 from pgv_jax.learner import mesh as meshes
 from pgv_jax.learner.speed import flops_per_update
 from pgv_jax.learner.standardize import Constants, Standard
-from pgv_jax.learner.state import abstract_state, critic_spec, make_optimizer
-from pgv_jax.learner.step import make_update
+from pgv_jax.learner.state import State, abstract_state, critic_spec, make_optimizer
+from pgv_jax.learner.step import make_update, norms_of
 from pgv_jax.types import FIELDS, Batch
 
 SHARDS = 8
@@ -90,8 +90,10 @@ def program(case: Case, norms: bool) -> dict[str, Any]:
     )
     constants = Constants(dict.fromkeys(FIELDS, standard), None)
 
-    def call(*arguments: Any) -> Any:
-        return update(*arguments) if norms else update(*arguments)[:2]
+    def call(before: State, *more: Any) -> Any:
+        state, metrics, gradients = update(before, *more)
+        told = norms_of(gradients, state.params, before.params) if norms else {}
+        return state, metrics | told
 
     lowered = jax.jit(call, donate_argnums=0).lower(state, batch_of(case), constants)
     compiled = lowered.compile()

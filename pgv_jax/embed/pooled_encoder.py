@@ -8,11 +8,13 @@ embedded once, and a text is the normalised mean of its parts' vectors; one part
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pgv_jax.embed.encoder import Encoder, fingerprint_of
+from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.texts.segments import turns
 from pgv_jax.texts.sentences import sentences
 
@@ -38,6 +40,7 @@ class PooledEncoder:
         if hasattr(base, "chunk_characters"):
             self.chunk_characters = RECUR * base.chunk_characters
         self._known: dict[str, np.ndarray] = {}
+        self._store: EmbeddingStore | None = None
         self.fingerprint = fingerprint_of(self.describe())
 
     def describe(self) -> dict[str, Any]:
@@ -53,7 +56,7 @@ class PooledEncoder:
         cut = [self._parts(text) or [text] for text in texts]
         new = [part for part in dict.fromkeys(p for c in cut for p in c) if part not in self._known]
         if new:
-            self._known.update(zip(new, self._base.encode(new), strict=True))
+            self._known.update(zip(new, self._embedded(new), strict=True))
         out = np.empty((len(texts), self.dim), np.float32)
         for row, parts in zip(out, cut, strict=True):
             mean = np.mean([self._known[part] for part in parts], axis=0)
@@ -61,6 +64,23 @@ class PooledEncoder:
         if progress is not None:
             progress(len(texts))
         return out
+
+    def keep_parts(self, folder: Path) -> None:
+        """Take parts from a store in ``folder``, and add those that it lacks, from now on.
+
+        What an earlier process embedded is then not embedded again where new texts repeat a part
+        of it. Raises PgvError where the store holds vectors of another base.
+        """
+        self._store = EmbeddingStore(folder, self._base)
+
+    def _embedded(self, parts: Sequence[str]) -> np.ndarray:
+        """The base's vectors of distinct parts: float32 [len(parts), dim]."""
+        if self._store is None:
+            return self._base.encode(parts)
+        missing = self._store.missing(parts)
+        if missing:
+            self._store.put(missing, self._base.encode(missing))
+        return self._store.lookup(parts)
 
     def warm_up(self, n_texts: int | None = None) -> None:
         """Compile the base's small shapes beforehand, where it has any."""

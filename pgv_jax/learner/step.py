@@ -28,16 +28,13 @@ EDGES = np.square(np.linspace(0, 1, 33, dtype=np.float32))
 QUANTILES = (0.1, 0.5, 0.9)
 
 Metrics = dict[str, jax.Array]
-Update = Callable[[State, Batch, Constants], tuple[State, Metrics, Metrics]]
-"""(state, batch, constants) -> (state, metrics, norms); who has no use for the norms does not pay
-them."""
+Update = Callable[[State, Batch, Constants], tuple[State, Metrics, Any]]
+"""(state, batch, constants) -> (state, metrics, gradients); for the gradients see ``norms_of``."""
 NORMS = ("gradient_norm", "update_norm")
 NOTE_STRIDE = 2
 """The next-note model learns from every second step of a batch: it costs several Q heads."""
 MEAN = 0.5
 """The expectile that is the mean."""
-MANY = 32
-"""Updates for which the last is compiled apart; with fewer that takes longer than their norms."""
 
 
 def predict(q: Net, v: Net, slow_q: Net, batch: Batch, shards: int) -> Predictions:
@@ -165,7 +162,7 @@ def make_update(
             more, also = more + worth, also | {"note_value_loss": worth}
         return value + more, {**metrics, **also, "loss": value + more}
 
-    def update(state: State, batch: Batch, constants: Constants) -> tuple[State, Metrics, Metrics]:
+    def update(state: State, batch: Batch, constants: Constants) -> tuple[State, Metrics, Any]:
         gradients, metrics = jax.grad(whole_loss, has_aux=True)(
             state.params, state.target, batch, constants, state.step
         )
@@ -175,8 +172,7 @@ def make_update(
         followed = {name: params[name] for name in state.target}
         target = optax.incremental_update(followed, state.target, objective.polyak)
         state = State(params, target, state.best, moments, state.step + 1)
-        norms = [optax.tree.norm(tree) for tree in (gradients, updates)]
-        return state, metrics, dict(zip(NORMS, norms, strict=True))
+        return state, metrics, gradients
 
     return update
 
@@ -251,6 +247,13 @@ def value_loss(params: Any, notes: NoteSpec, centres: Centres | None, batch: Bat
     return jnp.stack(losses).sum()
 
 
+def norms_of(gradients: Any, params: Any, before: Any) -> Metrics:
+    """The norms of an update by its gradients, and its parameters after it and before."""
+    moved = jax.tree.map(jnp.subtract, params, before)
+    norms = [optax.tree.norm(tree) for tree in (gradients, moved)]
+    return dict(zip(NORMS, norms, strict=True))
+
+
 def scanned(
     update: Update,
     batch_of: Callable[[Any], Batch],
@@ -260,20 +263,18 @@ def scanned(
 ) -> tuple[State, Metrics]:
     """Scan updates over ``batch_of`` each of ``parts`` [n, ...]; metrics [n, ...].
 
-    From ``MANY`` updates on only the last one's norms are taken and stand for all n: they would be
-    an eighth of an update of small heads on a CPU, and a third of its kernels on a GPU.
+    The last one's norms stand for all n: those of each would be a tenth of an update of small heads
+    on a CPU, and a third of its kernels on a GPU. What they are made of is carried along, since a
+    last update apart would be compiled a second time.
     """
-    count = len(jax.tree.leaves(parts)[0])
 
-    def body(state: State, part: Any) -> tuple[State, Metrics]:
-        state, metrics, norms = update(state, batch_of(part), constants)
-        return state, metrics if count >= MANY else metrics | norms
+    def body(carry: tuple[State, Any, Any], part: Any) -> tuple[tuple[State, Any, Any], Metrics]:
+        before, *_ = carry
+        state, metrics, gradients = update(before, batch_of(part), constants)
+        return (state, gradients, before.params), metrics
 
-    if count < MANY:
-        return jax.lax.scan(body, state, parts)
-    state, metrics = jax.lax.scan(body, state, jax.tree.map(lambda x: x[:-1], parts))
-    final = jax.tree.map(lambda x: x[-1], parts)
-    state, last, norms = update(state, batch_of(final), constants)
-    metrics = jax.tree.map(lambda x, end: jnp.concatenate([x, end[None]]), metrics, last)
+    nothing = jax.tree.map(jnp.zeros_like, state.params)
+    (state, gradients, before), metrics = jax.lax.scan(body, (state, nothing, nothing), parts)
+    norms = norms_of(gradients, state.params, before)
     repeated = {name: jnp.broadcast_to(x, metrics["loss"].shape) for name, x in norms.items()}
     return state, metrics | repeated

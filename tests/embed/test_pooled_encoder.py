@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pgv_jax.embed.encoder import HashEncoder
 from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.embed.pooled_encoder import PooledEncoder
+from pgv_jax.errors import PgvError
 from pgv_jax.texts.sentences import sentences
 from pgv_jax.texts.templates import observation_text
 from pgv_jax.types import Episode, Step
@@ -55,6 +56,27 @@ def test_each_distinct_sentence_is_embedded_once():
     again = encoder.encode([" ".join(FACTS[:2]), FACTS[3]])
     assert sorted(base.asked) == sorted(FACTS)
     np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_parts_that_are_kept_are_embedded_once_by_all_processes(tmp_path):
+    first, second = Counting(), Counting()
+    encoder = PooledEncoder("sentences", first)
+    encoder.keep_parts(tmp_path)
+    encoder.encode([" ".join(FACTS[:2])])
+    again = PooledEncoder("sentences", second)
+    again.keep_parts(tmp_path)
+    got = again.encode([" ".join(FACTS[:3]), FACTS[0]])
+    assert first.asked == FACTS[:2] and second.asked == [FACTS[2]]
+    usual = PooledEncoder("sentences", HashEncoder(8)).encode([" ".join(FACTS[:3]), FACTS[0]])
+    np.testing.assert_array_equal(got, usual)
+
+
+def test_kept_parts_of_another_base_are_refused(tmp_path):
+    encoder = PooledEncoder("sentences", HashEncoder(8))
+    encoder.keep_parts(tmp_path)
+    encoder.encode(FACTS)
+    with pytest.raises(PgvError, match="hash:9"):
+        PooledEncoder("sentences", HashEncoder(9)).keep_parts(tmp_path)
 
 
 def test_a_text_without_sentences_is_itself():

@@ -183,6 +183,7 @@ def _embed(settings: Config, stages: Stages) -> tuple[Description, Encoder]:
     from pgv_jax.data.episodes import read_episodes
     from pgv_jax.data.layout import texts_of
     from pgv_jax.embed.encoder_specs import open_encoder
+    from pgv_jax.embed.pooled_encoder import PooledEncoder
     from pgv_jax.embed.storage.store import EmbeddingStore
     from pgv_jax.report.description import describe
     from pgv_jax.texts.templates import worded
@@ -200,6 +201,8 @@ def _embed(settings: Config, stages: Stages) -> tuple[Description, Encoder]:
     )
     encoder = open_encoder(settings.data.encoder)
     store = EmbeddingStore(store_of(settings.data), encoder)
+    if isinstance(encoder, PooledEncoder):  # a log that grows repeats most of its parts
+        encoder.keep_parts(store.folder / "parts")
     imagined = settings.critic.q == "imagined"
     texts = texts_of(episodes, settings.texts.history, candidates=True, parts=imagined)
     missing = len(store.missing(texts))

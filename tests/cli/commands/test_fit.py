@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from pgv_jax.cli.commands import fit as fit_command
 from pgv_jax.cli.main import main
 from pgv_jax.data.episodes import task_splits
 from pgv_jax.data.storage.jsonl import write_jsonl
 from pgv_jax.embed.encoder import HashEncoder
-from pgv_jax.types import Episode
+from pgv_jax.types import Episode, Step
+from pgv_jax.workflows.stages import Stages
 from tests.learner import chain
 
 SETTINGS = {
@@ -77,6 +79,32 @@ def test_a_log_without_outcomes_is_learned_and_not_judged(log, capfd, monkeypatc
     assert artifact.stat().st_mtime_ns == before
     code, said = run(capfd, *asked, "--encoder", "hash:32")
     assert code == 2 and "holds a fit with encoder = None" in said
+
+
+def test_what_sentences_say_is_kept_for_a_log_that_grows(log, monkeypatch):
+    """In vectors of parts: of the second fit's new notes only what no note had before is new."""
+    Path("out").mkdir()
+    asked: list[str] = []
+    encode = HashEncoder.encode
+
+    def counting(self, texts, progress=None):
+        asked.extend(texts)
+        return encode(self, texts, progress)
+
+    monkeypatch.setattr(HashEncoder, "encode", counting)
+
+    def embedded(*observations: str) -> list[str]:
+        asked.clear()
+        episode = replace(walks(1, 1, None)[0], steps=(Step(observations[0], "I go.", "go"),))
+        write_jsonl(log, [replace(episode, final_observation=observations[1])])
+        fit_command._import((str(log),), Path("out"), Stages(Path("out/stages.json")))
+        settings = fit_command._settings("my.yaml", Path("out"), "sentences:hash:16", False)
+        fit_command._embed(settings, Stages(Path("out/stages.json")))
+        return sorted(asked)
+
+    first = embedded("It is dark. It is cold.", "It is dark.")
+    assert {"It is dark.", "It is cold."} <= set(first)
+    assert embedded("It is warm. It is dark.", "It is cold. It is dark.") == ["It is warm."]
 
 
 @pytest.mark.parametrize(
