@@ -263,7 +263,7 @@ def _allows_warm_start(settings: Config, run: Path, stages: Stages, steps: int) 
 
 
 def _warm_start(settings: Config, before: Path) -> Config:
-    """Fewer updates, from the parameters before; what answers outcomes stays as it was chosen."""
+    """Fewer updates, from the parameters before; TD answers outcomes as before, or a new probe."""
     manifest = json.loads((before / "manifest.json").read_text("utf-8"))
     recipe = "td" if manifest["recipe"]["chosen"] == "td" else "anchored"
     steps = max(1, round(WARM_UPDATES * settings.train.steps))
