@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""The exceptions that users are meant to see."""
 
 
 class PgvError(Exception):
@@ -6,3 +6,7 @@ class PgvError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class DamagedFileError(PgvError):
+    """A file does not hold what was written to it."""

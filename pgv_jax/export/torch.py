@@ -310,8 +310,14 @@ class PgvCritic(
         goals [G, D]. A task that is left out is the empty text, where the observation is a text.
         ``calibrated`` asks for ``likelihoods`` instead; the goals must be texts then. A critic that
         imagines needs all but the thoughts as texts.
-        Raises ValueError where the task's embedding, the encoder or the calibration is lacking.
+        Raises ValueError where the task's embedding, the encoder or the calibration is lacking, and
+        where one text stands in place of a list.
         """
+        for name, given in (("thoughts", thoughts), ("goals", goals)):
+            if isinstance(given, str):
+                raise ValueError(f"{name} is one text where a list belongs; put it in brackets")
+        if not len(thoughts):
+            return torch.zeros(0, len(goals))
         if "m" in self.heads:
             said = ("" if task is None else task, observation, thoughts, goals)
             cut = _beside("torch_texts").sentences

@@ -20,6 +20,7 @@ from pgv_jax.export.parity import PARITY_LIMIT
 from pgv_jax.export.reference import imagined_values
 from pgv_jax.export.stablehlo import export_jax
 from pgv_jax.export.write import export_torch
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode, Step
 from tests.critic.test_imagined import (
     ENCODER,
@@ -153,6 +154,19 @@ def test_outcomes_are_the_experts_in_an_export_too(tmp_path):
     np.testing.assert_array_equal(
         again.q(TASK, NOTE, THOUGHTS, GOALS), value.q(TASK, NOTE, THOUGHTS, GOALS)
     )
+
+
+def test_one_text_is_no_list_and_no_thought_has_no_value(written):
+    from pgv_jax.export.torch import PgvCritic
+
+    critic = PgvCritic.from_pretrained(written)
+    critic.use_encoder(ENCODER.encode)
+    with pytest.raises(ValueError, match="thoughts is one text where a list belongs"):
+        critic.score(NOTE, THOUGHTS[0], GOALS, TASK)
+    with pytest.raises(ValueError, match="goals is one text where a list belongs"):
+        critic.score(NOTE, THOUGHTS, SUCCESS, TASK)
+    assert critic.score(NOTE, [], GOALS, TASK).shape == (0, 4)
+    assert critic.score(NOTE, THOUGHTS, [], TASK).shape == (3, 0)
 
 
 def test_embeddings_in_place_of_texts_are_refused(written):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgv_jax.errors import PgvError
+from pgv_jax.errors import DamagedFileError, PgvError
 
 if TYPE_CHECKING:
     from pgv_jax.config import Config
@@ -73,7 +73,8 @@ def fit(
 
     if not logs:
         raise PgvError("No log is named; give files or folders: pgv fit LOGS... --out DIR.")
-    asked = {"logs": list(logs), "config": config, "encoder": encoder, "quick": quick}
+    options = _import_options(logs)
+    asked = {"options": options, "config": config, "encoder": encoder, "quick": quick}
     claim(out / "fit.json", "a fit", asked, fresh=True)
     stages, clock = Stages(out / "stages.json"), Clock(out / "seconds.json")
     with terminable(), logged():
@@ -120,6 +121,15 @@ def _pgv(*arguments: str) -> None:
     pgv.main(list(arguments), prog_name="pgv", standalone_mode=False)
 
 
+def _import_options(logs: tuple[str, ...]) -> list[str]:
+    """The options of `pgv import` among the words, without the logs' own names."""
+    from pgv_jax.cli.commands.importing import import_
+
+    with import_.make_context("import", list(logs), resilient_parsing=True) as context:
+        files = set(context.params["files"])
+    return [word for word in logs if Path(word) not in files]
+
+
 def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     """The dataset, unless these files as they are now were imported before."""
     from pgv_jax.cli.commands.importing import import_
@@ -133,8 +143,15 @@ def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     if not any(word.split("=")[0] == "--held-out" for word in logs):
         words += ["--held-out", str(HELD_OUT)]
     with import_.make_context("import", list(words)) as context:
-        files, rewards = map(log_path, context.params["files"]), context.params["rewards"]
-    key = files_key([*files, *([rewards] if rewards else [])], *words)
+        files, rewards = context.params["files"], context.params["rewards"]
+    key = files_key([*map(log_path, files), *([rewards] if rewards else [])], *words)
+    names, before = sorted(map(str, files)), stages.notes("import").get("files", [])
+    gone = [name for name in before if name not in names]
+    if gone:
+        raise PgvError(
+            f"{out} holds a fit of {', '.join(gone[:3])} too, which this command does not name; "
+            "name the logs of before as well, or choose another --out."
+        )
     if stages.done("import", key) and is_dataset(dataset):
         return
     if stages.begun("import"):
@@ -143,13 +160,13 @@ def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     held: set[str] = set()
     if is_dataset(dataset):
         more = ["--overwrite"]
-        if stages.notes("import").get("words") == words:  # the same question of other logs
+        if stages.begun("import"):  # the same question of logs that have changed
             more += ["--splits-of", str(dataset)]
         if not stages.done("begin to import", key):  # else the dataset may be the new one already
             held = _episode_ids(dataset)
     stages.mark("begin to import", key)
     _pgv("import", *words, *more)
-    stages.mark("import", key, words=words, grown=bool(held) and held <= _episode_ids(dataset))
+    stages.mark("import", key, files=names, grown=bool(held) and held <= _episode_ids(dataset))
 
 
 def _episode_ids(dataset: Path) -> set[str]:
@@ -289,6 +306,8 @@ def _judge(
         shutil.rmtree(folder, ignore_errors=True)
         try:
             evaluate(artifact, dataset, Question(), out=folder, encoder=encoder, bar=bar)
+        except DamagedFileError:
+            raise
         except PgvError as error:
             return None, str(error)
         stages.mark("judge", key)

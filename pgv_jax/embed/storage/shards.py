@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.errors import PgvError
+from pgv_jax.errors import DamagedFileError, PgvError
 from pgv_jax.files import sha256_of, write_whole
 
 KEY_BYTES = 32
@@ -77,7 +77,7 @@ class Shard:
     def _verify(self, path: Path, expected: str) -> None:
         found = sha256_of(path)
         if found != expected:
-            raise PgvError(
+            raise DamagedFileError(
                 f"{path} is damaged: its checksum is {found[:12]}..., the manifest says "
                 f"{expected[:12]}...; delete that file and run `pgv embed` again, which embeds "
                 f"its {self.entry.count} texts anew."

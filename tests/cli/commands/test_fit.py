@@ -18,6 +18,7 @@ from pgv_jax.cli.main import main
 from pgv_jax.data.episodes import task_splits
 from pgv_jax.data.storage.jsonl import write_jsonl
 from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.errors import DamagedFileError, PgvError
 from pgv_jax.types import Episode, Step
 from pgv_jax.workflows.stages import Stages
 from tests.learner import chain
@@ -79,6 +80,44 @@ def test_a_log_without_outcomes_is_learned_and_not_judged(log, capfd, monkeypatc
     assert artifact.stat().st_mtime_ns == before
     code, said = run(capfd, *asked, "--encoder", "hash:32")
     assert code == 2 and "holds a fit with encoder = None" in said
+
+
+def test_a_log_may_grow_by_a_file(log, capfd):
+    """Tasks keep their splits; files that are no longer named are refused, an empty one is not."""
+    Path("empty.jsonl").write_text("")
+    code, said = run(capfd, "empty.jsonl", "--config", "my.yaml", "--out", "out")
+    assert code == 2 and "empty.jsonl" in said  # and leaves nothing that is in the way
+    asked = ("log.jsonl", "--config", "my.yaml", "--out", "out")
+    code, said = run(capfd, *asked)
+    assert code == 0, said
+    before = task_splits(Path("out/dataset"))
+    more = walks(24, 1, None)[20:]
+    write_jsonl(Path("more.jsonl"), [replace(e, episode_id=f"m{e.task_id}") for e in more])
+    code, said = run(capfd, "log.jsonl", "more.jsonl", *asked[1:])
+    assert code == 0, said
+    assert "The logs have changed" in said
+    after = task_splits(Path("out/dataset"))
+    assert len(after) == 24 and {task: after[task] for task in before} == before
+    code, said = run(capfd, "more.jsonl", *asked[1:])
+    assert code == 2 and "holds a fit of log.jsonl too" in said
+    code, said = run(capfd, *asked, "--on-error", "skip")
+    assert code == 2 and "holds a fit with options = []" in said
+
+
+def test_a_damaged_vector_is_no_verdict(log, capfd, monkeypatch):
+    """What cannot be read is an error; what cannot be judged is an answer."""
+
+    def judged(error):
+        def evaluate(*args, **options):
+            raise error
+
+        monkeypatch.setattr("pgv_jax.workflows.evaluate.evaluate", evaluate)
+        return run(capfd, "log.jsonl", "--config", "my.yaml", "--out", "out")
+
+    code, said = judged(DamagedFileError("vectors.npy is damaged."))
+    assert code == 2 and "Error: vectors.npy is damaged." in said
+    code, said = judged(PgvError("There are too few of them."))
+    assert code == 0 and "Error" not in said
 
 
 def test_what_sentences_say_is_kept_for_a_log_that_grows(log, monkeypatch):
