@@ -219,7 +219,7 @@ class ValueFunction:
     ) -> np.ndarray:
         """V of aligned lists: float32 [B]."""
         fields = {"task": tasks, "observation": observations, "goal": goals}
-        return self._aligned("v", fields).mean(0)
+        return reduced(self._aligned("v", fields), self._pessimism)
 
     def calibrated(self, goal: str) -> bool:
         """Whether the artifact has a calibration for ``goal``."""

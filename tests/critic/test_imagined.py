@@ -321,6 +321,11 @@ def test_outcome_goals_are_the_experts_where_there_is_one(tmp_path, value):
     pairs_EB = critic.q_members([TASK] * 12, [NOTE] * 12, *map(list, zip(*rows, strict=True)))
     np.testing.assert_allclose(pairs_EB, members_ENG.reshape(6, 12), rtol=1e-4)
     assert critic.q_members([], [], [], []).shape == (6, 0)
+    # V has the probe's three members, of which pessimism takes off the disagreement, either way.
+    wary = ValueFunction.load(tmp_path / "artifact", pessimism=1.0)
+    pairs_B = wary.v_pairs([TASK] * 2, [NOTE] * 2, [SUCCESS, FAILURE])
+    np.testing.assert_allclose(pairs_B, wary.v(TASK, NOTE, [SUCCESS, FAILURE]), rtol=1e-5)
+    assert (pairs_B < critic.v(TASK, NOTE, [SUCCESS, FAILURE])).all()
     assert critic.q(TASK, NOTE, [], GOALS).shape == (0, 4)
 
 
