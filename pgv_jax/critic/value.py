@@ -13,18 +13,17 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
 from pgv_jax.critic import artifact as artifacts
-from pgv_jax.critic import next_note
 from pgv_jax.critic.calibration import calibrator_of, likelihoods
 from pgv_jax.critic.compiled import CompiledHead, reduced, sizes
-from pgv_jax.critic.heads import ACTIVATIONS, Critic, CriticSpec
+from pgv_jax.critic.heads import Critic
 from pgv_jax.critic.imagined import STATE, Expectation, ImaginedQ, Row, kind_of, question_of
+from pgv_jax.critic.parameters import check_params, spec_of
 from pgv_jax.critic.vectors import Vectors
 from pgv_jax.embed.encoder import Encoder
 from pgv_jax.embed.encoder_specs import open_encoder
@@ -32,7 +31,6 @@ from pgv_jax.embed.storage.store import EmbeddingStore
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import EPISODE, History, StepForm, thought_text
 
-HEADS = ("sigmoid", "linear")
 PAIRS = 1024
 """Pairs scored in one call; the last call is padded to a power of two."""
 
@@ -78,14 +76,14 @@ class ValueFunction:
         self.manifest = artifact.manifest
         self.history: History = artifact.manifest["texts"]["history"]
         self.step: StepForm = artifact.manifest["texts"].get("step", "thought")
-        self._spec = _spec_of(artifact)
+        self._spec = spec_of(artifact)
         self.encoder = encoder
         live = _live(encoder) if self.history == EPISODE else encoder.encode
         self._pessimism = pessimism
         self._members = math.lcm(self._spec.ensemble, self._spec.outcome_members or 1)
         self._known = Vectors(encoder, store, live)
         critic = nnx.eval_shape(lambda: Critic(self._spec, jax.random.key(0)))
-        _check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
+        check_params(artifact, nnx.to_pure_dict(nnx.state(critic)))
         self._heads = {
             name: CompiledHead(getattr(critic, name), artifact.params[name], self._spec.head)
             for name in ("q", "v")
@@ -161,7 +159,7 @@ class ValueFunction:
             members_ENG = imagined_q.values(question_of(steps, [goals], self.vectors))
             return members_ENG[:, : len(thoughts), : len(goals)]
 
-        return self._answered(
+        return self._routed(
             goals,
             lambda at: imagined([goals[i] for i in at]),
             lambda at: direct([goals[i] for i in at]),
@@ -208,7 +206,7 @@ class ValueFunction:
         def some(at: Sequence[int]) -> dict[str, Sequence[str]]:
             return {name: [texts[i] for i in at] for name, texts in fields.items()}
 
-        return self._answered(
+        return self._routed(
             goals,
             lambda at: self._imagined_pairs(some(at)),
             lambda at: self._aligned("q", some(at)),
@@ -300,7 +298,7 @@ class ValueFunction:
         """Write the vectors that the store lacks."""
         self._known.flush()
 
-    def _answered(self, goals: Sequence[str], imagined: Ask, direct: Ask) -> np.ndarray:
+    def _routed(self, goals: Sequence[str], imagined: Ask, direct: Ask) -> np.ndarray:
         """Q [E, ..., len(goals)] of a critic that imagines: outcomes are the expert's, if any."""
         by_direct = [self._spec.outcome_members > 0 and kind_of(goal) != STATE for goal in goals]
         found: dict[int, np.ndarray] = {}
@@ -384,48 +382,3 @@ def _live(encoder: Encoder) -> Callable[[Sequence[str]], np.ndarray]:
             f"'{encoder.name}' is none. Train again."
         )
     return encoder.reader().encode
-
-
-def _spec_of(artifact: artifacts.Artifact) -> CriticSpec:
-    try:
-        spec = CriticSpec.from_json(artifact.manifest["critic"])
-    except TypeError as error:
-        raise PgvError(
-            f"{artifact.folder}: the critic of its manifest is not one that this release knows "
-            f"({error})."
-        ) from None
-    for key, value, known in (
-        ("activation", spec.activation, tuple(ACTIVATIONS)),
-        ("head", spec.head, HEADS),
-    ):
-        if value not in known:
-            raise PgvError(
-                f"{artifact.folder}: its critic's {key} is '{value}'; this release knows "
-                f"{', '.join(known)}."
-            )
-    return spec
-
-
-def _check_params(artifact: artifacts.Artifact, shapes: Any) -> None:
-    spec = _spec_of(artifact)
-    if spec.note_width:
-        known = len(artifact.params.get("m", {}).get("known", ()))
-        shape = (spec.ensemble, spec.dim, spec.note_width, known, *spec.note_parts)
-        note = next_note.shapes(*shape)
-        shapes = {**shapes, "m": note}
-    wanted = {path: leaf.shape for path, leaf in _leaves(shapes)}
-    found = {path: leaf.shape for path, leaf in _leaves(artifact.params)}
-    for path in sorted(wanted.keys() | found.keys()):
-        if wanted.get(path) != found.get(path):
-            raise PgvError(
-                f"{artifact.folder}: parameter {path} has shape {found.get(path)}; its manifest "
-                f"asks for {wanted.get(path)}. The artifact is damaged."
-            )
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value

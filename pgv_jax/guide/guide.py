@@ -20,7 +20,7 @@ from pgv_jax.data.importers.conversation.asking import Conversation, so_far
 from pgv_jax.errors import PgvError
 from pgv_jax.guide.choice import Choice, Doubt
 from pgv_jax.guide.critics import GuideCritic, open_critic
-from pgv_jax.guide.desk import Desk
+from pgv_jax.guide.worker import Worker
 from pgv_jax.texts.templates import FAILURE, SUCCESS, observation_text, step_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Guide:
         self.critic, self.fenced, self._support = critic, fenced, support
         self.goals, self.weights = _checked(goals, weights)
         # One thread: the critic answers one question at a time, and the caller's loop goes on.
-        self._desk = Desk("pgv-guide")
+        self._worker = Worker("pgv-guide")
 
     @classmethod
     def load(
@@ -170,15 +170,15 @@ class Guide:
 
     async def achoose(self, *args: Any, **named: Any) -> Choice:
         """``choose`` without blocking the event loop."""
-        return await self._desk.ask(lambda: self.choose(*args, **named))
+        return await self._worker.ask(lambda: self.choose(*args, **named))
 
     async def avalue(self, *args: Any, **named: Any) -> np.ndarray:
         """``value`` without blocking the event loop."""
-        return await self._desk.ask(lambda: self.value(*args, **named))
+        return await self._worker.ask(lambda: self.value(*args, **named))
 
     async def acritique(self, *args: Any, **named: Any) -> str:
         """``critique`` without blocking the event loop."""
-        return await self._desk.ask(lambda: self.critique(*args, **named))
+        return await self._worker.ask(lambda: self.critique(*args, **named))
 
     def warm_up(self, candidates: int = 8) -> None:
         """Compile what decisions of at most so many candidates meet."""

@@ -30,7 +30,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, and end what is under way; SIGHUP opens the artifact anew."""
     listener = listen(settings.host, settings.port)
     serving = Serving(settings, open_guide(settings))
-    settle()
+    freeze_heap()
     say(f"Serving on http://{settings.host}:{listener.getsockname()[1]}/v1")
     run_loop(_serve(server_of(serving.app()), listener, serving))
 
@@ -41,7 +41,7 @@ def run_loop(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-def settle() -> None:
+def freeze_heap() -> None:
     """Take what lives on out of the garbage collector's rounds.
 
     A full round over all that is loaded takes a tenth of a second, in which nobody is answered.
@@ -124,7 +124,7 @@ async def _serve(server: Server, listener: socket.socket, serving: Serving) -> N
 
     async def anew() -> None:
         await serving.reload(load)
-        settle()
+        freeze_heap()
 
     def reload() -> None:
         task = asyncio.create_task(anew())

@@ -139,12 +139,13 @@ def _import(logs: tuple[str, ...], out: Path, stages: Stages) -> None:
     from pgv_jax.workflows.stages import files_key
 
     dataset = out / "dataset"
-    words = [*logs, "--out", str(dataset)]
+    asked = list(logs)
     if not any(word.split("=")[0] == "--held-out" for word in logs):
-        words += ["--held-out", str(HELD_OUT)]
+        asked += ["--held-out", str(HELD_OUT)]
+    words = [*asked, "--out", str(dataset)]
     with import_.make_context("import", list(words)) as context:
         files, rewards = context.params["files"], context.params["rewards"]
-    key = files_key([*map(log_path, files), *([rewards] if rewards else [])], *words)
+    key = files_key([*map(log_path, files), *([rewards] if rewards else [])], *asked)
     names, before = sorted(map(str, files)), stages.notes("import").get("files", [])
     gone = [name for name in before if name not in names]
     if gone:
@@ -245,7 +246,7 @@ def _learn(settings: Config, out: Path, stages: Stages, encoder: Encoder, anew: 
         shutil.rmtree(run, ignore_errors=True)
         shutil.rmtree(before)
         stages.mark("begin to learn", "")
-    key = f"{info['fingerprint']} {settings.model_dump_json()}"
+    key = f"{info['fingerprint']} {_named(settings)}"
     if stages.done("learn", key) and (run / "artifact" / "manifest.json").exists():
         return run / "artifact"
     if not stages.done("begin to learn", key):
@@ -274,9 +275,14 @@ def _learn(settings: Config, out: Path, stages: Stages, encoder: Encoder, anew: 
 def _allows_warm_start(settings: Config, run: Path, stages: Stages, steps: int) -> bool:
     """Whether the run's critic is one to start from: of the same settings and most of the log."""
     told = stages.notes("learn")
-    same = told.get("settings") == settings.model_dump_json() and (run / "artifact").exists()
+    same = told.get("settings") == _named(settings) and (run / "artifact").exists()
     grown = bool(stages.notes("import").get("grown"))
     return same and grown and steps <= (1 + GROWTH) * int(told["learned"])
+
+
+def _named(settings: Config) -> str:
+    """Settings as JSON without the folder, so that a fit that was moved is the same fit."""
+    return settings.model_dump_json(exclude={"data": {"dataset", "store"}})
 
 
 def _warm_start(settings: Config, before: Path) -> Config:

@@ -91,6 +91,10 @@ def test_a_log_may_grow_by_a_file(log, capfd):
     code, said = run(capfd, *asked)
     assert code == 0, said
     before = task_splits(Path("out/dataset"))
+    Path("out").rename("moved")  # which is the same fit
+    code, said = run(capfd, "log.jsonl", "--config", "my.yaml", "--out", "moved")
+    assert code == 0 and "changed" not in said and "training" not in said
+    Path("moved").rename("out")
     more = walks(24, 1, None)[20:]
     write_jsonl(Path("more.jsonl"), [replace(e, episode_id=f"m{e.task_id}") for e in more])
     code, said = run(capfd, "log.jsonl", "more.jsonl", *asked[1:])

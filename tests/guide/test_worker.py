@@ -1,4 +1,4 @@
-"""The desk: every question has its own answer, none waits for a question behind it."""
+"""The worker: every question has its own answer, none waits for a question behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pgv_jax.guide.desk import Desk
+from pgv_jax.guide.worker import Worker
 
 
 def test_every_question_has_its_own_answer_in_the_order_of_asking():
@@ -20,8 +20,8 @@ def test_every_question_has_its_own_answer_in_the_order_of_asking():
         return 10 * number
 
     async def ask() -> list[object]:
-        desk = Desk("test")
-        questions = (desk.ask(lambda number=number: question(number)) for number in range(5))
+        worker = Worker("test")
+        questions = (worker.ask(lambda number=number: question(number)) for number in range(5))
         return await asyncio.gather(*questions, return_exceptions=True)
 
     zero, one, two, three, four = asyncio.run(ask())
@@ -35,10 +35,10 @@ def test_a_question_that_nobody_waits_for_is_not_asked():
     release = threading.Event()
 
     async def ask() -> None:
-        desk = Desk("test")
-        first = asyncio.create_task(desk.ask(lambda: release.wait(60)))
-        second = asyncio.create_task(desk.ask(lambda: asked.append("second")))
-        third = asyncio.create_task(desk.ask(lambda: asked.append("third")))
+        worker = Worker("test")
+        first = asyncio.create_task(worker.ask(lambda: release.wait(60)))
+        second = asyncio.create_task(worker.ask(lambda: asked.append("second")))
+        third = asyncio.create_task(worker.ask(lambda: asked.append("third")))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(second, 0.01)
         first.cancel()  # its answer comes, and nobody takes it
@@ -53,11 +53,11 @@ def test_an_answer_does_not_wait_for_a_slow_question_behind_it():
     begun, release = threading.Event(), threading.Event()
 
     async def ask() -> bool:
-        desk = Desk("test")
-        gate = asyncio.create_task(desk.ask(lambda: begun.wait(60)))
+        worker = Worker("test")
+        gate = asyncio.create_task(worker.ask(lambda: begun.wait(60)))
         await asyncio.sleep(0.01)  # the next two wait together
-        quick = asyncio.create_task(desk.ask(lambda: True))
-        slow = asyncio.create_task(desk.ask(lambda: release.wait(60)))
+        quick = asyncio.create_task(worker.ask(lambda: True))
+        slow = asyncio.create_task(worker.ask(lambda: release.wait(60)))
         await asyncio.sleep(0)
         begun.set()
         await gate
@@ -70,10 +70,10 @@ def test_an_answer_does_not_wait_for_a_slow_question_behind_it():
 
 
 def test_questions_of_several_loops():
-    desk = Desk("test")
+    worker = Worker("test")
 
     async def ask(number: int) -> list[int]:
-        return await asyncio.gather(*(desk.ask(lambda n=n: number + n) for n in range(20)))
+        return await asyncio.gather(*(worker.ask(lambda n=n: number + n) for n in range(20)))
 
     found: dict[int, list[int]] = {}
     threads = [
