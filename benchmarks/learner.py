@@ -59,7 +59,8 @@ class Case:
     """What is learned on: width of the embeddings, hidden layers, batch, goals, precision.
 
     ``tasks`` distinct ones recur over the episodes, as in most logs; 0: each episode has its own.
-    ``q`` is "direct" or "imagined"; the latter's notes are of ``SENTENCES`` sentences that recur.
+    ``q`` is "direct" or "imagined"; the latter's notes are of ``sentences`` each, out of
+    ``SENTENCES`` that recur.
     """
 
     dim: int
@@ -70,6 +71,7 @@ class Case:
     tasks: int = 50
     against: tuple[str, ...] = ("host", "scan")
     q: str = "direct"
+    sentences: int = 4
 
     @property
     def name(self) -> str:
@@ -77,13 +79,13 @@ class Case:
         shape = f"{self.hidden[0]}x{len(self.hidden)}"
         extra = f" G{self.goals}" if self.goals > 1 else ""
         own = "" if self.tasks else " own tasks"
-        own += " imagined" if self.q == "imagined" else ""
+        own += f" imagined {self.sentences}" if self.q == "imagined" else ""
         return f"D{self.dim} {shape} B{self.batch}{extra} {self.compute}{own}"
 
 
-OURS_FLOAT32 = "ours float32"
-SENTENCES, IN_A_NOTE = 200, 4
-"""What the notes of a critic that imagines are made of."""
+OURS_FLOAT32, OURS_DIRECT = "ours float32", "ours direct"
+SENTENCES = 200
+"""Of which the notes of a critic that imagines are made."""
 RIVALS = {"host": host, "scan": scan}
 SPAWN = get_context("spawn")
 
@@ -97,6 +99,7 @@ CASES = (
     Case(4096, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (64, 64), 256, goals=16, against=("scan",)),
     Case(384, (512, 512, 512), 1024, compute="bfloat16", against=(OURS_FLOAT32,)),
+    Case(384, (64, 64), 256, against=(OURS_DIRECT,), q="imagined", sentences=40),
 )
 WIDE = (512, 512, 512)
 ACCELERATOR_CASES = (
@@ -114,10 +117,11 @@ ACCELERATOR_CASES = (
 )
 
 
-def generated(rows: int, dim: int, tasks: int, folder: Path, parts: bool = False) -> Table:
+def generated(rows: int, dim: int, tasks: int, folder: Path, sentences: int = 0) -> Table:
     """A table of ``rows`` distinct observations in episodes of ``STEPS`` steps, random vectors.
 
-    ``parts``: of notes of sentences that recur, and with what the next-note model reads.
+    ``sentences`` above 0: of notes of so many sentences that recur, and with what the next-note
+    model reads.
     """
     rng = np.random.default_rng(0)
 
@@ -126,9 +130,9 @@ def generated(rows: int, dim: int, tasks: int, folder: Path, parts: bool = False
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def note(e: int, t: int) -> str:
-        if not parts:
+        if not sentences:
             return f"Place {e}-{t}."
-        return " ".join(f"Fact {n} holds." for n in rng.integers(SENTENCES, size=IN_A_NOTE))
+        return " ".join(f"Fact {n} holds." for n in rng.integers(SENTENCES, size=sentences))
 
     episodes = []
     for e in range(rows // (STEPS + 1)):
@@ -139,15 +143,15 @@ def generated(rows: int, dim: int, tasks: int, folder: Path, parts: bool = False
         )
     encoder = {"name": "random", "fingerprint": str(dim)}
     return build_table(
-        folder / f"{rows}-{dim}-{tasks}-{parts}",
+        folder / f"{rows}-{dim}-{tasks}-{sentences}",
         episodes,
         lookup,
         split="train",
         shards=8,
         history=0,
         encoder=encoder,
-        data_fingerprint=f"{rows} {tasks} {parts}",
-        parts=parts,
+        data_fingerprint=f"{rows} {tasks} {sentences}",
+        parts=bool(sentences),
     )
 
 
@@ -212,7 +216,8 @@ def take_turns(pipe: Connection, case: Case, name: str, rows: int) -> None:
     """Build the learner ``name``, then measure it as often as the other side asks."""
     length = length_of(case)
     with tempfile.TemporaryDirectory() as folder:
-        table = generated(rows, case.dim, case.tasks, Path(folder))
+        sentences = case.sentences if case.q == "imagined" else 0
+        table = generated(rows, case.dim, case.tasks, Path(folder), sentences)
         if name in RIVALS:
             run = RIVALS[name](table, case, config_of(case), length)
         else:
@@ -249,6 +254,8 @@ def measure(case: Case, rows: int, rounds: int, seconds: float) -> dict[str, Any
     cases = {name: case for name in ("ours", *case.against)}
     if OURS_FLOAT32 in cases:
         cases[OURS_FLOAT32] = replace(case, compute="float32")
+    if OURS_DIRECT in cases:
+        cases[OURS_DIRECT] = replace(case, q="direct")
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
     with ExitStack() as stack:
         turns = {name: stack.enter_context(learner(its, name, rows)) for name, its in cases.items()}

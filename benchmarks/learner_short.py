@@ -281,7 +281,8 @@ def run(out: Path, sizes: Sizes, limit: float) -> dict[str, Any]:
                 about["left_out"].append(case.name)
                 continue
             if parts not in tables:
-                tables[parts] = generated(sizes.rows, case.dim, case.tasks, Path(folder), parts)
+                sentences = case.sentences if parts else 0
+                tables[parts] = generated(sizes.rows, case.dim, case.tasks, Path(folder), sentences)
             told = measure(case, tables[parts], sizes)
             told["products"] = None if parts else products(case, sizes)
             about["cases"].append(told)

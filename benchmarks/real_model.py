@@ -92,10 +92,9 @@ def main(out: Path, games: int, seeds: int, goals: int, arms: str) -> None:
     for seed in range(seeds):
         console.print(f"seed {seed}")
         run = LocalRun(out / f"seed-{seed}", seed, bar)
-        prepared = run.prepared()
         needed = {name if name in CRITICS else "critic" for name in names}
         for name in sorted(needed):
-            run.learn(name, prepared).flush()
+            run.learn(name, run.prepared(name)).flush()
         for name in names:
             played[name] += run.play(name, games)
         _show(games_table, played)

@@ -111,8 +111,11 @@ class Draw(NamedTuple):
 
 
 def longest_note(shards: Sequence[Shard]) -> int:
-    """The largest number of sentences in a note: ``holds`` needs it."""
-    return max(int(np.diff(shard.sentence_start).max(initial=1)) for shard in shards)
+    """The largest number of sentences in a note, 15 at least: ``holds`` needs it.
+
+    It stands in the programs: so that one serves logs of short notes, they are as if of 15.
+    """
+    return max(15, *(int(np.diff(shard.sentence_start).max(initial=0)) for shard in shards))
 
 
 def index_of(

@@ -29,7 +29,7 @@ from pgv_jax.data.relabel import Draw, Index, draw, facts, index_of, longest_not
 from pgv_jax.data.table import Table
 from pgv_jax.errors import PgvError
 from pgv_jax.learner import mesh as meshes
-from pgv_jax.learner.row_files import Rows, padded_length, stack
+from pgv_jax.learner.row_files import Rows, index_length, padded_length, stack
 from pgv_jax.learner.standardize import Constants, constants_of
 from pgv_jax.learner.state import State, goal_spec
 from pgv_jax.learner.step import Metrics, Update, scanned
@@ -83,7 +83,9 @@ def make_feed(
     """
     asked = config.train.feed
     if asked == "auto":
-        size = table.tasks.nbytes + sum(shard.vectors.nbytes for shard in table.shards)
+        longest = padded_length(max(len(shard.vectors) for shard in table.shards))
+        row = table.manifest["dim"] * table.tasks.dtype.itemsize
+        size = table.tasks.nbytes + len(table.shards) * longest * row
         room = _room(mesh)
         asked = "resident" if size <= room else "stream"
         log.info(
@@ -127,7 +129,7 @@ class _Sampler:
         self.index: Index = meshes.place_shards(
             mesh,
             len(shards),
-            lambda own: index_of(shards, own, padded_length, like.shards if like else ()),
+            lambda own: index_of(shards, own, index_length, like.shards if like else ()),
         )
         rows = config.train.batch // mesh.shape[meshes.DATA]
         # Projecting the distinct tasks and picking rows, in multiplications, against row by row.

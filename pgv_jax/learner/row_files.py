@@ -16,6 +16,9 @@ import numpy as np
 
 from pgv_jax.errors import PgvError
 
+SMALL = 4096
+"""Up to this length ``padded_length`` is a power of two."""
+
 
 class _Place(NamedTuple):
     """Where in an open file an array begins."""
@@ -68,9 +71,19 @@ class Rows:
 
 
 def padded_length(count: int) -> int:
-    """The next of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: a quarter longer at most."""
-    unit = 1 << max(0, count.bit_length() - 3)
+    """The next of 1, 2, 4, ..., 4,096, 5,120, 6,144, 7,168, 8,192, 10,240, ...
+
+    Compiling for a small table costs more than its memory, so one that grows by a tenth should
+    mostly keep its program. From 4,096 on it is a quarter longer at most.
+    """
+    power = (count - 1).bit_length() if count else 0
+    unit = 1 << (power if count <= SMALL else power - 3)
     return -(-count // unit) * unit
+
+
+def index_length(count: int) -> int:
+    """``padded_length`` of an array of numbers, and 512 at least: 2 kB."""
+    return padded_length(max(count, 512))
 
 
 def stack(arrays: Sequence[np.ndarray], longest: int) -> np.ndarray:

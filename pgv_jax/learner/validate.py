@@ -43,6 +43,7 @@ from pgv_jax.data.relabel import (
     relabel,
 )
 from pgv_jax.data.table import Shard, Table
+from pgv_jax.learner.row_files import index_length
 from pgv_jax.learner.state import graph_of
 
 STEPS = 2048
@@ -59,7 +60,7 @@ class Validation:
         self._graph = graph_of(spec)
         self._head = spec.head
         self._states = sum(goals.shares[:OUTCOME]) > 0
-        index, longest = index_of(table.shards), longest_note(table.shards)
+        index, longest = index_of(table.shards, length=index_length), longest_note(table.shards)
         half = GoalSpec((0.0, 0.5, 0.5, 0.0), goals.gamma, goals.form, "uniform", False, 0.5)
         limit = STEPS // len(table.shards)
         bits = chance(jax.random.key(0), limit)

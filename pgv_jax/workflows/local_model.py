@@ -48,6 +48,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "direct": ("scores=critic",),
     "success_only": ("scores=critic", f"goals=[{SUCCESS}]"),
     "monte_carlo": ("scores=critic", f"goals=[{SUCCESS}]"),
+    "agent_prm": ("scores=critic", f"goals=[{SUCCESS}]"),
     "majority": ("scores=majority",),
     "own": ("scores=own",),
     "shuffled": ("scores=shuffled",),
@@ -62,8 +63,11 @@ CRITICS: Mapping[str, tuple[str, ...]] = {
     "direct": DIRECT,
     "success_only": (*DIRECT, *SUCCESS_ONLY),
     "monte_carlo": (*DIRECT, "objective={name: monte_carlo}", *SUCCESS_ONLY),
+    "agent_prm": (*DIRECT, "objective={name: agent_prm, by_candidates: false}"),
 }
 """Name of a critic -> what differs from ``CRITIC``."""
+OWN_TABLES = ("agent_prm",)
+"""Critics that learn from examples of their objective's own; the others share tables."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,11 @@ class LocalRun:
         """The folder in which one of ``CRITICS`` is trained."""
         return self.out / "critics" / name
 
-    def prepared(self) -> Prepared:
-        """The sample log, embedded and laid out."""
+    def prepared(self, name: str = "critic") -> Prepared:
+        """The sample log, embedded and laid out for one of ``CRITICS``."""
         dataset = dataset_path(load_config(CRITIC).data.dataset)
-        return prepare(self.config("critic", dataset), self.out / "tables", self.bar)
+        own, folder = (name, f"tables-{name}") if name in OWN_TABLES else ("critic", "tables")
+        return prepare(self.config(own, dataset), self.out / folder, self.bar)
 
     def learn(self, name: str, prepared: Prepared) -> ValueFunction:
         """Train (or continue) one of ``CRITICS``."""

@@ -93,10 +93,10 @@ def test_a_part_of_a_table_meets_the_programs_of_the_whole(table, resident, tmp_
     assert (curve(tmp_path / "like") != resident).any()
 
 
-def test_lengths_are_a_quarter_longer_at_most():
-    lengths = (0, 1, 3, 4, 5, 8, 9, 10, 11, 16, 17, 100, 113, 1000)
+def test_lengths_are_powers_of_two_and_from_4096_on_a_quarter_longer_at_most():
+    lengths = (0, 1, 3, 4, 5, 100, 1024, 1025, 4096, 4097, 5121, 8192, 8193, 100_000)
     assert [padded_length(n) for n in lengths] == (
-        [0, 1, 3, 4, 5, 8, 10, 10, 12, 16, 20, 112, 128, 1024]
+        [0, 1, 4, 4, 8, 128, 1024, 2048, 4096, 5120, 6144, 8192, 10_240, 114_688]
     )
 
 

@@ -52,7 +52,7 @@ def test_the_whole_of_it_runs_on_tiny_sizes(short, tmp_path):
     names = [told["case"] for told in found["cases"]]
     assert names == [
         "D16 8x2 B16 bfloat16",
-        "D16 8x2 B16 bfloat16 imagined",
+        "D16 8x2 B16 bfloat16 imagined 4",
         "D16 8x2 B16 G2 bfloat16",
     ]
     assert found["left_out"] == []

@@ -55,8 +55,10 @@ def test_every_arm_of_the_games_and_of_the_goals_can_be_configured():
         "direct": "direct",
         "success_only": "direct",
         "monte_carlo": "direct",
+        "agent_prm": "direct",
     }
-    assert critics["monte_carlo"].objective.name == "monte_carlo"
+    named = {name: critics[name].objective.name for name in ("monte_carlo", "agent_prm")}
+    assert named == {"monte_carlo": "monte_carlo", "agent_prm": "agent_prm"}
     assert critics["success_only"].goals.future == 0 and critics["direct"].goals.future > 0
     assert {critic.train.seed for critic in critics.values()} == {2}
     played = {
@@ -64,7 +66,8 @@ def test_every_arm_of_the_games_and_of_the_goals_can_be_configured():
         for name, told in local_model.ARMS.items()
     }
     asked = {name for name, settings in played.items() if settings.goals == ("The task is done.",)}
-    assert asked == {"success_only", "monte_carlo"}  # whatever the episode's own goal is
+    # Whatever the goal of the episode is:
+    assert asked == {"success_only", "monte_carlo", "agent_prm"}
     assert set(local_model.GOAL_ARMS) <= set(played)
 
 
