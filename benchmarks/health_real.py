@@ -7,7 +7,8 @@ them judge than by default), embeds, trains ``gc_iql`` and the Monte-Carlo objec
 for 1,500 updates, and runs ``pgv evaluate``. What exists is not made again, but for the report.
 With ``--imagined`` it is ``imagined`` alone, which reads single observations as notes; the line
 then has the next-note model's error over that of "nothing changes". With ``--recipe anchored`` a
-probe answers success there, and imagining the state goals alone.
+probe answers success there, and imagining the state goals alone; with ``--recipe auto`` whichever
+the recipe chooses.
 """
 
 from __future__ import annotations
@@ -106,8 +107,10 @@ def imagine(name: str, data: Path, out: Path, seed: int, recipe: str) -> dict[st
     artifact = run / "artifact"
     pgv("evaluate", artifact, "--dataset", dataset, "--store", store, "--out", health)
     found = json.loads((health / "report.json").read_text("utf-8"))
-    known = json.loads((artifact / "manifest.json").read_text("utf-8"))["metrics"]
+    manifest = json.loads((artifact / "manifest.json").read_text("utf-8"))
+    known, chosen = manifest["metrics"], manifest["recipe"]
     said = {"log": name, "next_error": known.get("val_next_error")}
+    said |= {"chosen": chosen["chosen"], "gains": chosen["gains"]}
     for test, mean, beside in (
         ("auc", "mean", ("critic", "logistic_regression")),
         ("goals", "auc", ("critic", "popularity", "similarity")),
@@ -134,7 +137,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0, help="of the splits and the training")
     options.add_argument("--imagined", action="store_true", help="judge critics that imagine")
     options.add_argument(
-        "--recipe", choices=("td", "anchored"), default="td", help="of critics that imagine"
+        "--recipe", choices=("td", "anchored", "auto"), default="td", help="of critics that imagine"
     )
     asked = options.parse_args()
     for name in asked.logs:

@@ -51,9 +51,6 @@ class Choice:
 def settled(config: Config) -> Choice | None:
     """TD, where it was asked for or is all that the configuration allows."""
     why = "it was asked for" if config.critic.recipe == "td" else _unfit(config)
-    if config.critic.recipe == "auto" and config.critic.q == "imagined":
-        # By likelihood alone a probe was taken where imagining wins the games (docs/log.md).
-        why = "imagined Q answers all goals, unless critic.recipe=anchored asks for a probe"
     if why is None:
         return None
     return Choice(record_of(config.critic, config.objective, "td", why))
@@ -70,6 +67,7 @@ def record_of(
     """The manifest's ``recipe``: what was asked, chosen and tried, with margins, and in words."""
     record: dict[str, Any] = {
         "asked": critic.recipe,
+        "q": critic.q,
         "chosen": chosen,
         "why": why,
         "gains": dict(gains or {}),

@@ -1,8 +1,8 @@
 """The choice: the linear probe, unless something wins more than its error over it.
 
-The probe comes first; a network beside it, then TD on outcomes, each takes the place of what was
-chosen before it only by the cross-fitted likelihood (``gain``) and the one-standard-error rule.
-State goals are TD's in every case.
+The probe comes first; a network beside it, then TD on outcomes (by imagined Q, where the critic
+imagines), each takes the place of what was chosen before it only by the cross-fitted likelihood
+(``gain``) and the one-standard-error rule. State goals are TD's, or imagined Q's, in every case.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def choose(
 
 def updates(critic: CriticConfig, train: TrainConfig, table: Table) -> int:
     """The updates that choosing takes at most, on the training table."""
-    return TRIALS * trial_updates(train, table) if critic.recipe == "auto" else 0
+    each = trial_updates(train, table, critic.q == "imagined")
+    return TRIALS * each if critic.recipe == "auto" else 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class _Trials:
     @property
     def updates(self) -> int:
         """Updates that a trial is given."""
-        return trial_updates(self.config.train, self.tables[0])
+        imagined = self.config.critic.q == "imagined"
+        return trial_updates(self.config.train, self.tables[0], imagined)
 
     def record(self) -> dict[str, Any] | None:
         """For the manifest: the updates given, where each trial was best, and whether it rested."""

@@ -1,4 +1,8 @@
-"""TD on outcomes as a candidate: trained without a fold of tasks, asked about that fold."""
+"""TD on outcomes as a candidate: trained without a fold of tasks, asked about that fold.
+
+Of a critic that imagines, Q(success) is imagined Q, and a trial trains as the run does: stopped at
+half of it, it ranked below a probe where the whole run ranks above it (docs/log.md, 2026-11-29).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ import numpy as np
 from flax import nnx
 
 from pgv_jax.config import Config, TrainConfig
-from pgv_jax.critic.heads import link
+from pgv_jax.critic.heads import Critic, link
+from pgv_jax.critic.imagined import ImaginedQ, Row, question_of
 from pgv_jax.data.layout import build_table, shards_for
 from pgv_jax.data.relabel import SUCCESS_ID
 from pgv_jax.data.table import Table
@@ -24,6 +29,7 @@ from pgv_jax.files import write_json
 from pgv_jax.learner.loop import Trained, train
 from pgv_jax.learner.state import graph_of
 from pgv_jax.recipe.outcomes import FIELDS, Lookup, Outcomes
+from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
 
 PASSES = 2.0
@@ -34,7 +40,8 @@ LESS, MORE = 0.5, 4.0
 """Times the run's updates: what a trial is given at least, and at most."""
 PATIENCE = 0.25
 """Of a trial's updates, how long it goes on without a gain on the held-out tasks."""
-CHUNK = 4096
+CHUNK, IMAGINED = 4096, 128
+"""Steps asked about at once: by the head Q, and by imagining."""
 LEAST = 1e-4
 """Distance to 0 and 1 beyond which a score's logit is not told apart."""
 
@@ -52,12 +59,15 @@ class Trial:
     converged: bool | None
 
 
-def trial_updates(settings: TrainConfig, table: Table) -> int:
+def trial_updates(settings: TrainConfig, table: Table, imagined: bool = False) -> int:
     """Updates that one trial is given: ``PASSES`` over the steps for each step of a long episode.
 
     TD carries an outcome back one step a backup: stopped before the outcome has come to an
-    episode's beginning it looks worse than it is. Within ``LESS`` and ``MORE`` times the run's.
+    episode's beginning it looks worse than it is. Within ``LESS`` and ``MORE`` times the run's; as
+    many as the run's where Q is ``imagined``.
     """
+    if imagined:
+        return settings.steps
     lengths = np.concatenate([np.diff(shard.episode_start) - 1 for shard in table.shards])
     needed = PASSES * np.quantile(lengths, LONG) * lengths.sum() / settings.batch
     asked = settings.steps
@@ -87,7 +97,8 @@ def td_trial(
     left_out = {outcomes.rows.task_ids[i] for i in held_out}
     kept = [episode for episode in episodes if episode.task_id not in left_out]
     train_table, val_table = tables
-    updates = trial_updates(config.train, train_table)
+    imagined = config.critic.q == "imagined"
+    updates = trial_updates(config.train, train_table, imagined)
     budget = {"steps": updates, "patience": patience_of(config.train, updates)}
     settings = config.model_copy(update={"train": config.train.model_copy(update=budget)})
     identity = _identity(settings, train_table, sorted(left_out))
@@ -104,9 +115,11 @@ def td_trial(
         split="train",
         shards=shards_for(m["shards"], len(kept)),
         history=m["texts"]["history"],
+        step=m["texts"].get("step", "thought"),
         encoder=m["encoder"],
         data_fingerprint=f"{m['data_fingerprint']}:{identity['tasks']}",
         dtype=m["dtype"],
+        parts=imagined,
     )
     trained = train(
         settings,
@@ -116,7 +129,13 @@ def td_trial(
         lambda step, metrics: progress(step),
         like=train_table,
     )
-    logit = _logits(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
+    if imagined:
+        gamma = config.objective.gamma
+        q = _imagined(trained, outcomes, held_out, lookup, gamma)
+    else:
+        q = _direct(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
+    q = np.clip(q, LEAST, 1 - LEAST)
+    logit = np.log(q) - np.log1p(-q)
     np.save(scores, logit)
     converged = trained.step + config.train.eval_every <= updates if trained.metrics else None
     found = {"identity": identity, "step": trained.step, "converged": converged}
@@ -134,9 +153,10 @@ def _identity(config: Config, table: Table, tasks: list[str]) -> dict[str, Any]:
     }
 
 
-def _logits(
+def _direct(
     trained: Trained, outcomes: Outcomes, steps: np.ndarray, success_D: np.ndarray
 ) -> np.ndarray:
+    """Q(success) of rows by the head Q, the members' mean: float64 [len(steps)]."""
     graph = graph_of(trained.spec)
 
     @jax.jit
@@ -151,5 +171,21 @@ def _logits(
         inputs = {field: jnp.asarray(outcomes.vectors[field][part]) for field in FIELDS}
         inputs["goal"] = jnp.asarray(np.tile(success_D.astype(np.float32), (len(part), 1)))
         out.append(np.asarray(score(trained.params, inputs), np.float64)[:count])
-    q = np.clip(np.concatenate(out), LEAST, 1 - LEAST)
-    return np.asarray(np.log(q) - np.log1p(-q))
+    return np.concatenate(out)
+
+
+def _imagined(
+    trained: Trained, outcomes: Outcomes, steps: np.ndarray, lookup: Lookup, gamma: float
+) -> np.ndarray:
+    """Imagined Q(success) of rows, the members' mean: float64 [len(steps)]."""
+    v = nnx.eval_shape(lambda: Critic(trained.spec, jax.random.key(0))).v
+    imagined_q = ImaginedQ(trained.params["m"], v, trained.params["v"], trained.spec.head, gamma)
+    rows, out = outcomes.rows, []
+    for start in range(0, len(steps), IMAGINED):
+        part = [
+            Row(rows.tasks[i], rows.observations[i], rows.thoughts[i])
+            for i in steps[start : start + IMAGINED]
+        ]
+        q_EB1 = imagined_q.values(question_of(part, [[SUCCESS]], lookup))
+        out.append(q_EB1[:, : len(part), 0].mean(0, dtype=np.float64))
+    return np.concatenate(out)

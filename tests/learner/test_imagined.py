@@ -24,6 +24,7 @@ BUDGET = (
     "texts.history=0",
     "data.encoder=sentences:hash:32",
     "critic.q=imagined",
+    "critic.recipe=td",
     "critic.note_width=32",
     f"objective.gamma={GAMMA}",
     "objective.polyak=0.02",
@@ -172,7 +173,7 @@ def test_a_run_may_start_with_an_artifact_that_imagines(dataset, tmp_path):
     q = ValueFunction.load(second).q(chain.TASK, chain.note(1), ["I go left."], [SUCCESS])
     assert q.shape == (1, 1)
     # Without the model, Q and V begin with what they had learned.
-    overrides = ("critic.q=direct", "critic.recipe=td", "train.steps=1")
+    overrides = ("critic.q=direct", "train.steps=1")
     direct = config(dataset, *FEW, f"train.start={first}", *overrides)
     prepared = prepare(direct, tmp_path / "direct")
     value = ValueFunction.load(fit(direct, prepared, tmp_path / "three"))

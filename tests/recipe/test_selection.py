@@ -170,6 +170,6 @@ def test_a_critic_that_imagines_has_a_probe_where_it_is_asked_for(tmp_path):
     assert (spec.outcome_members, spec.note_width) == (len(params["q"]["outcome"]["bias"]), 8)
     assert (params["q"]["out"], params["v"]["out"], params["m"]) == (1, 2, {"known": 3})
 
-    _, choice = chosen(tmp_path, *told, "critic.recipe=auto")
+    _, choice = chosen(tmp_path, *told, "critic.recipe=td")
     assert (choice.record["chosen"], choice.experts) == ("td", None)
-    assert "critic.recipe=anchored asks for a probe" in choice.record["why"]
+    assert "answered by imagined Q like all others" in choice.record["words"][0]

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 
 from pgv_jax.config import load_config
+from pgv_jax.critic import artifact
+from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.layout import build_table
 from pgv_jax.embed.encoder import HashEncoder
+from pgv_jax.embed.encoder_specs import open_encoder
 from pgv_jax.errors import PgvError
+from pgv_jax.learner import loop
 from pgv_jax.learner.loop import Trained
 from pgv_jax.recipe import residual, trial
 from pgv_jax.recipe.outcome_choice import Choice, record_of
 from pgv_jax.recipe.outcomes import outcomes_of
 from pgv_jax.recipe.selection import _Trials, choose, updates
+from pgv_jax.texts.templates import SUCCESS
 from tests.recipe.test_selection import episodes
 
 ENCODER = HashEncoder(16)
@@ -99,6 +104,7 @@ def test_a_trial_is_given_two_passes_for_each_step_of_a_long_episode():
         trial.trial_updates(config.train, lasting(*[40] * 500)) == 4000
     )  # four times them at most
     assert trial.patience_of(config.train, 1600) == 2  # of the looks every 200 updates, a quarter
+    assert trial.trial_updates(config.train, lasting(*[40] * 500), imagined=True) == 1000
 
 
 def test_a_long_episode_is_one_at_the_90th_percentile(tmp_path):
@@ -124,7 +130,7 @@ def test_a_trial_trains_by_its_own_budget_and_says_whether_it_was_enough(
         return Trained({}, None, best, {"val_score": 0.7})
 
     monkeypatch.setattr(trial, "train", train)
-    monkeypatch.setattr(trial, "_logits", lambda trained, outcomes, held_out, goal: held_out * 0.0)
+    monkeypatch.setattr(trial, "_direct", lambda *asked: np.full(len(asked[2]), 0.5))
     config = load_config(None, [*SETTINGS, "train.steps=32", "train.eval_every=2"])
     table = table_of(episodes(), tmp_path / "table")
     outcomes = outcomes_of(episodes(), ENCODER.encode, 0, 0)
@@ -134,6 +140,50 @@ def test_a_trial_trains_by_its_own_budget_and_says_whether_it_was_enough(
         assert (found.step, found.converged) == (best, converged)
     (budget,) = given
     assert (budget.steps, budget.patience) == (16, 2)  # a quarter of the eight looks
+
+
+def test_a_critic_that_imagines_is_judged_by_imagined_q(tmp_path, monkeypatch):
+    """The logits of the steps held out are those that the published critic's Q(success) has."""
+    encoder = open_encoder("sentences:hash:16")
+    told = ("critic.q=imagined", "critic.note_width=8", f"data.encoder={encoder.name}")
+    config = load_config(None, [*SETTINGS, *told])
+    log, kept = episodes(), []
+    about = {"name": encoder.name, "fingerprint": encoder.fingerprint}
+    table = build_table(
+        tmp_path / "table",
+        log,
+        encoder.encode,
+        split="train",
+        shards=4,
+        history=0,
+        encoder=about,
+        data_fingerprint="d",
+        parts=True,
+    )
+
+    def train(settings, *given, **options):
+        kept.append((settings.train.steps, loop.train(settings, *given, **options)))
+        return kept[-1][1]
+
+    monkeypatch.setattr(trial, "train", train)
+    outcomes = outcomes_of(log, encoder.encode, 0, 0)
+    held_out = outcomes.folds[0][1]
+    asked = (outcomes, held_out, tmp_path / "trial", lambda done: None)
+    found = trial.td_trial(config, log, (table, None), encoder.encode, *asked)
+    ((updates, trained),) = kept
+    assert updates == 20  # the run's own, where a direct critic's trial has 10
+    manifest = {
+        "critic": trained.spec.to_json(),
+        "encoder": about,
+        "texts": {"history": 0},
+        "objective": {"name": "gc_iql", "gamma": config.objective.gamma},
+        "heads": ["q", "v", "m"],
+    }
+    critic = ValueFunction.load(artifact.save(tmp_path / "a", trained.params, manifest))
+    rows = outcomes.rows.take(held_out)
+    q_B = critic.q_pairs(rows.tasks, rows.observations, rows.thoughts, [SUCCESS] * len(rows))
+    assert critic.imagines and len(q_B) > 4 and q_B.std() > 0
+    np.testing.assert_allclose(found.logit_B, np.log(q_B) - np.log1p(-q_B), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("best", "enough"), [([800, 1000], 1400), ([800, 1600], 1600)])
@@ -162,5 +212,5 @@ def test_trials_that_still_improve_are_said_not_to_have_converged():
         )
         for rested in (False, True, None)
     ]
-    assert "still improving when their 1,600 updates ended (not converged)" in told[0]
+    assert "TD was still improving when its trials' 1,600 updates ended (not converged)" in told[0]
     assert told[1] == told[2] and "improving" not in told[1]

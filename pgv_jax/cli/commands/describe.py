@@ -74,6 +74,8 @@ def _describe_artifact(manifest: Mapping[str, Any]) -> None:
     seen = f", from {data['episodes']:,} episodes" if "episodes" in data else ""
     size = f"{widths} hidden units, {critic['ensemble']} Q members"
     click.echo(f"Critic by {objective} on embeddings of {encoder}: {size}{seen}.")
+    if critic.get("note_width"):
+        click.echo("Q is imagined: a thought is worth V of the note that it should lead to.")
     for sentence in manifest.get("recipe", {}).get("words", ()):
         click.echo(sentence)
 

@@ -68,6 +68,20 @@ def test_the_page_tells_everything_and_loads_nothing(data, tmp_path):
     assert "right" in page.text
 
 
+def test_only_arms_that_were_played_are_explained(data, tmp_path):
+    _, page, _ = pages(data, tmp_path)
+    assert "minus success-only" in page.text and "The oracle is the ceiling" in page.text
+    assert "Against direct Q" not in page.text  # these arms lack it
+
+    arms = {name: data["arms"][name] for name in ("first", "critic")}
+    report, page, _ = pages({**data, "arms": arms}, tmp_path / "two")
+    assert list(report["arms"]) == ["first", "critic"]
+    assert "Against first proposal" in page.text
+    told = page.text.split("How to read it")[1].split("Judged offline")[0]
+    for absent in ("success-only", "shuffled scores", "The oracle", "Monte-Carlo"):
+        assert absent not in told
+
+
 def test_a_page_can_be_used_with_the_keyboard_and_read_aloud(data, tmp_path):
     _, page, _ = pages(data, tmp_path)
     assert ("a", {"class": "skip", "href": "#content"}) in page.tags
