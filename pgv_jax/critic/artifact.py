@@ -130,11 +130,13 @@ def annotate(folder: str | os.PathLike[str], key: str, value: Any) -> None:
 
 
 def is_artifact(folder: str | os.PathLike[str]) -> bool:
-    """Does the folder hold the manifest of an artifact?"""
+    """Does the folder hold the manifest of an artifact, or parameters beside a damaged one?"""
     try:
         manifest = json.loads((Path(folder) / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except OSError:
         return False
+    except ValueError:
+        return (Path(folder) / PARAMS).exists()
     return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 

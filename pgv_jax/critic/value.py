@@ -66,6 +66,8 @@ class ValueFunction:
         ``pessimism`` takes so many standard deviations of the ensemble's Q off their mean.
         ``imagine=False`` asks the direct Q head of a critic that imagines.
         """
+        if not 0 <= pessimism < math.inf:
+            raise PgvError(f"pessimism is {pessimism}; use a number from 0 (none) on, such as 1.")
         trained = artifact.manifest["encoder"]
         if trained["fingerprint"] != encoder.fingerprint:
             raise PgvError(

@@ -147,6 +147,15 @@ def test_a_damaged_manifest_is_named(saved, text):
     assert "manifest.json" in refusal(saved)
 
 
+def test_half_a_manifest_beside_parameters_is_an_artifact_that_is_damaged(saved, tmp_path):
+    whole = (saved / "manifest.json").read_text()
+    (saved / "manifest.json").write_text(whole[: len(whole) // 2])
+    assert artifacts.is_artifact(saved)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text("{")
+    assert not artifacts.is_artifact(tmp_path / "other")
+
+
 def test_a_manifest_that_lacks_a_part_is_damaged(saved):
     known = json.loads((saved / "manifest.json").read_text())
     for key, below in artifacts.REQUIRED.items():

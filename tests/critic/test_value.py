@@ -363,6 +363,12 @@ def test_an_encoder_that_compiles_is_warmed_with_the_heads(folder):
     assert fresh.compilations == 4 + 2  # texts of one call; a context and a grid
 
 
+@pytest.mark.parametrize("pessimism", [-0.1, float("nan"), float("inf")])
+def test_pessimism_that_is_no_number_of_deviations_is_a_sentence(folder, pessimism):
+    with pytest.raises(PgvError, match="use a number from 0"):
+        ValueFunction.load(folder, pessimism=pessimism)
+
+
 def test_pessimism_takes_the_ensembles_disagreement_off(folder, value):
     careful = ValueFunction.load(folder, pessimism=0.5)
     single = []

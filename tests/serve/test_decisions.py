@@ -7,7 +7,9 @@ import os
 import stat
 
 import pytest
+from click.testing import CliRunner
 
+from pgv_jax.cli.commands.importing import import_
 from pgv_jax.data.importers.base import Options
 from pgv_jax.data.importers.detection import detect
 from pgv_jax.serve.decisions import DecisionLog
@@ -82,6 +84,22 @@ def test_an_import_closes_the_loop(played):
     assert (second.observation, second.action) == ("Two flights.", 'book({"n": 7})')
     assert second.candidates[0].scores == {"The task is done.": 0.2}
     assert (sung.steps[0].action, sung.steps[0].candidates[0].action) == ("La. 0.4", "Lo. 0.3")
+
+
+def test_outcomes_that_name_no_decision_are_counted_once(played, tmp_path):
+    folder, _ = played
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (file,) = tmp_path.glob("decisions-*.jsonl")
+    first, *rest = file.read_text().splitlines(keepends=True)
+    file.write_text(first)
+    (tmp_path / "decisions-9-9-0001.jsonl").write_text("".join(rest))
+    with (tmp_path / ".outcomes.jsonl").open("a") as outcomes:
+        outcomes.write('{"session_id": "S1", "success": true}\n{"request_id": "r", "reward": 1}\n')
+    said = CliRunner().invoke(import_, [str(tmp_path), "--out", str(tmp_path / "out"), "--quiet"])
+    assert said.exit_code == 0, said.output
+    told = "An outcome in .outcomes.jsonl names no decision beside it; look at its id (2 times)."
+    assert told in " ".join(said.output.split())
 
 
 def test_what_a_kill_left_half_written_is_cut_off(tmp_path):

@@ -20,13 +20,14 @@ from pgv_jax.data.importers.conversation.asking import answer_in, messages_in
 from pgv_jax.data.importers.conversation.fields import Logged, without
 from pgv_jax.data.importers.conversation.importer import ConversationImporter
 from pgv_jax.data.importers.conversation.turns import Turn
-from pgv_jax.data.importers.files.records import Damage, Record
+from pgv_jax.data.importers.files.records import Damage, Record, iter_records
 from pgv_jax.data.storage.jsonl import FieldError
 
 MARK = "pgv_decision"
 PATTERN = "decisions-*.jsonl"
 OUTCOMES = ".outcomes.jsonl"
 SAYS = ("success", "reward", "score")
+UNJOINED = f"an outcome in {OUTCOMES} names no decision beside it; look at its id"
 
 
 class Served(ConversationImporter):
@@ -78,6 +79,10 @@ class Served(ConversationImporter):
     def records(self, path: Path, options: Options) -> Iterator[Record | Damage]:
         """Yield the decisions, each with what came of it."""
         outcomes = read_outcomes(path.parent / OUTCOMES)
+        files = sorted({path, *path.parent.glob(PATTERN)})
+        if outcomes and path == files[0]:  # once a folder
+            unjoined = set(outcomes).difference(*(_named(file) for file in files))
+            options.tally.notes.update({UNJOINED: len(unjoined)} if unjoined else {})
         for item in super().records(path, options):
             yield _with_outcome(item, outcomes) if isinstance(item, Record) else item
 
@@ -97,6 +102,13 @@ def read_outcomes(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
             raise FieldError(f"{path}:{number}", "is no outcome") from None
         found.update(dict.fromkeys(keys, said))
     return found
+
+
+def _named(path: Path) -> set[tuple[str, str]]:
+    """The requests and sessions of a file of decisions, as ``read_outcomes`` names them."""
+    records = (item.value for item in iter_records(path) if isinstance(item, Record))
+    known = [record for record in records if isinstance(record, Mapping)]
+    return {(key, str(record.get(key))) for record in known for key in ("request_id", "session_id")}
 
 
 def _with_outcome(item: Record, outcomes: Mapping[tuple[str, str], Mapping[str, Any]]) -> Record:
