@@ -44,7 +44,7 @@ from pgv_jax.recipe.outcomes import FIELDS, Outcomes, components_of
 from pgv_jax.recipe.probe import fit_probe
 from pgv_jax.report.health.baselines import task_folds
 from pgv_jax.report.rows import step_rows
-from pgv_jax.report.stats import cluster_mean
+from pgv_jax.report.stats import Interval, cluster_mean
 from pgv_jax.types import Episode
 
 HISTORY = 3
@@ -137,19 +137,38 @@ def of_pairs(outcomes: Outcomes, pairs: Pairs, attempt_B: np.ndarray) -> np.ndar
     return probe.crossfit_B[:size] - probe.crossfit_B[size:]
 
 
-def figures(margin_P: np.ndarray, pairs: Pairs) -> dict[str, list[float]]:
-    """Per cent of the pairs that are told apart, in each file and in the mean of files."""
-    right = np.where(margin_P == 0, 0.5, margin_P > 0)
-    queries, names = pairs.queries, sorted(set(pairs.files))
-    weight = np.zeros(len(right))
-    told = {}
-    for name in names:
+def right(margin_P: np.ndarray) -> np.ndarray:
+    """1 for each pair that a margin puts right, one half for a tie: [P]."""
+    return np.asarray((np.sign(margin_P) + 1) / 2)
+
+
+def by_files(value_P: np.ndarray, pairs: Pairs, less: float = 0.0) -> list[float]:
+    """The mean over files of each file's mean of ``value_P``, in per cent, with its interval.
+
+    ``less`` is taken off before queries are weighed by the number of their pairs, and put back.
+    """
+    names, counts = np.unique(pairs.files, return_counts=True)
+    share = dict(zip(names, len(value_P) / len(names) / counts, strict=True))
+    weight_P = np.asarray([share[file] for file in pairs.files])
+    return percent(cluster_mean(weight_P * (value_P - less), pairs.queries), less)
+
+
+def percent(found: Interval, more: float = 0.0) -> list[float]:
+    """[value, low, high] of an interval, moved by ``more``."""
+    return [round(100 * (x + more), 1) for x in (found.value, found.low, found.high)]
+
+
+def figures(margin_P: np.ndarray, beside_P: np.ndarray, pairs: Pairs) -> dict[str, list[float]]:
+    """Per cent of the pairs that are put right, file by file and in the mean of files.
+
+    ``less_tfidf`` is that mean less the one of ``beside_P``, pair by pair.
+    """
+    right_P, told = right(margin_P), {}
+    for name in sorted(set(pairs.files)):
         own = [i for i, file in enumerate(pairs.files) if file == name]
-        found = cluster_mean(right[own], [queries[i] for i in own])
-        weight[own] = len(right) / len(names) / len(own)
-        told[name] = [round(100 * x, 1) for x in (found.value, found.low, found.high)]
-    found = cluster_mean(weight * (right - 0.5), queries)  # a share above one half, file by file
-    told["mean"] = [round(50 + 100 * x, 1) for x in (found.value, found.low, found.high)]
+        told[name] = percent(cluster_mean(right_P[own], [pairs.queries[i] for i in own]))
+    told["mean"] = by_files(right_P, pairs, less=0.5)
+    told["less_tfidf"] = by_files(right_P - right(beside_P), pairs)
     return told
 
 
@@ -187,7 +206,8 @@ def main() -> None:
         "pairs": of_pairs(outcomes, pairs, attempt_B),
     }
     for name, margin_P in methods.items():
-        print(json.dumps({"method": name, **figures(margin_P, pairs)}), flush=True)
+        told = figures(margin_P, methods["tfidf"], pairs)
+        print(json.dumps({"method": name, **told}), flush=True)
 
 
 if __name__ == "__main__":
