@@ -40,15 +40,17 @@ def _stacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict
 
 
 def unstacked(params: dict[str, Any]) -> dict[str, Any]:
-    """A critic's parameters from the learner's form."""
+    """A critic's parameters from the learner's form; of JAX or of numpy, as they are given."""
     return {n: _unstacked(head, PARTS[n]) if n in PARTS else head for n, head in params.items()}
 
 
 def _unstacked(head: dict[str, Any], parts: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     out = {name: part for name, part in head.items() if name != "first"}
     for part, fields in parts.items():
-        kernels = jnp.split(head["first"][part]["kernel"], len(fields), axis=2)
-        for field, kernel_EHD in zip(fields, kernels, strict=True):
+        kernel_EHF = head["first"][part]["kernel"]
+        dim = kernel_EHF.shape[2] // len(fields)
+        for i, field in enumerate(fields):
+            kernel_EHD = kernel_EHF[:, :, i * dim : (i + 1) * dim]
             out[field] = {"kernel": kernel_EHD.swapaxes(1, 2)}
     return out
 

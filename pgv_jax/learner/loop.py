@@ -322,7 +322,8 @@ class _Loop:
 
     def published(self, params: Any) -> Any:
         """Parameters for raw embeddings, on the host; the next-note model with its constants."""
-        out = jax.device_get(folded(unstacked(meshes.to_host(self._mesh, params)), self._standards))
+        out = folded(unstacked(meshes.to_host(self._mesh, params)), self._standards)
+        out = jax.tree.map(np.ascontiguousarray, out)
         if "m" in out:
             assert self._centres is not None and self._table.parts is not None
             known = self._table.parts.parts[: self._table.manifest["parts"]["in_notes"]]

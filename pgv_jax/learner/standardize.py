@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pgv_jax.critic.reader import Centres
@@ -80,7 +79,8 @@ def standardized(batch: Batch, standards: Standards) -> Batch:
 def folded(params: Any, standards: Standards) -> Any:
     """Parameters for raw embeddings that give what ``params`` give for standardised ones.
 
-    The next-note model reads raw embeddings at all times.
+    On the host, since small programs would each be compiled. The next-note model reads raw
+    embeddings at all times.
     """
     out = {}
     for name, head in params.items():
@@ -92,8 +92,8 @@ def folded(params: Any, standards: Standards) -> Any:
         for field in FIELDS:
             if field in head:
                 mean, scale = standards[field]
-                kernel_EDH = head[field]["kernel"] / scale
-                bias_EH = bias_EH - jnp.einsum("d,edh->eh", mean, kernel_EDH)
+                kernel_EDH = np.asarray(head[field]["kernel"]) / scale
+                bias_EH = bias_EH - np.einsum("d,edh->eh", mean, kernel_EDH)
                 head[field] = {"kernel": kernel_EDH}
         out[name] = {**head, "bias_0": bias_EH}
     return out
