@@ -93,6 +93,16 @@ def test_a_part_of_a_table_meets_the_programs_of_the_whole(table, resident, tmp_
     assert (curve(tmp_path / "like") != resident).any()
 
 
+def test_a_log_that_has_grown_meets_the_programs_that_were_kept(table, tmp_path, compiled):
+    config = chain.config(STEPS, "train.feed=resident")
+    train(config, table, None, tmp_path / "before")
+    compiled.clear()
+    grown = chain.table(tmp_path / "t", chain.walks(18), data="grown")
+    train(config, grown, None, tmp_path / "after")
+    assert not compiled
+    assert (curve(tmp_path / "after") != curve(tmp_path / "before")).any()
+
+
 def test_lengths_are_powers_of_two_and_from_4096_on_a_quarter_longer_at_most():
     lengths = (0, 1, 3, 4, 5, 100, 1024, 1025, 4096, 4097, 5121, 8192, 8193, 100_000)
     assert [padded_length(n) for n in lengths] == (
