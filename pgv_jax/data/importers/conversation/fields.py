@@ -6,7 +6,7 @@ came beside them, and what is left of the record.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from pgv_jax.data.importers.conversation.messages import (
     unwrapped,
 )
 from pgv_jax.data.importers.conversation.pieces import literal, words_of
+from pgv_jax.data.importers.conversation.streams import events_in, whole_of
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json
 
 COLUMNS: tuple[str, ...] = ("messages", "traj", "trajectory", "conversation", "conversations")
@@ -187,6 +188,8 @@ def _request(record: Mapping[str, Any]) -> Logged | None:
     """A proxy's log: the request's body beside the response's."""
     for name in REQUESTS:
         inner = parsed(record.get(name))
+        if isinstance(inner, Mapping) and inner.get("body"):
+            inner = parsed(inner["body"])
         if not isinstance(inner, Mapping):
             continue
         found = _column(inner) or _exchange(inner) or _any_column(inner)
@@ -249,16 +252,21 @@ def answers_of(value: Any) -> list[list[Any]]:
     """What a model answered, as alternative lists of messages; none where nothing is understood."""
     value = parsed(value)
     if isinstance(value, str):
+        events = events_in(value)
+        if events is not None:
+            whole = whole_of(events)
+            return [] if whole is None else answers_of(whole)
         return [[{"role": "assistant", "content": value}]] if value else []
     if isinstance(value, Mapping):
         return _answers_in(value)
     if not isinstance(value, list | tuple) or not value:
         return []
+    whole = whole_of(value)
+    if whole is not None:
+        return answers_of(whole)
     boxed = all(isinstance(part, Mapping) and "message" in part for part in value)
     if are_messages(value) and not boxed:
         return [list(value)]
-    if all(isinstance(part, Mapping) and "delta" in str(part.get("choices")) for part in value):
-        return _streamed(value)
     if all(isinstance(part, str) for part in value):
         return [[{"role": "assistant", "content": part}] for part in value]
     if any(isinstance(part, Mapping) and str(part.get("type")) in BLOCKS for part in value):
@@ -292,40 +300,6 @@ def _answers_in(value: Mapping[str, Any]) -> list[list[Any]]:
         if isinstance(value.get(key), str) and value[key]:
             return [[{"role": "assistant", "content": value[key]}]]
     return []
-
-
-def _streamed(chunks: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """The message that a stream of deltas adds up to."""
-    message: dict[str, Any] = {"role": "assistant", "content": ""}
-    calls: dict[int, dict[str, Any]] = {}
-    for chunk in chunks:
-        for choice in list(chunk.get("choices") or ())[:1]:
-            delta = choice.get("delta") if isinstance(choice, Mapping) else None
-            for key, text in _texts(delta):
-                message[key] = message.get(key, "") + text
-            for call in (delta.get("tool_calls") or ()) if isinstance(delta, Mapping) else ():
-                _add_call(calls, call)
-    if calls:
-        message["tool_calls"] = [calls[index] for index in sorted(calls)]
-    return [[message]]
-
-
-def _texts(delta: Any) -> Iterator[tuple[str, str]]:
-    for key in ("content", "reasoning_content", "reasoning"):
-        if isinstance(delta, Mapping) and isinstance(delta.get(key), str):
-            yield key, delta[key]
-
-
-def _add_call(calls: dict[int, dict[str, Any]], part: Any) -> None:
-    if not isinstance(part, Mapping) or not isinstance(part.get("function"), Mapping):
-        return
-    index = part.get("index")
-    whole = calls.setdefault(
-        index if isinstance(index, int) else len(calls),
-        {"id": part.get("id"), "type": "function", "function": {"name": "", "arguments": ""}},
-    )
-    for key in ("name", "arguments"):
-        whole["function"][key] += str(part["function"].get(key) or "")
 
 
 def missing(record: Any) -> FieldError:

@@ -26,7 +26,7 @@ from pgv_jax.data.importers.conversation.dialects import (
     is_bare_message,
     roles_in,
 )
-from pgv_jax.data.importers.conversation.fields import Logged, logged, missing
+from pgv_jax.data.importers.conversation.fields import SURELY, Logged, logged, missing
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
 from pgv_jax.data.importers.conversation.turns import Turn
@@ -38,6 +38,7 @@ from pgv_jax.types import Episode
 GROUPS: tuple[str, ...] = ("conversation_id", "session_id", "sessionId", "dialogue_id")
 GROUPS += ("thread_id", "chat_id", "trajectory_id", "episode_id", "trace_id")
 """Whose messages stand in a file with a message a record."""
+UNANSWERED = "no answer of a model was found in the response of a call"
 
 
 class ConversationImporter(RecordImporter):
@@ -73,6 +74,9 @@ class ConversationImporter(RecordImporter):
     def turns(self, found: Logged, options: Options) -> list[Turn]:
         """Return the turns of a logged conversation; other answers become candidates."""
         turns = turns_of(found.conversation, found.column, options.tally)
+        answered = found.answers or (turns and turns[-1].role == "assistant")
+        if not answered and any(found.fields.get(key) for key in SURELY):
+            options.tally.notes[UNANSWERED] += 1
         others = tuple(
             candidate_of(answer[0])
             for messages in found.answers[1:]
