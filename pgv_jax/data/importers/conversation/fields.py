@@ -17,7 +17,7 @@ from pgv_jax.data.importers.conversation.messages import (
     role_of,
     unwrapped,
 )
-from pgv_jax.data.importers.conversation.pieces import literal, words_of
+from pgv_jax.data.importers.conversation.pieces import first_of, literal, words_of
 from pgv_jax.data.importers.conversation.streams import events_in, whole_of
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json
 
@@ -34,8 +34,13 @@ OUTPUTS = ("output", "outputs")
 """What answers an ``input``; beside ``messages`` these say other things."""
 SURELY = ("response", "response_body", "responseBody", "response_json", "llm_response")
 """Answers also where the messages end with words of the agent: it was given their beginning."""
+UNANSWERED = "no answer of a model was found in the response of a call"
 SAID = ("choices", "content", "output", "candidates", "generations", "message", "text")
 """Keys of a response that hold its words."""
+SAID_IN = ("choices", "candidates", "generations", "output", "messages", "message")
+ASKED_IN = ("body", "inputBodyJson")
+ANSWERED_IN = ("body", "outputBodyJson")
+"""Where a proxy (and Bedrock's log of invocations) puts a request and its response."""
 PROMPTS = ("prompt", "prompts", "input", "inputs")
 SYSTEMS = ("system", "instructions", "system_prompt", "systemInstruction", "system_instruction")
 SAMPLED = 20
@@ -164,7 +169,7 @@ def _rest(response: Any) -> Any:
     response = parsed(response)
     if not isinstance(response, Mapping):
         return None
-    inner = {k: _rest(v) if k == "body" else v for k, v in response.items()}
+    inner = {k: _rest(v) if k in ANSWERED_IN else v for k, v in response.items()}
     return without(inner, *SAID)
 
 
@@ -188,8 +193,8 @@ def _request(record: Mapping[str, Any]) -> Logged | None:
     """A proxy's log: the request's body beside the response's."""
     for name in REQUESTS:
         inner = parsed(record.get(name))
-        if isinstance(inner, Mapping) and inner.get("body"):
-            inner = parsed(inner["body"])
+        boxed = first_of(inner, ASKED_IN) if isinstance(inner, Mapping) else None
+        inner = inner if boxed is None else parsed(boxed)
         if not isinstance(inner, Mapping):
             continue
         found = _column(inner) or _exchange(inner) or _any_column(inner)
@@ -279,7 +284,7 @@ BLOCKS = ("text", "thinking", "tool_use", "output_text", "reasoning", "server_to
 
 
 def _answers_in(value: Mapping[str, Any]) -> list[list[Any]]:
-    for key in ("body", "choices", "candidates", "generations", "output", "messages", "message"):
+    for key in (*ANSWERED_IN, *SAID_IN):
         if key not in value:
             continue
         inner = parsed(value[key])

@@ -26,7 +26,13 @@ from pgv_jax.data.importers.conversation.dialects import (
     is_bare_message,
     roles_in,
 )
-from pgv_jax.data.importers.conversation.fields import SURELY, Logged, logged, missing
+from pgv_jax.data.importers.conversation.fields import (
+    SURELY,
+    UNANSWERED,
+    Logged,
+    logged,
+    missing,
+)
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
 from pgv_jax.data.importers.conversation.turns import Turn
@@ -38,7 +44,6 @@ from pgv_jax.types import Episode
 GROUPS: tuple[str, ...] = ("conversation_id", "session_id", "sessionId", "dialogue_id")
 GROUPS += ("thread_id", "chat_id", "trajectory_id", "episode_id", "trace_id")
 """Whose messages stand in a file with a message a record."""
-UNANSWERED = "no answer of a model was found in the response of a call"
 
 
 class ConversationImporter(RecordImporter):
