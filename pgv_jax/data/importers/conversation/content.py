@@ -105,12 +105,18 @@ def read_content(content: Any, where: str, tally: Tally, data: bool = False) -> 
         return [Text(json_text(content))]
     out: list[Piece] = []
     begun: int | None = None
+    cited = False
     for i, part in enumerate(content):
         spot = f"{where}[{i}]"
         if isinstance(part, Mapping):
             if _kind(part) == "step_start":
                 out, begun = _in_step(out, begun), len(out)
-            out.extend(read_part(part, spot, tally, data))
+            read = read_part(part, spot, tally, data)
+            cited, before = bool(part.get("citations")), cited
+            texts = [p.text for p in (*out[-1:], *read) if isinstance(p, Text)]
+            if (cited or before) and len(texts) == 1 + len(read):  # cut where a citation begins
+                out, read = out[:-1], [Text("".join(texts))]
+            out.extend(read)
         else:
             out.extend(read_content(part, spot, tally, data))
     return _in_step(out, begun)

@@ -7,7 +7,7 @@ came beside them, and what is left of the record.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgv_jax.data.importers.base import Options
@@ -26,7 +26,7 @@ COLUMNS += ("chat", "history", "chat_history", "dialogue", "turns", "transcript"
 COLUMNS += ("message_history",)
 REQUESTS: tuple[str, ...] = ("request", "request_body", "requestBody", "body", "kwargs", "input")
 REQUESTS += ("inputs", "params", "payload", "request_json", "llm_request", "call", "data")
-REQUESTS += ("sample", "conversation")
+REQUESTS += ("proxy_server_request", "sample", "conversation")
 RESPONSES: tuple[str, ...] = ("response", "response_body", "responseBody", "completion")
 RESPONSES += ("completions", "choices", "response_json", "llm_response", "candidates")
 RESPONSES += ("generations", "raw_response")
@@ -204,17 +204,22 @@ def _request(record: Mapping[str, Any]) -> Logged | None:
             found = _with_answers(inner, "input", parsed(inner["input"]), ())
         if found is None:
             continue
-        outside = [k for k in (*RESPONSES, *OUTPUTS) if record.get(k) is not None and k != name]
         fields = without(record, name)
         if found.fields:
             fields = {**fields, name: dict(found.fields)}
-        answers = found.answers
-        for key in outside:
-            if not answers and (answers := answers_of(record[key])):
-                rest = _rest(record[key])
-                fields = {**fields, key: rest} if rest else without(fields, key)
-        return Logged(name, found.messages, answers, fields)
+        keys = [key for key in (*RESPONSES, *OUTPUTS) if key != name]
+        return _answered(record, keys, Logged(name, found.messages, found.answers, fields))
     return None
+
+
+def _answered(record: Mapping[str, Any], keys: Sequence[str], found: Logged) -> Logged:
+    """The messages of a part of a record with the answer that stands beside that part."""
+    answers, fields = found.answers, found.fields
+    for key in keys:
+        if not answers and record.get(key) is not None and (answers := answers_of(record[key])):
+            rest = _rest(record[key])
+            fields = {**fields, key: rest} if rest else without(fields, key)
+    return replace(found, answers=answers, fields=fields)
 
 
 def _any_column(record: Mapping[str, Any]) -> Logged | None:
@@ -249,7 +254,8 @@ def _nested(record: Mapping[str, Any]) -> Logged | None:
             found = _column(inner)
             if found is not None:
                 fields = {**without(record, str(name)), str(name): dict(found.fields)}
-                return Logged(str(name), found.messages, found.answers, fields)
+                found = Logged(str(name), found.messages, found.answers, fields)
+                return _answered(record, [key for key in SURELY if key != name], found)
     return None
 
 

@@ -210,6 +210,8 @@ def _pieces(
     for image in message.get("images") or ():
         told = image if isinstance(image, Mapping) else {"type": "image", "image": image}
         pieces += read_content(told, f"{where}.images", tally)
+    for file in message.get("experimental_attachments") or ():  # the AI SDK's
+        pieces += read_content({"type": "file", "file": file}, f"{where}.attachments", tally)
     if role != "assistant":
         return pieces
     if name in CALLING:

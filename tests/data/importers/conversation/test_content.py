@@ -331,6 +331,17 @@ def test_what_stands_beside_the_content_of_a_message(tmp_path: Path) -> None:
     assert dict(report.tally.placeholders) == {"image": 1}
 
 
+def test_a_text_that_citations_cut_is_one(tmp_path: Path) -> None:
+    cited = {"type": "text", "text": "the page", "citations": [{"cited_text": "x"}]}
+    parts = [{"type": "text", "text": "As "}, cited, {"type": "text", "text": ", it rains."}]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", chat("q", parts)))
+    assert episode.steps[0].action == "As the page, it rains."
+    assert pieces([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]) == [
+        Text("a"),
+        Text("b"),
+    ]
+
+
 def test_items_beside_a_responses_answer_are_counted(tmp_path: Path) -> None:
     output = [
         {"id": "1", "type": "mcp_list_tools", "server_label": "d", "tools": [{"name": "roll"}]},
