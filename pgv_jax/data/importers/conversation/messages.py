@@ -245,6 +245,9 @@ def _called(piece: Piece, where: str) -> Piece:
 
 def _calls(message: Mapping[str, Any], where: str) -> list[Call]:
     calls = message.get("tool_calls")
+    invalid = message.get("invalid_tool_calls")  # LangChain's: their arguments are no JSON
+    if isinstance(invalid, list) and isinstance(calls, list | None):
+        calls = [*(calls or ()), *invalid]
     more = message.get("additional_kwargs")
     if not calls and isinstance(more, Mapping):
         calls = more.get("tool_calls") or (
@@ -253,8 +256,6 @@ def _calls(message: Mapping[str, Any], where: str) -> list[Call]:
     if message.get("function_call"):
         calls = [{"function": message["function_call"]}]
     calls = calls or ()
-    if message.get("invalid_tool_calls"):  # LangChain's name for arguments that are no JSON
-        calls = [*calls, *message["invalid_tool_calls"]]
     if not isinstance(calls, list | tuple):
         raise FieldError(f"{where}.tool_calls", f"must be a list, not {kind_of(calls)}")
     out = []

@@ -76,7 +76,7 @@ def _shown(value: Any) -> Any:
 
 
 def _is_base64(value: Any) -> bool:
-    return isinstance(value, str) and len(value) >= 64 and bool(BASE64.fullmatch(value))
+    return isinstance(value, str) and len(value) >= 256 and bool(BASE64.fullmatch(value))
 
 
 def words_of(value: Any) -> str:

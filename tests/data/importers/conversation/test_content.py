@@ -322,7 +322,9 @@ def test_what_stands_beside_the_content_of_a_message(tmp_path: Path) -> None:
     spoken = {"role": "assistant", "content": None, "audio": {"id": "1", "transcript": "hello"}}
     seen = {"role": "user", "content": "and this?", "images": ["iVBORw0KGgo"]}  # Ollama
     invalid = {"name": "f", "args": '{"a": ', "id": "1", "error": "no JSON"}  # LangChain
-    called = {"role": "assistant", "content": "", "tool_calls": [], "invalid_tool_calls": [invalid]}
+    raw = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": '}}
+    called = {"role": "assistant", "content": "", "tool_calls": [], "invalid_tool_calls": [invalid],
+              "additional_kwargs": {"tool_calls": [raw]}}  # fmt: skip
     (episode,), report = imported(jsonl(tmp_path / "x.jsonl", chat("q", spoken, seen, called)))
     assert [(s.observation, s.action) for s in episode.steps] == [
         ("q", "hello"),
@@ -368,7 +370,8 @@ def test_nulls_that_arrow_filled_in_are_no_arguments(tmp_path: Path) -> None:
 
 
 def test_json_text_holds_no_files_and_no_seals() -> None:
-    assert json_text({"blob": "iVBORw0KGgo" * 9, "data": "3"}) == '{"blob": "[file]", "data": "3"}'
+    told = {"blob": "iVBORw0KGgo" * 30, "data": "e3b0c442" * 8}  # a file, a checksum
+    assert json_text(told) == json.dumps({**told, "blob": "[file]"})
     told = {"screenshot": IMAGE, "signature": "s", "n": 1}
     assert json_text(told) == '{"screenshot": "[image]", "n": 1}'
     assert (
