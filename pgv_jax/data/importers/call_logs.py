@@ -18,6 +18,8 @@ from pgv_jax.types import Candidate, Episode, Step
 CONVERSATION_KEYS: tuple[str, ...] = ("session_id", "sessionId", "conversation_id")
 CONVERSATION_KEYS += ("conversationId", "thread_id", "trace_id", "chat_id", "litellm_session_id")
 PLACES = ("metadata", "request", "litellm_metadata", "body", "kwargs")
+OF_LITELLM = {"response_cost", "hidden_params", "model_map_information"}
+"""What stands beside ``call_type`` in a payload of LiteLLM's logger."""
 USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "cost_usd")
 
 Place = tuple[int, int]
@@ -32,6 +34,8 @@ def conversation_id(episode: Episode) -> str:
     places = [record, *(record[key] for key in PLACES if isinstance(record.get(key), Mapping))]
     for place in places:
         for key in CONVERSATION_KEYS:
+            if key == "trace_id" and "call_type" in place and OF_LITELLM & set(place):
+                continue  # there each call has one of its own
             if isinstance(place.get(key), str | int) and place[key] not in ("", None):
                 return str(place[key])
     return ""

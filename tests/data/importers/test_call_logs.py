@@ -222,3 +222,19 @@ def test_rewards_of_conversations_find_their_calls(tmp_path: Path) -> None:
     rewards = Rewards(outcomes, "episode_id", "reward")
     (episode,), report = imported(jsonl(tmp_path / "x.jsonl", *calls), rewards=rewards)
     assert (episode.episode_id, episode.success, report.unmatched) == ("s1", True, 0)
+
+
+def test_a_trace_of_litellm_is_one_call(tmp_path: Path) -> None:
+    calls = session("c", 2, call_type="acompletion", response_cost=0.1)
+    calls = [{**c, "id": f"r{i}", "trace_id": f"t{i}"} for i, c in enumerate(calls)]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *calls))
+    assert [s.action for s in episode.steps] == ["c answers 0", "c answers 1"]
+
+
+@pytest.mark.parametrize("name", ["proxy_server_request", "what_was_sent"])
+def test_an_answer_beside_an_inner_request(tmp_path: Path, name: str) -> None:
+    record = call(["q", "a", "r"], "b")
+    record = {"messages": {}, name: record["request"], "response": record["response"]}
+    (episode,), report = imported(jsonl(tmp_path / "x.jsonl", record))
+    assert [(s.observation, s.action) for s in episode.steps] == [("q", "a"), ("r", "b")]
+    assert not report.tally.notes

@@ -33,13 +33,19 @@ TEXTS = ("text", "input_text", "output_text", "refusal")
 REASONING += ("thought", "summary_text")
 SEALED = ("redacted_thinking", "redacted_reasoning", "encrypted_reasoning", "compaction")
 """Parts that only their provider can read."""
+ASIDE: tuple[str, ...] = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response")
+ASIDE += ("item_reference", "tool_approval_request", "tool_approval_response")
+ASIDE += ("source", "source_url", "source_document")
+"""Parts beside what was said: neither words nor calls nor what a tool answered."""
 MEDIA: tuple[str, ...] = ("image", "image_url", "input_image", "output_image", "image_file")
 MEDIA += ("audio", "audio_url", "input_audio", "output_audio", "media", "computer_screenshot")
-FILES = ("file", "input_file", "document", "video", "video_url", "input_video", "blob", "uri")
+MEDIA += ("image_data", "image_file_id")
+FILES: tuple[str, ...] = ("file", "input_file", "document", "video", "video_url", "input_video")
+FILES += ("blob", "uri", "file_data", "file_url", "file_id", "resource")
 PAYLOAD: tuple[str, ...] = ("source", "url", "data", "image", "image_url", "audio", "audio_url")
 PAYLOAD += ("input_audio", "file", "file_id", "file_data", "fileData", "inlineData", "bytes")
 PAYLOAD += ("path", "uri", "content", "base64", "video", "video_url", "mime_type", "mimeType")
-PAYLOAD += ("mediaType", "media_type", "image_file")
+PAYLOAD += ("mediaType", "media_type", "image_file", "fileId", "resource")
 NOTHING = ("step_start", "step_finish", "start", "finish", "tool_reference", "cache_point")
 """Marks without a word in them."""
 BESIDE: tuple[str, ...] = ("type", "text", "cache_control", "citations", "annotations")
@@ -49,9 +55,9 @@ BESIDE += ("thoughtSignature", "thought_signature", "signature", "meta", "_meta"
 OUTPUT_KEYS: tuple[str, ...] = ("content", "output", "result", "response", "value", "results")
 OUTPUT_KEYS += ("outputs", "errorText", "error", "stdout", "text")
 CALL_TYPES = re.compile(r"(?:^|_)(?:call|use|invocation|tool_call_request)$|^dynamic_tool$")
-RESULT_TYPES = re.compile(r"(?:^|_)(?:result|response|output)$")
+RESULT_TYPES = re.compile(r"(?:^|_)(?:result|response|output)$|^tool_error$")
 UI_TOOL = re.compile(
-    r"^tool_(?!(?:call|result|use|response|output|invocation|reference)(?:_|$))(?P<name>.+)$"
+    r"^tool_(?!(?:call|result|use|response|output|invocation|reference|error)(?:_|$))(?P<name>.+)$"
 )
 """A tool's part of the Vercel AI SDK's interface: ``tool-weather``."""
 
@@ -61,7 +67,8 @@ def result_of(part: Part, where: str, tally: Tally) -> Result:
     number = first_of(part, ID_KEYS)
     value = first_of(part, OUTPUT_KEYS)
     if value is None:
-        rest = {k: v for k, v in part.items() if k not in (*ID_KEYS, "type", *NAME_KEYS)}
+        about = (*ID_KEYS, *NAME_KEYS, *BESIDE)
+        rest = {k: v for k, v in part.items() if k not in about and v not in (None, False)}
         value = rest or None
     elif "stdout" in part:
         value = {k: v for k, v in part.items() if k not in ("type", *ID_KEYS)}
@@ -97,13 +104,30 @@ def read_content(content: Any, where: str, tally: Tally, data: bool = False) -> 
     if content and not any(isinstance(part, str) or _is_part(part) for part in content):
         return [Text(json_text(content))]
     out: list[Piece] = []
+    begun: int | None = None
+    cited = False
     for i, part in enumerate(content):
         spot = f"{where}[{i}]"
         if isinstance(part, Mapping):
-            out.extend(read_part(part, spot, tally, data))
+            if _kind(part) == "step_start":
+                out, begun = _in_step(out, begun), len(out)
+            read = read_part(part, spot, tally, data)
+            cited, before = bool(part.get("citations")), cited
+            texts = [p.text for p in (*out[-1:], *read) if isinstance(p, Text)]
+            if (cited or before) and len(texts) == 1 + len(read):  # cut where a citation begins
+                out, read = out[:-1], [Text("".join(texts))]
+            out.extend(read)
         else:
             out.extend(read_content(part, spot, tally, data))
-    return out
+    return _in_step(out, begun)
+
+
+def _in_step(pieces: list[Piece], begun: int | None) -> list[Piece]:
+    """The pieces with the results of the step that began there behind all its words and calls."""
+    if begun is None:
+        return pieces
+    step = sorted(pieces[begun:], key=lambda piece: isinstance(piece, Result))
+    return pieces[:begun] + step
 
 
 def _kind(part: Part) -> str:
@@ -115,7 +139,7 @@ def _is_part(part: Any) -> bool:
     if not isinstance(part, Mapping):
         return False
     kind = _kind(part)
-    if kind in (*TEXTS, *REASONING, *SEALED, *NOTHING):
+    if kind in (*TEXTS, *REASONING, *SEALED, *ASIDE, *NOTHING):
         return True
     if kind in (*MEDIA, *FILES):
         return _is_file(part)
@@ -147,7 +171,7 @@ def read_part(part: Part, where: str, tally: Tally, data: bool = False) -> list[
         return [Reasoning(words)] if words else []
     if kind in TEXTS:
         return _read_text(part, where)
-    if kind in SEALED:
+    if kind in (*SEALED, *ASIDE):
         tally.leave(kind)
         return []
     if kind in NOTHING:
@@ -177,6 +201,11 @@ def _read_file(part: Part, kind: str, where: str, tally: Tally) -> list[Piece]:
     if isinstance(source, Mapping) and source.get("type") in ("text", "content"):
         inner = first_of(source, ("data", "content", "text"))
         return read_content(inner, where, tally)
+    if isinstance(part.get("resource"), Mapping):
+        resource = part["resource"]
+        if isinstance(resource.get("text"), str):
+            return [Text(text_field(resource["text"], f"{where}.resource.text"))]
+        return _union_file(part, resource, where, tally)
     for key in ("transcript", "text", "content"):
         if isinstance(part.get(key), str):
             return [Text(text_field(part[key], f"{where}.{key}"))]
@@ -209,7 +238,7 @@ def _read_tool(part: Part, kind: str, where: str, tally: Tally) -> list[Piece] |
         return _call_and_answer(part["toolInvocation"], where, tally)
     call = call_of(part, where)
     if call is not None and kind != "mcp_call":
-        return _call_and_answer(part, where, tally) if "result" in part else [call]
+        return _call_and_answer(part, where, tally)
     return _provider_call(part, kind, call, where, tally)
 
 
@@ -298,6 +327,10 @@ def _union_guard(part: Part, value: Any, where: str, tally: Tally) -> list[Piece
     return [Text(words_of(value))]
 
 
+def _union_cited(part: Part, value: Any, where: str, tally: Tally) -> list[Piece]:
+    return read_content(value.get("content") if isinstance(value, Mapping) else value, where, tally)
+
+
 UNIONS: dict[str, Callable[[Part, Any, str, Tally], list[Piece]]] = {
     "toolUse": _union_call,
     "toolResult": _union_result,
@@ -319,6 +352,7 @@ UNIONS: dict[str, Callable[[Part, Any, str, Tally], list[Piece]]] = {
     "video": _union_media("video"),
     "document": _union_media("document"),
     "guardContent": _union_guard,
+    "citationsContent": _union_cited,
     "cachePoint": lambda part, value, where, tally: [],
 }
 """Parts without a type, told by their one key: Bedrock's Converse API and Gemini."""

@@ -6,8 +6,8 @@ came beside them, and what is left of the record.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgv_jax.data.importers.base import Options
@@ -17,7 +17,8 @@ from pgv_jax.data.importers.conversation.messages import (
     role_of,
     unwrapped,
 )
-from pgv_jax.data.importers.conversation.pieces import literal, words_of
+from pgv_jax.data.importers.conversation.pieces import first_of, literal, words_of
+from pgv_jax.data.importers.conversation.streams import events_in, whole_of
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json
 
 COLUMNS: tuple[str, ...] = ("messages", "traj", "trajectory", "conversation", "conversations")
@@ -25,7 +26,7 @@ COLUMNS += ("chat", "history", "chat_history", "dialogue", "turns", "transcript"
 COLUMNS += ("message_history",)
 REQUESTS: tuple[str, ...] = ("request", "request_body", "requestBody", "body", "kwargs", "input")
 REQUESTS += ("inputs", "params", "payload", "request_json", "llm_request", "call", "data")
-REQUESTS += ("sample", "conversation")
+REQUESTS += ("proxy_server_request", "sample", "conversation")
 RESPONSES: tuple[str, ...] = ("response", "response_body", "responseBody", "completion")
 RESPONSES += ("completions", "choices", "response_json", "llm_response", "candidates")
 RESPONSES += ("generations", "raw_response")
@@ -33,8 +34,13 @@ OUTPUTS = ("output", "outputs")
 """What answers an ``input``; beside ``messages`` these say other things."""
 SURELY = ("response", "response_body", "responseBody", "response_json", "llm_response")
 """Answers also where the messages end with words of the agent: it was given their beginning."""
+UNANSWERED = "no answer of a model was found in the response of a call"
 SAID = ("choices", "content", "output", "candidates", "generations", "message", "text")
 """Keys of a response that hold its words."""
+SAID_IN = ("choices", "candidates", "generations", "output", "messages", "message")
+ASKED_IN = ("body", "inputBodyJson")
+ANSWERED_IN = ("body", "outputBodyJson")
+"""Where a proxy (and Bedrock's log of invocations) puts a request and its response."""
 PROMPTS = ("prompt", "prompts", "input", "inputs")
 SYSTEMS = ("system", "instructions", "system_prompt", "systemInstruction", "system_instruction")
 SAMPLED = 20
@@ -163,7 +169,7 @@ def _rest(response: Any) -> Any:
     response = parsed(response)
     if not isinstance(response, Mapping):
         return None
-    inner = {k: _rest(v) if k == "body" else v for k, v in response.items()}
+    inner = {k: _rest(v) if k in ANSWERED_IN else v for k, v in response.items()}
     return without(inner, *SAID)
 
 
@@ -187,6 +193,8 @@ def _request(record: Mapping[str, Any]) -> Logged | None:
     """A proxy's log: the request's body beside the response's."""
     for name in REQUESTS:
         inner = parsed(record.get(name))
+        boxed = first_of(inner, ASKED_IN) if isinstance(inner, Mapping) else None
+        inner = inner if boxed is None else parsed(boxed)
         if not isinstance(inner, Mapping):
             continue
         found = _column(inner) or _exchange(inner) or _any_column(inner)
@@ -196,17 +204,22 @@ def _request(record: Mapping[str, Any]) -> Logged | None:
             found = _with_answers(inner, "input", parsed(inner["input"]), ())
         if found is None:
             continue
-        outside = [k for k in (*RESPONSES, *OUTPUTS) if record.get(k) is not None and k != name]
         fields = without(record, name)
         if found.fields:
             fields = {**fields, name: dict(found.fields)}
-        answers = found.answers
-        for key in outside:
-            if not answers and (answers := answers_of(record[key])):
-                rest = _rest(record[key])
-                fields = {**fields, key: rest} if rest else without(fields, key)
-        return Logged(name, found.messages, answers, fields)
+        keys = [key for key in (*RESPONSES, *OUTPUTS) if key != name]
+        return _answered(record, keys, Logged(name, found.messages, found.answers, fields))
     return None
+
+
+def _answered(record: Mapping[str, Any], keys: Sequence[str], found: Logged) -> Logged:
+    """The messages of a part of a record with the answer that stands beside that part."""
+    answers, fields = found.answers, found.fields
+    for key in keys:
+        if not answers and record.get(key) is not None and (answers := answers_of(record[key])):
+            rest = _rest(record[key])
+            fields = {**fields, key: rest} if rest else without(fields, key)
+    return replace(found, answers=answers, fields=fields)
 
 
 def _any_column(record: Mapping[str, Any]) -> Logged | None:
@@ -241,7 +254,8 @@ def _nested(record: Mapping[str, Any]) -> Logged | None:
             found = _column(inner)
             if found is not None:
                 fields = {**without(record, str(name)), str(name): dict(found.fields)}
-                return Logged(str(name), found.messages, found.answers, fields)
+                found = Logged(str(name), found.messages, found.answers, fields)
+                return _answered(record, [key for key in SURELY if key != name], found)
     return None
 
 
@@ -249,16 +263,21 @@ def answers_of(value: Any) -> list[list[Any]]:
     """What a model answered, as alternative lists of messages; none where nothing is understood."""
     value = parsed(value)
     if isinstance(value, str):
+        events = events_in(value)
+        if events is not None:
+            whole = whole_of(events)
+            return [] if whole is None else answers_of(whole)
         return [[{"role": "assistant", "content": value}]] if value else []
     if isinstance(value, Mapping):
         return _answers_in(value)
     if not isinstance(value, list | tuple) or not value:
         return []
+    whole = whole_of(value)
+    if whole is not None:
+        return answers_of(whole)
     boxed = all(isinstance(part, Mapping) and "message" in part for part in value)
     if are_messages(value) and not boxed:
         return [list(value)]
-    if all(isinstance(part, Mapping) and "delta" in str(part.get("choices")) for part in value):
-        return _streamed(value)
     if all(isinstance(part, str) for part in value):
         return [[{"role": "assistant", "content": part}] for part in value]
     if any(isinstance(part, Mapping) and str(part.get("type")) in BLOCKS for part in value):
@@ -271,7 +290,7 @@ BLOCKS = ("text", "thinking", "tool_use", "output_text", "reasoning", "server_to
 
 
 def _answers_in(value: Mapping[str, Any]) -> list[list[Any]]:
-    for key in ("body", "choices", "candidates", "generations", "output", "messages", "message"):
+    for key in (*ANSWERED_IN, *SAID_IN):
         if key not in value:
             continue
         inner = parsed(value[key])
@@ -292,40 +311,6 @@ def _answers_in(value: Mapping[str, Any]) -> list[list[Any]]:
         if isinstance(value.get(key), str) and value[key]:
             return [[{"role": "assistant", "content": value[key]}]]
     return []
-
-
-def _streamed(chunks: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """The message that a stream of deltas adds up to."""
-    message: dict[str, Any] = {"role": "assistant", "content": ""}
-    calls: dict[int, dict[str, Any]] = {}
-    for chunk in chunks:
-        for choice in list(chunk.get("choices") or ())[:1]:
-            delta = choice.get("delta") if isinstance(choice, Mapping) else None
-            for key, text in _texts(delta):
-                message[key] = message.get(key, "") + text
-            for call in (delta.get("tool_calls") or ()) if isinstance(delta, Mapping) else ():
-                _add_call(calls, call)
-    if calls:
-        message["tool_calls"] = [calls[index] for index in sorted(calls)]
-    return [[message]]
-
-
-def _texts(delta: Any) -> Iterator[tuple[str, str]]:
-    for key in ("content", "reasoning_content", "reasoning"):
-        if isinstance(delta, Mapping) and isinstance(delta.get(key), str):
-            yield key, delta[key]
-
-
-def _add_call(calls: dict[int, dict[str, Any]], part: Any) -> None:
-    if not isinstance(part, Mapping) or not isinstance(part.get("function"), Mapping):
-        return
-    index = part.get("index")
-    whole = calls.setdefault(
-        index if isinstance(index, int) else len(calls),
-        {"id": part.get("id"), "type": "function", "function": {"name": "", "arguments": ""}},
-    )
-    for key in ("name", "arguments"):
-        whole["function"][key] += str(part["function"].get(key) or "")
 
 
 def missing(record: Any) -> FieldError:

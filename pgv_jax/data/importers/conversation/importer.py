@@ -26,7 +26,13 @@ from pgv_jax.data.importers.conversation.dialects import (
     is_bare_message,
     roles_in,
 )
-from pgv_jax.data.importers.conversation.fields import Logged, logged, missing
+from pgv_jax.data.importers.conversation.fields import (
+    SURELY,
+    UNANSWERED,
+    Logged,
+    logged,
+    missing,
+)
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
 from pgv_jax.data.importers.conversation.turns import Turn
@@ -73,6 +79,9 @@ class ConversationImporter(RecordImporter):
     def turns(self, found: Logged, options: Options) -> list[Turn]:
         """Return the turns of a logged conversation; other answers become candidates."""
         turns = turns_of(found.conversation, found.column, options.tally)
+        answered = found.answers or (turns and turns[-1].role == "assistant")
+        if not answered and any(found.fields.get(key) for key in SURELY):
+            options.tally.notes[UNANSWERED] += 1
         others = tuple(
             candidate_of(answer[0])
             for messages in found.answers[1:]

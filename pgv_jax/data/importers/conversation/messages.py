@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from pgv_jax.data.importers.conversation.content import (
+    ASIDE,
     CALL_TYPES,
     RESULT_TYPES,
     read_content,
@@ -84,7 +85,7 @@ def is_item(message: Mapping[str, Any]) -> bool:
     if "role" in message:
         return False
     kind = str(message.get("type") or "").lower().replace("-", "_")
-    if kind in REASONING:
+    if kind in (*REASONING, *ASIDE):
         return True
     if RESULT_TYPES.search(kind):
         return bool({"output", "call_id", "content", "tool_use_id", "result"} & set(message))
@@ -197,9 +198,20 @@ def _pieces(
     message: Mapping[str, Any], name: str, role: str, where: str, tally: Tally
 ) -> list[Piece]:
     key = next((k for k in CONTENT_KEYS if message.get(k) is not None), "content")
+    if isinstance(message.get(key), str) and isinstance(message.get("parts"), list):
+        key = "parts" if message["parts"] else key  # of which the content is the words alone
     pieces = read_content(message.get(key), f"{where}.{key}", tally)
-    if not any(isinstance(p, Text) and p.text for p in pieces) and message.get("refusal"):
-        pieces += read_content(message["refusal"], f"{where}.refusal", tally)
+    if not any(isinstance(p, Text) and p.text for p in pieces):
+        for key in ("refusal", "audio"):
+            if message.get(key):
+                told = message[key]
+                told = told if isinstance(told, str) else {"type": key, key: told}
+                pieces += read_content(told, f"{where}.{key}", tally)
+    for image in message.get("images") or ():
+        told = image if isinstance(image, Mapping) else {"type": "image", "image": image}
+        pieces += read_content(told, f"{where}.images", tally)
+    for file in message.get("experimental_attachments") or ():  # the AI SDK's
+        pieces += read_content({"type": "file", "file": file}, f"{where}.attachments", tally)
     if role != "assistant":
         return pieces
     if name in CALLING:
@@ -214,6 +226,8 @@ def _pieces(
     known = {piece.id for piece in pieces if isinstance(piece, Call) and piece.id}
     pieces += [call for call in _calls(message, where) if call.id not in known or not call.id]
     for i, part in enumerate(message.get("toolInvocations") or ()):
+        if isinstance(part, Mapping) and part.get("toolCallId") in known:
+            continue
         invocation = {"type": "tool-invocation", "toolInvocation": part}
         pieces += read_part(invocation, f"{where}.toolInvocations[{i}]", tally)
     return pieces
@@ -231,6 +245,9 @@ def _called(piece: Piece, where: str) -> Piece:
 
 def _calls(message: Mapping[str, Any], where: str) -> list[Call]:
     calls = message.get("tool_calls")
+    invalid = message.get("invalid_tool_calls")  # LangChain's: their arguments are no JSON
+    if isinstance(invalid, list) and isinstance(calls, list | None):
+        calls = [*(calls or ()), *invalid]
     more = message.get("additional_kwargs")
     if not calls and isinstance(more, Mapping):
         calls = more.get("tool_calls") or (

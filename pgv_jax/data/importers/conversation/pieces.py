@@ -52,6 +52,10 @@ ID_KEYS += ("source_call_id", "id")
 DATA_URI = re.compile(r"data:(image|audio|video|application)/[\w.+-]+;base64,[A-Za-z0-9+/=]{64,}")
 HIDDEN = ("encrypted_content", "encrypted_reasoning", "signature", "thoughtSignature")
 
+BYTES = ("data", "blob", "bytes", "base64", "b64_json")
+"""Keys under which files stand."""
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+
 
 def json_text(value: Any) -> str:
     """The JSON text of a value; embedded files are placeholders, sealed fields are left out."""
@@ -61,10 +65,18 @@ def json_text(value: Any) -> str:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _shown(inner) for key, inner in value.items() if key not in HIDDEN}
+        return {
+            str(key): "[file]" if key in BYTES and _is_base64(inner) else _shown(inner)
+            for key, inner in value.items()
+            if key not in HIDDEN
+        }
     if isinstance(value, list | tuple):
         return [_shown(inner) for inner in value]
     return value
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, str) and len(value) >= 256 and bool(BASE64.fullmatch(value))
 
 
 def words_of(value: Any) -> str:
@@ -86,9 +98,14 @@ def first_of(part: Part, keys: Sequence[str]) -> Any:
 
 
 def parse_arguments(arguments: Any) -> Any:
-    """Tool arguments as an object: logs hold them as JSON *text*; other text stays text."""
+    """Tool arguments as an object: logs hold them as JSON *text*; other text stays text.
+
+    No text is no arguments.
+    """
     if not isinstance(arguments, str):
         return arguments
+    if not arguments.strip():
+        return {}
     try:
         return json.loads(arguments)
     except (ValueError, RecursionError):

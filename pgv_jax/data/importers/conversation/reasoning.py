@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pgv_jax.data.importers.conversation.pieces import json_text
+from pgv_jax.data.importers.conversation.pieces import json_text, parse_arguments
 from pgv_jax.data.storage.jsonl import FieldError, parse_json
+from pgv_jax.texts.calls import call_text
 
 TAGS = "think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis"
 TAGS += "|seed:think|inner_monologue|antthinking"
@@ -33,10 +34,19 @@ WRAPPING = re.compile(
     re.I,
 )
 """What stands around the rest once the reasoning is out."""
+HARMONY = re.compile(
+    r"(?:<\|start\|>assistant)?(?:[ ]to=(?P<a>[\w.-]+))?<\|channel\|>(?:commentary|analysis)"
+    r"(?:[ ]to=(?P<b>[\w.-]+))?[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<arguments>.*?)"
+    r"(?:<\|call\|>|<\|end\|>|(?=<\|start\|>)|\Z)",
+    re.S,
+)
+"""A message of gpt-oss; one that is addressed to a tool is a call."""
 MARK = r"[ \t]*(?:[#>*_-]+[ \t]*)?(?:\*\*|__|\*)?[ \t]*"
 END = r"[ \t]*\d*[ \t]*(?:\*\*|__|\*|_)?[ \t]*[:\uff1a][ \t]*(?:\*\*|__|\*|_)?"
 THOUGHT_NAMES = r"thoughts?|think|thinking|reasoning|reason|rationale|reflection|discussion"
 ACTION_NAMES = r"action|act|command|next action|final answer|tool call"
+ALSO_SAID = re.compile(r"reason\b|rationale|reflection|discussion", re.I)
+"""Labels that open answers too: they are a thought's where an action follows."""
 THOUGHT = re.compile(rf"\A\s*{MARK}(?:{THOUGHT_NAMES}){END}", re.I)
 HEADING = re.compile(rf"\A\s*{MARK}(?:{THOUGHT_NAMES})(?:\*\*|__)?[ \t]*\n", re.I)
 """A label on a line of its own: ``DISCUSSION``, ``### Thought``."""
@@ -98,9 +108,18 @@ def _tagged(text: str) -> Words:
     if opened:  # cut off while it thought
         thoughts.append(rest[opened.end() :].strip())
         rest = rest[: opened.start()]
-    if not thoughts:
+    if not thoughts and "<|channel|>" not in text:
         return Words("", text)
+    rest = HARMONY.sub(_called, rest)
     return Words("\n".join(t for t in thoughts if t), _unwrapped(rest))
+
+
+def _called(found: re.Match[str]) -> str:
+    name = found["a"] or found["b"]
+    if not name:
+        return found[0]
+    arguments = parse_arguments(found["arguments"].strip())
+    return "\n" + call_text(name.removeprefix("functions."), arguments)
 
 
 def _unwrapped(rest: str) -> str:
@@ -149,6 +168,8 @@ def _labelled(text: str) -> Words | None:
         actions = list(ACTION_HEADING.finditer(text, start))
     if not actions:
         inner = _commanded(text[start:], True)
+        if not inner and ALSO_SAID.search(text[:start]):
+            return None
         return inner or Words(_bare(text[start:]), "")
     said = text[actions[0].end() :].strip()
     thought = _bare(text[start : actions[0].start()])

@@ -144,6 +144,26 @@ def pieces(content: Any, data: bool = False) -> list[Any]:
             [Call("user_lookup", {"a": 1}, "1"), Result("r", "1")],
         ),
         (
+            {
+                "type": "dynamic-tool",
+                "toolName": "f",
+                "toolCallId": "1",
+                "state": "output-available",
+                "input": {"a": 1},
+                "output": {"b": 2},
+            },
+            [Call("f", {"a": 1}, "1"), Result('{"b": 2}', "1")],
+        ),
+        (
+            {"type": "tool-error", "toolCallId": "1", "toolName": "f", "input": {}, "error": "no"},
+            [Result("no", "1")],
+        ),
+        (
+            {"type": "tool_result", "tool_use_id": "1", "is_error": False,
+             "cache_control": {"type": "ephemeral"}},
+            [Result("", "1")],
+        ),
+        (
             {"executableCode": {"language": "PYTHON", "code": "1"}},
             [Call("code", {"language": "PYTHON", "code": "1"})],
         ),
@@ -157,7 +177,23 @@ def pieces(content: Any, data: bool = False) -> list[Any]:
             {"type": "document", "source": {"type": "text", "data": "a page"}},
             [Text("a page")],
         ),
+        (
+            {"type": "resource", "resource": {"uri": "x", "text": "a page"}},  # MCP
+            [Text("a page")],
+        ),
+        (
+            {"type": "resource", "resource": {"uri": "x", "mimeType": "image/png", "blob": "AA"}},
+            [Text("[image]")],
+        ),
+        ({"type": "image-data", "data": "AA", "mediaType": "image/png"}, [Text("[image-data]")]),
+        (
+            {"citationsContent": {"content": [{"text": "a"}], "citations": [{"title": "t"}]}},
+            [Text("a")],
+        ),
         ({"type": "step-start"}, []),
+        ({"type": "mcp_list_tools", "id": "1", "tools": [{"name": "f"}]}, []),
+        ({"type": "tool-approval-request", "approvalId": "2", "toolCallId": "1"}, []),
+        ({"type": "source-url", "sourceId": "1", "url": "http://x"}, []),
         ({"cachePoint": {"type": "default"}}, []),
     ],
 )  # fmt: skip
@@ -249,6 +285,78 @@ def test_a_tool_that_the_provider_runs_cuts_the_message_in_two(tmp_path: Path) -
     assert kept == chat("2+2?", content)["messages"]  # each once
 
 
+def test_tools_of_one_step_were_called_at_once(tmp_path: Path) -> None:
+    def tool(name: str, answer: str) -> dict[str, Any]:
+        return {"type": f"tool-{name}", "toolCallId": name, "state": "output-available",
+                "input": {}, "output": answer}  # fmt: skip
+
+    start = {"type": "step-start"}
+    parts = [start, tool("f", "1"), tool("g", "2"), start, tool("h", "3"), start,
+             {"type": "text", "text": "end"}]  # fmt: skip
+    record = chat("q", {"role": "assistant", "parts": parts})
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", record))
+    assert [(s.observation, s.action) for s in episode.steps] == [
+        ("q", "f({})\ng({})"),
+        ("1\n\n2", "h({})"),
+        ("3", "end"),
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "4 degrees"])
+def test_parts_say_more_than_the_content_beside_them(tmp_path: Path, content: str) -> None:
+    invocation = {"state": "result", "toolCallId": "1", "toolName": "f", "args": {"a": 1},
+                  "result": {"c": 4}}  # fmt: skip
+    parts = [{"type": "step-start"}, {"type": "tool-invocation", "toolInvocation": invocation}]
+    parts += [{"type": "step-start"}, {"type": "text", "text": content}] if content else []
+    answer = {"role": "assistant", "content": content, "parts": parts,
+              "toolInvocations": [invocation]}  # fmt: skip
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", chat("q", answer, "thanks", "bye")))
+    seen = [(s.observation, s.action) for s in episode.steps]
+    if content:
+        assert seen == [("q", 'f({"a": 1})'), ('{"c": 4}', content), ("thanks", "bye")]
+    else:
+        assert seen == [("q", 'f({"a": 1})'), ('{"c": 4}\n\nthanks', "bye")]
+
+
+def test_what_stands_beside_the_content_of_a_message(tmp_path: Path) -> None:
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "1", "transcript": "hello"}}
+    seen = {"role": "user", "content": "and this?", "images": ["iVBORw0KGgo"]}  # Ollama
+    invalid = {"name": "f", "args": '{"a": ', "id": "1", "error": "no JSON"}  # LangChain
+    raw = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": '}}
+    called = {"role": "assistant", "content": "", "tool_calls": [], "invalid_tool_calls": [invalid],
+              "additional_kwargs": {"tool_calls": [raw]}}  # fmt: skip
+    (episode,), report = imported(jsonl(tmp_path / "x.jsonl", chat("q", spoken, seen, called)))
+    assert [(s.observation, s.action) for s in episode.steps] == [
+        ("q", "hello"),
+        ("and this?\n[image]", 'f({"a": )'),
+    ]
+    assert dict(report.tally.placeholders) == {"image": 1}
+
+
+def test_a_text_that_citations_cut_is_one(tmp_path: Path) -> None:
+    cited = {"type": "text", "text": "the page", "citations": [{"cited_text": "x"}]}
+    parts = [{"type": "text", "text": "As "}, cited, {"type": "text", "text": ", it rains."}]
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", chat("q", parts)))
+    assert episode.steps[0].action == "As the page, it rains."
+    assert pieces([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]) == [
+        Text("a"),
+        Text("b"),
+    ]
+
+
+def test_items_beside_a_responses_answer_are_counted(tmp_path: Path) -> None:
+    output = [
+        {"id": "1", "type": "mcp_list_tools", "server_label": "d", "tools": [{"name": "roll"}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "h"}]},
+        {"type": "message", "role": "assistant",
+         "content": [{"type": "output_text", "text": "a"}]},
+    ]  # fmt: skip
+    record = {"input": [{"role": "user", "content": "q"}], "output": output}
+    (episode,), report = imported(jsonl(tmp_path / "x.jsonl", record))
+    assert rows(episode) == [("q", "h", "a")]
+    assert dict(report.tally.unread) == {"mcp_list_tools": 1}
+
+
 def test_nulls_that_arrow_filled_in_are_no_arguments(tmp_path: Path) -> None:
     def turn(**arguments: Any) -> dict[str, Any]:
         call = {"id": "1", "function": {"name": "f", "arguments": arguments}}
@@ -262,6 +370,8 @@ def test_nulls_that_arrow_filled_in_are_no_arguments(tmp_path: Path) -> None:
 
 
 def test_json_text_holds_no_files_and_no_seals() -> None:
+    told = {"blob": "iVBORw0KGgo" * 30, "data": "e3b0c442" * 8}  # a file, a checksum
+    assert json_text(told) == json.dumps({**told, "blob": "[file]"})
     told = {"screenshot": IMAGE, "signature": "s", "n": 1}
     assert json_text(told) == '{"screenshot": "[image]", "n": 1}'
     assert (

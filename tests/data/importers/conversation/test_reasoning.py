@@ -29,6 +29,10 @@ from ..reading import chat, jsonl, read, rows
         ("[THINK]h[/THINK]a", "h", "a"),
         ("<|channel|>analysis<|message|>h<|end|><|start|>assistant<|channel|>final<|message|>a",
          "h", "a"),
+        ("<|channel|>analysis<|message|>h<|end|><|start|>assistant<|channel|>commentary "
+         'to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>', "h", 'f({"a": 1})'),
+        ("<|channel|>commentary<|message|>I look.<|end|><|start|>assistant to=functions.f"
+         '<|channel|>commentary json<|message|>{"a": 1}<|call|>', "", 'I look.\nf({"a": 1})'),
         # labels
         ("Thought: h\nAction: a", "h", "a"),
         ("Thought 2: h\ni\nAction 2: a\nb", "h\ni", "a\nb"),
@@ -72,6 +76,7 @@ from ..reading import chat, jsonl, read, rows
         ("Action: a\nObservation: o\nAction: b", "", "Action: a\nObservation: o\nAction: b"),
         ("<tool_call>{}</tool_call>", "", "<tool_call>{}</tool_call>"),
         ("I note: it is fine", "", "I note: it is fine"),
+        ("Reason: the trial ended", "", "Reason: the trial ended"),
     ],
 )  # fmt: skip
 def test_split_thought(text: str, thought: str, rest: str) -> None:

@@ -146,6 +146,24 @@ def test_a_codex_session(tmp_path: Path) -> None:
     assert episode.metadata["record"]["cwd"] == "/w"
 
 
+def test_a_codex_compaction_that_replaces_the_history(tmp_path: Path) -> None:
+    history = [message("user", "fix"), message("user", "so far: ls")]
+    compacted = item("compacted", {"message": "", "replacement_history": history})
+    lines = [compacted if entry["type"] == "compacted" else entry for entry in CODEX]
+    (episode,), _ = imported(jsonl(tmp_path / "rollout-1.jsonl", *lines))
+    assert rows(episode)[1] == ("a.py\n\nso far: ls", "done", "done")
+
+
+def test_a_warning_of_codex_exec_is_no_action(tmp_path: Path) -> None:
+    items = [{"id": "1", "type": "error", "message": "slow model"},
+             {"id": "2", "type": "agent_message", "text": "done"}]  # fmt: skip
+    lines = [{"type": "thread.started", "thread_id": "t"},
+             *({"type": "item.completed", "item": one} for one in items)]  # fmt: skip
+    (episode,), report = imported(jsonl(tmp_path / "x.jsonl", *lines))
+    assert rows(episode) == [("", "done", "done")]
+    assert dict(report.tally.unread) == {"error": 1}
+
+
 def test_an_old_codex_session(tmp_path: Path) -> None:
     items = [entry["payload"] for entry in CODEX if entry["type"] == "response_item"]
     lines = [{"id": "c0", "timestamp": "t", "instructions": "be brief"}, *items]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..reading import jsonl
+from ..reading import imported, jsonl, rows
 from .trace_samples import ASKED, FIRST, SAID, SECOND, only
 
 
@@ -159,3 +159,21 @@ def test_spans_with_events(tmp_path: Path) -> None:
 
     path = jsonl(tmp_path / "x.jsonl", line(1, FIRST, ASKED), line(2, SECOND, SAID))
     only(path, "otel")
+
+
+def test_streamed_calls_of_the_ai_sdk(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": [{"type": "text", "text": "q"}]}]
+    call = {"toolCallId": "1", "toolName": "f"}
+    heard = {"type": "tool-result", **call, "output": {"type": "json", "value": {"r": 1}}}
+    after = [*asked,
+             {"role": "assistant", "content": [{"type": "tool-call", **call, "input": {"a": 1}}]},
+             {"role": "tool", "content": [heard]}]  # fmt: skip
+    one = {"ai.operationId": "ai.generateText.doGenerate",
+           "ai.prompt.messages": json.dumps(asked), "ai.response.reasoning": "h",
+           "ai.response.toolCalls": json.dumps([{**call, "input": '{"a": 1}'}])}  # fmt: skip
+    two = {"ai.operationId": "ai.streamText.doStream", "ai.prompt.messages": json.dumps(after),
+           "ai.response.text": "a", "ai.response.reasoning": "i"}  # fmt: skip
+    spans = [{"traceId": "t", "spanId": str(i), "startTimeUnixNano": str(i), "attributes": facts}
+             for i, facts in enumerate((one, two))]  # fmt: skip
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", *spans))
+    assert rows(episode) == [("q", "h", 'f({"a": 1})'), ('{"r": 1}', "i", "a")]

@@ -11,6 +11,7 @@ from pgv_jax.data.importers.conversation.messages import (
     is_item,
     looks_like_message,
     message_turns,
+    turns_of,
     usage_of,
 )
 from pgv_jax.data.importers.conversation.pieces import (
@@ -100,13 +101,24 @@ class _Reader:
             keep = ("id", "cwd", "cli_version", "originator", "git", "source", "model_provider")
             self.about = self.about or {k: meta[k] for k in keep if meta.get(k)}
         elif kind == "compacted":
-            self.turns.append(Turn("user", words_of(payload.get("message")), raws=(payload,)))
+            self._compacted(payload, where)
         elif kind == "event_msg":
             event = payload.get("type")
             self.told = words_of(payload.get("text")) if event == "agent_reasoning" else self.told
             self.ended = str(payload.get("reason") or "aborted") if event == "turn_aborted" else ""
         elif kind == "response_item" and payload.get("type") not in SKIPPED:
             self._item(payload, where)
+
+    def _compacted(self, payload: Mapping[str, Any], where: str) -> None:
+        """The summary that the agent goes on from: in words, or what is new in its history."""
+        words = words_of(payload.get("message"))
+        if not words:
+            said = {turn.text for turn in self.turns}
+            history = turns_of(payload.get("replacement_history") or (), where, self.options.tally)
+            words = "\n\n".join(
+                turn.text for turn in history if turn.text.strip() and turn.text not in said
+            )
+        self.turns.append(Turn("user", words, raws=(payload,)))
 
     def _item(self, item: Mapping[str, Any], where: str) -> None:
         found = message_turns(item, where, self.options.tally)
@@ -123,6 +135,9 @@ class _Reader:
         if kind == "thread.started":
             self.about = {"id": line.get("thread_id")}
         elif kind == "item.completed" and isinstance(item, Mapping):
+            if item.get("type") == "error":  # a warning of the program that the agent did not see
+                self.options.tally.leave("error")
+                return
             pieces = _pieces(item)
             if pieces:
                 first = Turn("assistant", raws=(_as_message(pieces),), item=True)

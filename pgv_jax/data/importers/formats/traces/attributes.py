@@ -23,6 +23,7 @@ USAGE = {
 }
 MODEL_KINDS = ("LLM", "CHAT_MODEL", "chat", "text_completion", "generate_content", "completion")
 TOOL_KINDS = ("TOOL", "execute_tool", "tool")
+AI_SDK_CALL = re.compile(r"ai\.\w+\.do(?:Generate|Stream)\b")
 EVENTS = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -134,7 +135,9 @@ def _answers(value: Any) -> list[list[Any]]:
         return [[{**m, "role": m.get("role") or "assistant"}] for m in messages]  # one a choice
     if isinstance(value, Mapping) and ("text" in value or "toolCalls" in value):  # AI SDK
         calls = parsed(value.get("toolCalls")) or []
-        parts = [{"type": "text", "text": value["text"]}] if value.get("text") else []
+        parts = [
+            {"type": key, "text": value[key]} for key in ("reasoning", "text") if value.get(key)
+        ]
         return [
             [
                 {
@@ -208,7 +211,7 @@ def kind_of_span(attributes: Mapping[str, Any], stated: Any = None) -> str:
     names = [stated, *(attributes.get(key) for key in KIND_KEYS)]
     for name in names:
         text = str(name or "").strip('"')
-        if text in MODEL_KINDS or text.startswith("ai.generateText.do") or text == "llm":
+        if text in MODEL_KINDS or AI_SDK_CALL.match(text) or text == "llm":
             return "model"
         if text in TOOL_KINDS or text == "ai.toolCall":
             return "tool"

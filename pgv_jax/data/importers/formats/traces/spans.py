@@ -21,7 +21,13 @@ from pgv_jax.data.importers.base import (
     Where,
     guarded,
 )
-from pgv_jax.data.importers.conversation.fields import Logged, answers_of, are_messages, parsed
+from pgv_jax.data.importers.conversation.fields import (
+    UNANSWERED,
+    Logged,
+    answers_of,
+    are_messages,
+    parsed,
+)
 from pgv_jax.data.importers.conversation.messages import turns_of
 from pgv_jax.data.importers.conversation.pieces import Call, parse_arguments, words_of
 from pgv_jax.data.importers.conversation.steps import candidate_of, episode_of
@@ -131,6 +137,8 @@ class TraceImporter(Importer):
     def _call(
         self, span: Span, about: Mapping[str, Any], where: Where, options: Options
     ) -> Episode | None:
+        if not span.answers and span.outputs not in (None, "", {}, []):
+            options.tally.notes[UNANSWERED] += 1
         found = Logged("messages", span.messages, span.answers)
         turns = turns_of(found.conversation, "messages", options.tally)
         if not any(turn.role == "assistant" for turn in turns):
