@@ -188,3 +188,57 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(PgvError, match="no table 'step'"):
         base = table(tmp_path / "x.db", KNOWN)
         imported(base, options=Options(columns={"table": "step", "action": "action"}))
+
+
+def test_two_tasks_in_an_episode_without_numbers_are_two_episodes(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,task,obs,action\n0,pen,room,look\n0,shoe,shop,search\n")
+    with pytest.raises(PgvError, match="'0' has two values of 'task', 'pen' and 'shoe'"):
+        imported(path)
+
+
+def test_a_reward_beside_the_last_state_was_earned_by_the_last_action(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl",
+        {"episode": 1, "step": 1, "observation": "room", "action": "look", "reward": 0},
+        {"episode": 1, "step": 2, "observation": "desk", "action": "take", "reward": 0.25},
+        {"episode": 1, "step": 3, "observation": "hand", "action": None, "reward": 0.75},
+    )
+    (episode,), _ = imported(path)
+    assert [s.reward for s in episode.steps] == [0, 1]
+    assert (episode.final_observation, episode.success) == ("hand", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("total_reward", (0, 0.5, 0.5), (False, 0.5)),
+        ("cumulative_reward", (0, 1, 1), (True, 1)),
+        ("final_score", (1, 1, 1), (True, 1)),
+        ("info", ({"won": False}, {"won": False}, {"won": True}), (True, None)),
+        ("score", (0, 0.5, 1), (None, None)),
+    ],
+)
+def test_a_column_of_more_than_one_step(
+    tmp_path: Path, name: str, values: tuple[Any, ...], expected: tuple[Any, Any]
+) -> None:
+    step = {"episode": 1, "observation": "room", "action": "look"}
+    path = jsonl(
+        tmp_path / "x.jsonl", *({**step, "step": i, name: v} for i, v in enumerate(values))
+    )
+    (episode,), report = imported(path)
+    assert (episode.success, episode.score) == expected
+    said = [note for note in report.tally.notes if note.startswith("'score' varies")]
+    assert bool(said) == (expected == (None, None))
+
+
+def test_tables_of_a_database_that_are_not_read_are_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.db", KNOWN)
+    _, report = imported(path)
+    assert (
+        "of x.db the largest table, 'steps', is read, and not notes; another one: --column "
+        "table=NAME" in report.tally.notes
+    )
+    plain = table(tmp_path / "x.csv", KNOWN)
+    with pytest.raises(PgvError, match=r"table=notes: .*x\.csv is no database"):
+        imported(plain, options=Options(columns={"table": "notes"}))

@@ -14,7 +14,9 @@ from pgv_jax.data.importers.formats.tables.column_names import TEXTS
 from pgv_jax.data.importers.outcomes.outcome import (
     CUT_KEYS,
     END_KEYS,
+    PLACES,
     RESULT_KEYS,
+    SCORE_KEYS,
     SUCCESS_KEYS,
     number,
     outcome_of,
@@ -25,7 +27,13 @@ from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 
 LAST: tuple[str, ...] = (*SUCCESS_KEYS, *RESULT_KEYS, *CUT_KEYS, *END_KEYS)
+LAST += ("total_reward", "final_reward", "final_score", "episode_reward", "episode_return")
+LAST += ("return", "cumulative_reward")
 """Columns whose last row tells the end."""
+VARIES = (
+    "'{0}' varies within an episode and is not read as its outcome; if a step earned it, say "
+    "--column reward={0}, else join its last value with --rewards"
+)
 
 
 class Row(NamedTuple):
@@ -91,6 +99,8 @@ class Table:
                     why = "is empty" if value is None else f"is {kind_of(value)}, not an id"
                     raise FieldError(f"line {row.line}: {self.names['episode']}", why)
                 out.setdefault(key, []).append(row)
+            if "step" not in self.names:
+                self._check_tasks(out)
             return out
         if "step" not in self.names:
             have = ", ".join(names_in([row.cells for row in rows[:20]]))
@@ -107,6 +117,19 @@ class Table:
             before = at
             out.setdefault(str(count), []).append(row)
         return out
+
+    def _check_tasks(self, groups: Mapping[str, Sequence[Row]]) -> None:
+        """Without steps' numbers, two tasks in an episode tell that it is two episodes."""
+        for key, rows in groups.items():
+            for ours in ("task_id", "task"):
+                told = list(dict.fromkeys(t for row in rows if (t := self.text(row, ours))))
+                if len(told) > 1:
+                    raise FieldError(
+                        f"line {rows[0].line}: {self.names['episode']}",
+                        f"'{key}' has two values of '{self.names[ours]}', '{told[0][:40]}' and "
+                        f"'{told[1][:40]}'; which column tells its episodes apart? --column "
+                        f"episode=NAME, or name the steps' numbers: --column step=NAME",
+                    )
 
     def has_repeated_rewards(self, groups: Sequence[Sequence[Row]]) -> bool:
         """True where every row of an episode has the same reward, and episodes differ in it."""
@@ -152,6 +175,9 @@ class Table:
         record = self.facts(rows, last)
         asked = self.text(rows[0], "task") or self.options.task_text or ""
         steps = self.steps(rows, asked, record)
+        late = None if last is rows[-1] or self.repeated else self.number(last, "reward")
+        if late is not None:  # what the last action earned stands with the state after it
+            steps[-1] = replace(steps[-1], reward=(steps[-1].reward or 0.0) + late)
         asked = asked or steps[0].observation
         about = {**record, "task": asked} if asked else record
         if "task_id" in self.names and (value := self.cell(rows[0], "task_id")) is not None:
@@ -203,6 +229,10 @@ class Table:
     def ended(self, episode: Episode, record: Mapping[str, Any], last: Row) -> Episode:
         """The episode with its outcome: what the rows say, else the sum of their rewards."""
         outcome = outcome_of(record)
+        if outcome.success is None and outcome.reward is None:  # what the last row's info says
+            places = {k: v for k, v in last.cells.items() if k in PLACES and isinstance(v, Mapping)}
+            told = outcome_of(places)
+            outcome = outcome if told.success is None else replace(told, reward=None)
         stated = tristate(self.cell(last, "success"))
         if stated is not None:
             outcome = replace(outcome, success=stated)
@@ -215,4 +245,8 @@ class Table:
             outcome = replace(outcome, cut=True)
         episode = with_outcome(episode, outcome)
         done = tristate(self.cell(last, "done"))
+        if episode.success is None and outcome.reward is None:
+            varying = set(SCORE_KEYS) & set(map(str, last.cells)) - set(map(str, record))
+            for name in sorted(varying - set(self.names.values())):
+                self.options.tally.notes[VARIES.format(name)] += 1
         return episode if done is None else replace(episode, is_terminal=done and not outcome.cut)
