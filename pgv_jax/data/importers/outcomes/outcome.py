@@ -34,10 +34,18 @@ WRONG_KEYS = ("failed", "errors", "incorrect", "wrong", "unsolved", "unresolved"
 
 CUT_KEYS: tuple[str, ...] = ("halted", "truncated", "timeout", "timed_out", "max_steps_reached")
 CUT_KEYS += ("is_truncated", "max_turns_reached", "hit_limit", "cut_off", "step_limit_reached")
-"""A true value says that the log was cut off, not that the task ended."""
+CUT_KEYS += ("TimeLimit.truncated",)
+"""A true value, or a word for a limit, says that the log was cut off, not that the task ended."""
 END_KEYS: tuple[str, ...] = ("exit_status", "exit_reason", "exit_state", "finish_reason")
 END_KEYS += ("stop_reason", "end_reason", "termination_reason", "termination", "terminated_by")
-END_KEYS += ("stop_condition", "done_reason", "finishReason", "stopReason")
+END_KEYS += (
+    "early_stop",
+    "early_stop_reason",
+    "stop_condition",
+    "done_reason",
+    "finishReason",
+    "stopReason",
+)
 CUT_WORDS = re.compile(
     r"max|limit|exceed|time.?out|timed.?out|truncat|length|context|budget|cost|interrupt|cancel"
     r"|abort|stuck|error|crash|exception|overflow|killed",
@@ -220,6 +228,8 @@ def was_cut(record: Mapping[str, Any]) -> bool:
     """True where a record says that the run was cut off, at its top or in its ``info``."""
     for _, place in _places(record):
         if any(tristate(place.get(key)) is True for key in CUT_KEYS):
+            return True
+        if any(isinstance(w := place.get(k), str) and CUT_WORDS.search(w) for k in CUT_KEYS):
             return True
         if any(tristate(place.get(key)) is False for key in DONE_KEYS):
             return True

@@ -242,3 +242,35 @@ def test_tables_of_a_database_that_are_not_read_are_named(tmp_path: Path) -> Non
     plain = table(tmp_path / "x.csv", KNOWN)
     with pytest.raises(PgvError, match=r"table=notes: .*x\.csv is no database"):
         imported(plain, options=Options(columns={"table": "notes"}))
+
+
+@pytest.mark.parametrize("column", ["step", "timestamp"])
+def test_rows_are_sorted_by_times(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(
+        f"episode,{column},observation,action\na,2026-01-02T00:00:10,desk,take\n"
+        "a,2026-01-02T00:00:09Z,room,look\n"
+    )
+    (episode,), report = imported(path)
+    assert rows(episode) == [("room", "look", "look"), ("desk", "take", "take")]
+    assert ("rows are sorted by 'timestamp'" in report.tally.notes) == (column == "timestamp")
+
+
+def test_times_that_do_not_tell_all_rows_apart_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,ts,observation,action\na,9,room,look\na,9,desk,take\na,8,hall,go\n")
+    (episode,), _ = imported(path)
+    assert [s.action for s in episode.steps] == ["go", "look", "take"]
+    path.write_text("episode,ts,observation,action\na,9,room,look\na,soon,desk,take\n")
+    (episode,), _ = imported(path)
+    assert [s.action for s in episode.steps] == ["look", "take"]
+
+
+def test_gaps_and_steps_behind_an_end_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,step,obs,act,done\na,1,r,b,no\na,2,c,d,yes\na,5,e,f,yes\n")
+    (episode,), report = imported(path)
+    assert len(episode.steps) == 3
+    notes = " ".join(report.tally.notes)
+    assert "the numbers in 'step' have gaps: steps are missing from the log" in notes
+    assert "'done' is true before the last step of an episode" in notes

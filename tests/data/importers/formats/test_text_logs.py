@@ -176,3 +176,12 @@ def test_episodes_that_name_no_task_are_counted(tmp_path: Path) -> None:
     (episode,), report = imported(path)
     assert episode.task == ""
     assert report.tally.notes == {"no task is named; name it with --task or --task-field": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "reward"),
+    [("Reward: 1", 1), ("Reward: 1 / 10", 0.1), ("Reward: 85%", 0.85), ("Score: 3/4", 0.75),
+     ("Your score (min 0.0, max 1.0): 0.5", 0.5)],
+)  # fmt: skip
+def test_a_number_below_an_episode(line: str, reward: float) -> None:
+    assert outcome_in(line).reward == reward

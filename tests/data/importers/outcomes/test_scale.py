@@ -105,6 +105,9 @@ def test_where_outcomes_stand(
     [
         {"truncated": 1},
         {"truncated": "true"},
+        {"truncated": "max_steps"},
+        {"info": {"TimeLimit.truncated": True}},
+        {"early_stop": "Reach max steps 30"},
         {"timed_out": True},
         {"exit_status": "max_steps"},
         {"exit_status": "submitted (exit_cost)"},
@@ -295,3 +298,25 @@ def test_what_a_table_of_rewards_does_not_say_plainly(tmp_path: Path) -> None:
     floats = jsonl(tmp_path / "r.jsonl", {"episode_id": 7.0, "reward": 1})
     joined = Rewards(floats, "episode_id", "reward")
     assert {e.episode_id: e.success for e in imported(path, rewards=joined)[0]}["7"] is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("metadata.record.ok == 'true'", [True, False, None]),
+        ("metadata.record.ok == true", [True, False, None]),
+        ("metadata.record.ok", [True, False, None]),
+        ("metadata.record.em == '1'", [True, False, None]),
+        ("metadata.record.em == true", [True, False, None]),
+        ("metadata.record.tags == 'a'", [None, None, None]),
+        ("metadata.record.kind == 'a'", [True, False, None]),
+    ],
+)
+def test_a_rule_compares_what_values_say(tmp_path: Path, rule: str, expected: list[Any]) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl",
+        chat("A", "go", ok=True, em="1", tags=["a"], kind="a"),
+        chat("B", "go", ok=False, em="0.0", tags=["b"], kind="b"),
+        chat("C", "go"),
+    )
+    assert outcomes(path, success=rule) == expected

@@ -80,10 +80,12 @@ def outcome_in(said: str) -> Outcome:
     for line in said.split("\n"):
         score = SCORE.search(line)
         stated = VERDICT.match(line)
-        if score and not stated:
-            outcome = replace(outcome, reward=float(score.group(1)))
-            continue
         word = stated.group("value") if stated else None
+        if score:
+            amount = share(word)
+            reward = float(score.group(1)) if amount is None else amount
+            outcome = replace(outcome, reward=reward)
+            continue
         word = word or line.strip(" \t*_#>[](){}|~=.!:-").rsplit(" ", 1)[-1]
         truth = _truth(word)
         if outcome.success is None and truth is not None:
