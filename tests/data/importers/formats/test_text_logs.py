@@ -185,3 +185,22 @@ def test_episodes_that_name_no_task_are_counted(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_number_below_an_episode(line: str, reward: float) -> None:
     assert outcome_in(line).reward == reward
+
+
+def test_numbered_questions(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(f"Question 1: Who?\n{ONE}\n\nQuestion 2: When?\n{ONE}\n")
+    (first, second), _ = imported(path)
+    assert (first.task, second.task) == ("Who?", "When?")
+    assert rows(first) == [("Who?", "h", "go"), STEPS[1]]
+
+
+def test_a_verdict_that_is_not_understood_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(f"Task: T\n{ONE}\nObservation: done\nResult: timeout\n")
+    (episode,), report = imported(path)
+    assert (episode.success, episode.final_observation) == (None, "done\nResult: timeout")
+    assert report.tally.notes == {
+        "'Result: timeout' below an episode is not understood as its outcome; join one with "
+        "--rewards": 1
+    }

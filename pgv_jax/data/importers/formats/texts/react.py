@@ -33,7 +33,7 @@ from pgv_jax.data.importers.formats.texts.react_text import (
     task_in,
     without_marks,
 )
-from pgv_jax.data.importers.formats.texts.verdicts import outcome_in
+from pgv_jax.data.importers.formats.texts.verdicts import outcome_in, unread_verdict
 from pgv_jax.data.importers.outcomes.outcome import outcome_of, with_outcome
 from pgv_jax.data.storage.compression import open_bytes
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json, text_field
@@ -44,6 +44,7 @@ SURELY = TEXT_KEYS[:4]
 """Names that nothing but a log has."""
 RUNNING = re.compile(r"^(\d+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)[ \t]*$", re.M)
 """The notebook's line after an episode: count, mean reward so far, success rate, failure rate."""
+UNREAD = "'{}' below an episode is not understood as its outcome; join one with --rewards"
 OUTSIDE = "text before, between or behind the episodes, without an action, was left out"
 
 
@@ -118,6 +119,8 @@ def _episode(
     if options.prefix is not None and text.startswith(options.prefix.text):
         text = text[options.prefix.characters :]
     parsed = parse(text.replace("\r\n", "\n"))
+    if unread := unread_verdict(parsed.final):
+        options.tally.notes[UNREAD.format(unread)] += 1
     task, scene = task_in(parsed.preamble)
     outcome, below = outcome_of(record), outcome_in(parsed.outcome)
     if outcome.success is None and outcome.reward is None:

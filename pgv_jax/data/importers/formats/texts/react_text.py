@@ -27,7 +27,7 @@ RULES_BELOW = re.compile(r"(?:\A|\n)[ \t]*([-=*_~#])\1{2,}[ \t]*\s*\Z")
 RESET = re.compile(r"^Action:[ \t]*reset[ \t]*\nObservation:", re.M)
 FINAL = re.compile(r"^[ \t]*Final Answer[ \t]*:", re.M | re.I)
 """What stands in place of the last action in LangChain's ReAct texts."""
-HEAD = re.compile(r"^[ \t]*(Question|Task|Instruction|Goal)[ \t]*:[ \t]*", re.M | re.I)
+HEAD = re.compile(r"^[ \t]*(Question|Task|Instruction|Goal)[ \t]*#?\d*[ \t]*:[ \t]*", re.M | re.I)
 TASK_LINE = re.compile(r"^[ \t]*Your task is to:?[ \t]*(.+?)[ \t]*$", re.M | re.I)
 THINK_ACTION = re.compile(r"^think[ \t]*\[(.*?)\]?[ \t]*$", re.S | re.I)
 THINK_LINE = re.compile(r"^think\b[ \t]*:?[ \t]*", re.I)

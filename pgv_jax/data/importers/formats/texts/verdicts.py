@@ -74,6 +74,12 @@ def _states_outcome(line: str) -> bool:
     return bool(found) and (word is None or _truth(word) is not None or share(word) is not None)
 
 
+def unread_verdict(text: str) -> str:
+    """The last line of a text if it has a verdict's form and a word that says nothing, else ""."""
+    line = text.rsplit("\n", 1)[-1].strip()
+    return line[:60] if VERDICT.match(line) and not _states_outcome(line) else ""
+
+
 def outcome_in(said: str) -> Outcome:
     """What the lines below an episode say of its end."""
     outcome = Outcome()
