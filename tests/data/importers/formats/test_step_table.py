@@ -190,11 +190,31 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         imported(base, options=Options(columns={"table": "step", "action": "action"}))
 
 
-def test_two_tasks_in_an_episode_without_numbers_are_two_episodes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "episode,task,obs,action\n0,pen,room,look\n0,shoe,shop,search\n",
+        "index,task,obs,action\n0,pen,room,look\n1,shoe,shop,search\n",
+        "episode,step,task_id,obs,action\n0,1,pen,room,look\n0,2,shoe,shop,search\n",
+    ],
+)
+def test_two_tasks_in_an_episode_are_two_episodes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.csv"
-    path.write_text("episode,task,obs,action\n0,pen,room,look\n0,shoe,shop,search\n")
-    with pytest.raises(PgvError, match="'0' has two values of 'task', 'pen' and 'shoe'"):
+    path.write_text(text)
+    with pytest.raises(PgvError, match=r"'0' has two values of 'task(_id)?', 'pen' and 'shoe'"):
         imported(path)
+
+
+def test_a_query_a_step_is_no_other_episode(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,step,query,obs,action\n0,1,pen,a,b\n0,2,shoe,c,d\n")
+    (episode,), _ = imported(path)
+    assert len(episode.steps) == 2
+
+
+@pytest.mark.parametrize("name", ["reward_to_go", "total_reward", "reward_model", "avg_reward"])
+def test_no_reward_of_a_step_is_guessed(name: str) -> None:
+    assert "reward" not in near_columns([name], {})
 
 
 def test_a_reward_beside_the_last_state_was_earned_by_the_last_action(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """What logs call the columns, the surest names first."""
 TEXTS = ("observation", "thought", "action", "result")
 WHOLE = {"total", "final", "episode", "cumulative", "cum", "running", "sum", "mean", "average"}
-WHOLE |= {"avg", "max", "min", "best", "return"}
-"""Words of a column that tells more than one step's reward."""
+WHOLE |= {"avg", "max", "min", "best", "return", "go", "expected", "predicted", "model", "type"}
+"""Words of a column that tells more than one step's reward (``reward_to_go``), or no reward."""
 CLOSE = 0.85
 """How alike a name is (difflib's ratio) that is taken for another one with a slip."""
 

@@ -126,8 +126,7 @@ class Table:
                     why = "is empty" if value is None else f"is {kind_of(value)}, not an id"
                     raise FieldError(f"line {row.line}: {self.names['episode']}", why)
                 out.setdefault(key, []).append(row)
-            if "step" not in self.names:
-                self._check_tasks(out)
+            self._check_tasks(out, ("task_id",) if "step" in self.names else ("task_id", "task"))
             return out
         if "step" not in self.names:
             have = ", ".join(names_in([row.cells for row in rows[:20]]))
@@ -143,19 +142,23 @@ class Table:
             count += at <= before
             before = at
             out.setdefault(str(count), []).append(row)
+        self._check_tasks(out, ("task_id", "task"))
         return out
 
-    def _check_tasks(self, groups: Mapping[str, Sequence[Row]]) -> None:
-        """Without steps' numbers, two tasks in an episode tell that it is two episodes."""
+    def _check_tasks(self, groups: Mapping[str, Sequence[Row]], columns: Sequence[str]) -> None:
+        """Two tasks in an episode tell that it is two episodes.
+
+        A text may vary (a query a step) where both the episodes and the steps are numbered.
+        """
         for key, rows in groups.items():
-            for ours in ("task_id", "task"):
+            for ours in columns:
                 told = list(dict.fromkeys(t for row in rows if (t := self.text(row, ours))))
                 if len(told) > 1:
                     raise FieldError(
-                        f"line {rows[0].line}: {self.names['episode']}",
+                        f"line {rows[0].line}: {self.names.get('episode', 'episode')}",
                         f"'{key}' has two values of '{self.names[ours]}', '{told[0][:40]}' and "
                         f"'{told[1][:40]}'; which column tells its episodes apart? --column "
-                        f"episode=NAME, or name the steps' numbers: --column step=NAME",
+                        "episode=NAME (and --column step=NAME, the steps' numbers)",
                     )
 
     def has_repeated_rewards(self, groups: Sequence[Sequence[Row]]) -> bool:
