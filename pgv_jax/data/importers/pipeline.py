@@ -332,6 +332,10 @@ class Run:
                 yield self._counted(episode)
         if self.plan.rewards is not None:
             self.report.unmatched = len(self.plan.rewards.values) - len(self.plan.rewards.used)
+            for word, n in self.plan.rewards.unclear.most_common(6):
+                self.report.tally.notes[
+                    f"--rewards says '{word}', which is not understood; the log's own word stands"
+                ] += n
 
     def _prepared(self, place: Place, source: Source, item: Episode) -> Episode | None:
         tally = self.report.tally
@@ -357,6 +361,8 @@ class Run:
             self.ids[episode.episode_id] += 1
         if report.first is None:
             report.first = episode
+        if not episode.task.strip():
+            report.tally.notes["no task is named; name it with --task or --task-field"] += 1
         report.outcomes[WORDS[episode.success]] += 1
         for step in episode.steps:
             report.thoughts[thought_origin(step, episode.task)] += 1

@@ -6,7 +6,8 @@ import contextlib
 import csv
 import io
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,7 +37,9 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             header = text.readline()
             marks = max(",\t;|", key=header.count)
             lines = _with_first(header, text)
-            reader = csv.DictReader(lines, delimiter=marks if header.count(marks) else ",")
+            mark = marks if header.count(marks) else ","
+            reader = csv.DictReader(lines, delimiter=mark, strict=True)
+            _check_names(path, reader.fieldnames or ())
             for row in reader:
                 over = row.pop(None, None)
                 if over and any(over):
@@ -48,8 +51,20 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     reader.line_num,
                     {key or "": value or "" for key, value in row.items() if isinstance(key, str)},
                 )
-        except (csv.Error, UnicodeDecodeError, *UNREADABLE) as error:
+        except csv.Error as error:
+            raise PgvError(
+                f"{path}: csv: behind line {reader.line_num}: {error}; a quotation mark is "
+                "missing, or one within a cell is not doubled."
+            ) from None
+        except (UnicodeDecodeError, *UNREADABLE) as error:
             raise PgvError(f"{path}: csv: {_why(error)}.") from None
+
+
+def _check_names(path: Path, names: Iterable[str]) -> None:
+    """A name that stands over two columns would hide one of them."""
+    twice = [name for name, n in Counter(names).items() if name and n > 1]
+    if twice:
+        raise PgvError(f"{path}: csv: two columns are named '{twice[0]}'; rename one of them.")
 
 
 def _with_first(header: str, text: io.TextIOWrapper) -> Iterator[str]:
@@ -153,6 +168,12 @@ def sqlite_rows(path: Path, tally: Tally, table: str | None = None) -> Iterator[
         if not tables:
             raise PgvError(f"{path} is a database without tables.")
         table = tables[0]
+        if len(tables) > 1:
+            others = ", ".join(tables[1:6]) + (", ..." if len(tables) > 6 else "")
+            tally.notes[
+                f"of {path.name} the largest table, '{table}', is read, and not {others}; another "
+                "one: --column table=NAME"
+            ] += 1
     elif table not in tables:
         raise PgvError(f"{path} has no table '{table}'; it has {', '.join(tables)}.")
     with _database(path) as database:

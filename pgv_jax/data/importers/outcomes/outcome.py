@@ -18,6 +18,7 @@ SUCCESS_KEYS += ("is_win", "task_success", "successful", "is_successful", "succe
 SUCCESS_KEYS += ("goal_reached", "goal_achieved")
 SCORE_KEYS: tuple[str, ...] = ("score", "reward", "final_reward", "total_reward", "return")
 SCORE_KEYS += ("final_score", "episode_reward", "episode_return", "accuracy", "acc")
+SCORE_KEYS += ("cumulative_reward",)
 SCORE_KEYS += ("exact_match", "success_rate", "pass_rate", "outcome_reward")
 RESULT_KEYS = ("result", "outcome", "verdict")
 PLACES: tuple[str, ...] = ("extra", "info", "metadata", "result", "results", "outcome")
@@ -25,12 +26,26 @@ PLACES += ("evaluation", "eval", "report", "eval_result", "evaluation_result", "
 PLACES += ("scores", "metrics", "reward_info")
 """Objects in which an outcome may stand, two deep; what stands outside of them comes first."""
 
+MOST_KEYS = ("max_score", "max_reward", "max_points", "total_points", "out_of")
+"""What the score beside it would be at most."""
+TESTS_KEYS = ("total", "total_tests", "num_tests", "n_tests", "tests_total")
+WRONG_KEYS = ("failed", "errors", "incorrect", "wrong", "unsolved", "unresolved", "lost")
+"""Beside a whole number under ``passed``, ``correct``, ...: both are counts."""
+
 CUT_KEYS: tuple[str, ...] = ("halted", "truncated", "timeout", "timed_out", "max_steps_reached")
 CUT_KEYS += ("is_truncated", "max_turns_reached", "hit_limit", "cut_off", "step_limit_reached")
-"""A true value says that the log was cut off, not that the task ended."""
+CUT_KEYS += ("TimeLimit.truncated",)
+"""A true value, or a word for a limit, says that the log was cut off, not that the task ended."""
 END_KEYS: tuple[str, ...] = ("exit_status", "exit_reason", "exit_state", "finish_reason")
 END_KEYS += ("stop_reason", "end_reason", "termination_reason", "termination", "terminated_by")
-END_KEYS += ("stop_condition", "done_reason", "finishReason", "stopReason")
+END_KEYS += (
+    "early_stop",
+    "early_stop_reason",
+    "stop_condition",
+    "done_reason",
+    "finishReason",
+    "stopReason",
+)
 CUT_WORDS = re.compile(
     r"max|limit|exceed|time.?out|timed.?out|truncat|length|context|budget|cost|interrupt|cancel"
     r"|abort|stuck|error|crash|exception|overflow|killed",
@@ -128,14 +143,22 @@ def _read(place: Mapping[str, Any], prefix: str) -> Outcome:
     reward: float | None = None
     said: tuple[str, str] = ("", "")
     for key in (*SUCCESS_KEYS, *SCORE_KEYS, *RESULT_KEYS):
-        value = place.get(key)
-        if value is None or isinstance(value, Mapping | list | tuple) or value == "":
+        value = _only(place.get(key))
+        if value is None or isinstance(value, Mapping) or value in ("", [], ()):
             continue
         if key in RESULT_KEYS and (success is not None or reward is not None):
             break
-        _check_number(value, prefix + key)
-        amount = _amount(value)
-        truth = None if key in SCORE_KEYS and amount is not None else tristate(value)
+        if isinstance(value, list | tuple):
+            said = said if said != ("", "") else (prefix + key, str(value)[:40])
+            continue
+        check_number(value, prefix + key)
+        amount = share(value)
+        most = _most(place, key, value, amount)
+        scored = most is not None or key in SCORE_KEYS
+        if amount is not None and most is not None:
+            value = amount = amount / most
+            key = f"{key} of {most:g}"
+        truth = None if scored and amount is not None else tristate(value)
         amount = amount if truth is None else None
         if success is None and truth is not None:
             success, said = truth, (prefix + key, str(value))
@@ -147,7 +170,45 @@ def _read(place: Mapping[str, Any], prefix: str) -> Outcome:
     return Outcome(success, reward, key=said[0], word=said[1])
 
 
-def _amount(value: Any) -> float | None:
+def _only(value: Any) -> Any:
+    """The only element of a list that has one, else the value."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _most(place: Mapping[str, Any], key: str, value: Any, amount: float | None) -> float | None:
+    """What a score or a count of tests can be at most, where the object says so, if above 1."""
+    if amount is None or isinstance(value, bool | str):
+        return None
+    if key in SCORE_KEYS:
+        found = next((n for k in MOST_KEYS if (n := number(place.get(k))) is not None), None)
+        return found if found is not None and found > 1 else None
+    if key not in SUCCESS_KEYS or amount != int(amount):
+        return None
+    whole = next((n for k in TESTS_KEYS if (n := number(place.get(k))) is not None), None)
+    if whole is None:
+        whole = amount + math.fsum(n for k in WRONG_KEYS if (n := number(place.get(k))) is not None)
+    return whole if whole > 1 and whole >= amount else None
+
+
+def contradiction(record: Mapping[str, Any], found: Outcome) -> str:
+    """The key under which a record says the opposite of ``found``, else ""."""
+    if found.success is None:
+        return ""
+    for prefix, place in _places(record):
+        for key in SUCCESS_KEYS:
+            value = _only(place.get(key))
+            counted = _most(place, key, value, share(value)) is not None
+            if not counted and tristate(value) is (not found.success):
+                return prefix + key
+        for key in SCORE_KEYS:
+            value = _only(place.get(key))
+            counted = _most(place, key, value, share(value)) is not None
+            if not counted and share(value) == (not found.success):
+                return prefix + key
+    return ""
+
+
+def share(value: Any) -> float | None:
     """A number, or the share that a fraction is: ``8/10``."""
     share = FRACTION.match(value) if isinstance(value, str) else None
     if share and float(share.group(2)):
@@ -155,7 +216,8 @@ def _amount(value: Any) -> float | None:
     return number(value)
 
 
-def _check_number(value: Any, field: str) -> None:
+def check_number(value: Any, field: str) -> None:
+    """Raise FieldError for NaN and infinity."""
     nan = isinstance(value, float) and not math.isfinite(value)
     nan = nan or (isinstance(value, Decimal) and not value.is_finite())
     if nan or (isinstance(value, str) and value.strip().lower() == "nan"):
@@ -166,6 +228,8 @@ def was_cut(record: Mapping[str, Any]) -> bool:
     """True where a record says that the run was cut off, at its top or in its ``info``."""
     for _, place in _places(record):
         if any(tristate(place.get(key)) is True for key in CUT_KEYS):
+            return True
+        if any(isinstance(w := place.get(k), str) and CUT_WORDS.search(w) for k in CUT_KEYS):
             return True
         if any(tristate(place.get(key)) is False for key in DONE_KEYS):
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,15 @@ from pgv_jax.data.importers.call_logs import conversation_id
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.records import Record, iter_records
 from pgv_jax.data.importers.files.tables import csv_rows
-from pgv_jax.data.importers.outcomes.outcome import Outcome, number, tristate, was_cut, with_outcome
+from pgv_jax.data.importers.identity import identifier
+from pgv_jax.data.importers.outcomes.outcome import (
+    Outcome,
+    check_number,
+    share,
+    tristate,
+    was_cut,
+    with_outcome,
+)
 from pgv_jax.errors import PgvError
 from pgv_jax.types import Episode
 
@@ -36,6 +45,8 @@ class Rewards:
         self.used: set[str] = set()
         self.values: dict[str, Any] = {}
         self.tasks: dict[str, str] = {}
+        self.unclear: Counter[str] = Counter()
+        """Values that name no outcome, with the number of their rows."""
         wanted = dict(pair.split("=", 1) for pair in where if "=" in pair)
         for line, row in _rows(path):
             for column in (key, value, *wanted, *((task_id,) if task_id else ())):
@@ -47,7 +58,10 @@ class Rewards:
                     )
             if any(str(row[column]) != text for column, text in wanted.items()):
                 continue
-            name = str(row[key])
+            name = _name(row[key])
+            check_number(row[value], f"{path}:{line}: {value}")
+            if row[value] not in (None, "") and _outcome(row[value]) is None:
+                self.unclear[str(row[value])[:40]] += 1
             if name in self.values and self.values[name] != row[value]:
                 raise PgvError(
                     f"{path}:{line}: '{key}' {name} has two values of '{value}': "
@@ -56,6 +70,12 @@ class Rewards:
             self.values[name] = row[value]
             if task_id and row[task_id] not in (None, ""):
                 self.tasks[name] = str(row[task_id])
+        known = {_outcome(v) for v in self.values.values()} - {None}
+        if self.unclear and len(known) < 2:
+            raise PgvError(
+                f"{path}: '{value}' says {', '.join(map(repr, list(self.unclear)[:6]))}, which is "
+                "not understood. Write true or false, a number, or words such as pass and fail."
+            )
 
     def apply(self, episode: Episode, file: str = "") -> Episode:
         """Join the outcome; an episode without a row is returned as it is.
@@ -64,7 +84,7 @@ class Rewards:
         id has no row is matched by its conversation's.
         """
         found = file if self.on == "file" else lookup(episode, self.on)
-        name = str(found)
+        name = _name(found)
         if self.on == "episode_id" and name not in self.values:
             name = conversation_id(episode)
         if found is None or name not in self.values:
@@ -73,13 +93,24 @@ class Rewards:
         if name in self.tasks:
             episode = replace(episode, task_id=self.tasks[name])
         value = self.values[name]
-        if value is None or value == "":
+        outcome = None if value is None or value == "" else _outcome(value)
+        if outcome is None:
             return episode
-        reward = number(value)
         record = episode.metadata.get("record")
         cut = isinstance(record, Mapping) and was_cut(record)
-        success = tristate(value) if reward is None else None
-        return with_outcome(episode, Outcome(success, reward, cut))
+        return with_outcome(episode, replace(outcome, cut=cut))
+
+
+def _name(value: Any) -> str:
+    """A key as text; a table's 7.0 is 7."""
+    return identifier(value) or str(value)
+
+
+def _outcome(value: Any) -> Outcome | None:
+    """What a value says of the end, None where it is not understood."""
+    reward = share(value)
+    success = tristate(value) if reward is None else None
+    return None if reward is None and success is None else Outcome(success, reward)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import itertools
 import math
 import operator
 from collections import Counter
@@ -119,14 +120,25 @@ class SuccessRule:
             values = [_value(v, episode) for v in (node.left, *node.comparators)]
             if None in values:
                 return None
+            pairs = [_alike(a, b) for a, b in itertools.pairwise(values)]
+            if any(None in pair for pair in pairs):
+                return None
             try:
-                return all(
-                    _COMPARE[type(op)](a, b)
-                    for op, a, b in zip(node.ops, values[:-1], values[1:], strict=True)
-                )
+                return all(_COMPARE[type(op)](*p) for op, p in zip(node.ops, pairs, strict=True))
             except TypeError:  # a number against text
                 return None
         return tristate(_value(node, episode))
+
+
+def _alike(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two values as they compare: a word beside true or false is what it says, a list nothing."""
+    if isinstance(a, bool) and isinstance(b, str):
+        return a, tristate(b)
+    if isinstance(b, bool) and isinstance(a, str):
+        return tristate(a), b
+    if isinstance(a, list | Mapping) or isinstance(b, list | Mapping):
+        return None, None
+    return a, b
 
 
 def _path(node: ast.expr) -> str | None:
@@ -160,8 +172,9 @@ def _names_in(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[str
 
 
 def _value(node: ast.expr, episode: Episode) -> Any:
-    if isinstance(node, ast.Constant):
-        return node.value
+    if isinstance(node, ast.Constant):  # '1' is a number, as it is in a record
+        found = number(node.value)
+        return node.value if found is None else found
     if isinstance(node, ast.UnaryOp):
         inner = _value(node.operand, episode)
         return -inner if isinstance(inner, int | float) else None

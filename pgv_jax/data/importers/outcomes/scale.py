@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgv_jax.data.importers.outcomes.outcome import outcome_of, tristate
+from pgv_jax.data.importers.outcomes.outcome import contradiction, outcome_of, tristate
 from pgv_jax.data.importers.outcomes.rule import reward_of
 from pgv_jax.data.storage.jsonl import FieldError
 from pgv_jax.errors import PgvError
@@ -28,6 +28,8 @@ class Scale:
     """Collects what the episodes of a log say of their ends."""
 
     keys: Counter[str] = field(default_factory=Counter)
+    against: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Keys that contradict each other, the one that was read first."""
     unclear: dict[str, Counter[str]] = field(default_factory=dict)
     rewards: Counter[float] = field(default_factory=Counter)
     beyond: int = 0
@@ -60,6 +62,8 @@ class Scale:
                 self._hint(record)
         else:
             self.keys[found.key] += 1
+            if other := contradiction(record, found):
+                self.against[found.key, other] += 1
 
     def _hint(self, record: Mapping[str, object]) -> None:
         for key, value in record.items():
@@ -96,9 +100,8 @@ class Scale:
             key, words = next(iter(self.unclear.items()))
             return PgvError(
                 f"'{key}' says {counted(words)}, which is not understood, beside outcomes that all "
-                f"are {WORDS[classes[0]]}. Say what success is, for example --success "
-                f"\"metadata.record.{key} == '{likely(words)}'\", or leave all "
-                "outcomes unknown with --success null"
+                f"are {WORDS[classes[0]]}. Say what success is. {_decide(key, words)}, or leave "
+                "all outcomes unknown with --success null"
             )
         return None
 
@@ -109,6 +112,11 @@ class Scale:
             keys = ", ".join(f"'{key}' ({n:,})" for key, n in self.keys.most_common(SHOWN))
             seen = f"; rewards: {counted(self.rewards)}" if self.rewards else ""
             out.append(f"Outcomes are read from {keys}{seen}.")
+        for (taken, other), n in self.against.most_common(SHOWN):
+            out.append(
+                f"'{taken}' and '{other}' contradict each other in {n:,} records; '{taken}' is "
+                f"taken. Otherwise: --success metadata.record.{other}."
+            )
         if self.signed and self.rewards:
             out.append("A reward of 1 is success and one of -1 is failure.")
         elif self.rewards and max(self.rewards) < 1 and self.known[False] and not self.known[True]:
@@ -118,17 +126,20 @@ class Scale:
                 f"{max(self.rewards):g}'."
             )
         for key, words in list(self.unclear.items())[:SHOWN]:
-            out.append(
-                f"'{key}' says {counted(words)}: not understood. Decide with --success "
-                f"\"metadata.record.{key} == '{likely(words)}'\"."
-            )
-        if self.hints and not (self.known[True] or self.known[False]):
+            out.append(f"'{key}' says {counted(words)}: not understood. {_decide(key, words)}.")
+        if self.hints and self.known[None]:
             for key, words in self._hinted():
                 out.append(
-                    f"'{key}' ({counted(words)}) may say how episodes ended. Decide with --success "
-                    f"\"metadata.record.{key} == '{likely(words)}'\"."
+                    f"'{key}' ({counted(words)}) may say how episodes ended. {_decide(key, words)}."
                 )
         return out
+
+
+def _decide(key: str, words: Counter[str]) -> str:
+    """How a user says what the values of a field mean."""
+    if any(word.startswith(("[", "{")) for word in words):
+        return "Join what it means with --rewards"
+    return f"Decide with --success \"metadata.record.{key} == '{likely(words)}'\""
 
 
 def likely(words: Counter[str]) -> str:

@@ -133,3 +133,18 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 2000
     assert peak < path.stat().st_size / 8
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('a,b\n1,"x\n2,y\n3,z\n', "behind line 1: unexpected end of data; a quotation mark"),
+        ('a,b\n1,"say \\"hi\\" now"\n', "behind line 1: ',' expected after"),
+        ("a,b,a\n1,2,3\n", "two columns are named 'a'"),
+    ],
+)
+def test_a_csv_file_that_hides_cells_is_an_error(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(PgvError, match=why):
+        values(path)

@@ -188,3 +188,109 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(PgvError, match="no table 'step'"):
         base = table(tmp_path / "x.db", KNOWN)
         imported(base, options=Options(columns={"table": "step", "action": "action"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "episode,task,obs,action\n0,pen,room,look\n0,shoe,shop,search\n",
+        "index,task,obs,action\n0,pen,room,look\n1,shoe,shop,search\n",
+        "episode,step,task_id,obs,action\n0,1,pen,room,look\n0,2,shoe,shop,search\n",
+    ],
+)
+def test_two_tasks_in_an_episode_are_two_episodes(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(PgvError, match=r"'0' has two values of 'task(_id)?', 'pen' and 'shoe'"):
+        imported(path)
+
+
+def test_a_query_a_step_is_no_other_episode(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,step,query,obs,action\n0,1,pen,a,b\n0,2,shoe,c,d\n")
+    (episode,), _ = imported(path)
+    assert len(episode.steps) == 2
+
+
+@pytest.mark.parametrize("name", ["reward_to_go", "total_reward", "reward_model", "avg_reward"])
+def test_no_reward_of_a_step_is_guessed(name: str) -> None:
+    assert "reward" not in near_columns([name], {})
+
+
+def test_a_reward_beside_the_last_state_was_earned_by_the_last_action(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl",
+        {"episode": 1, "step": 1, "observation": "room", "action": "look", "reward": 0},
+        {"episode": 1, "step": 2, "observation": "desk", "action": "take", "reward": 0.25},
+        {"episode": 1, "step": 3, "observation": "hand", "action": None, "reward": 0.75},
+    )
+    (episode,), _ = imported(path)
+    assert [s.reward for s in episode.steps] == [0, 1]
+    assert (episode.final_observation, episode.success) == ("hand", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("total_reward", (0, 0.5, 0.5), (False, 0.5)),
+        ("cumulative_reward", (0, 1, 1), (True, 1)),
+        ("final_score", (1, 1, 1), (True, 1)),
+        ("info", ({"won": False}, {"won": False}, {"won": True}), (True, None)),
+        ("score", (0, 0.5, 1), (None, None)),
+    ],
+)
+def test_a_column_of_more_than_one_step(
+    tmp_path: Path, name: str, values: tuple[Any, ...], expected: tuple[Any, Any]
+) -> None:
+    step = {"episode": 1, "observation": "room", "action": "look"}
+    path = jsonl(
+        tmp_path / "x.jsonl", *({**step, "step": i, name: v} for i, v in enumerate(values))
+    )
+    (episode,), report = imported(path)
+    assert (episode.success, episode.score) == expected
+    said = [note for note in report.tally.notes if note.startswith("'score' varies")]
+    assert bool(said) == (expected == (None, None))
+
+
+def test_tables_of_a_database_that_are_not_read_are_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.db", KNOWN)
+    _, report = imported(path)
+    assert (
+        "of x.db the largest table, 'steps', is read, and not notes; another one: --column "
+        "table=NAME" in report.tally.notes
+    )
+    plain = table(tmp_path / "x.csv", KNOWN)
+    with pytest.raises(PgvError, match=r"table=notes: .*x\.csv is no database"):
+        imported(plain, options=Options(columns={"table": "notes"}))
+
+
+@pytest.mark.parametrize("column", ["step", "timestamp"])
+def test_rows_are_sorted_by_times(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(
+        f"episode,{column},observation,action\na,2026-01-02T00:00:10,desk,take\n"
+        "a,2026-01-02T00:00:09Z,room,look\n"
+    )
+    (episode,), report = imported(path)
+    assert rows(episode) == [("room", "look", "look"), ("desk", "take", "take")]
+    assert ("rows are sorted by 'timestamp'" in report.tally.notes) == (column == "timestamp")
+
+
+def test_times_that_do_not_tell_all_rows_apart_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,ts,observation,action\na,9,room,look\na,9,desk,take\na,8,hall,go\n")
+    (episode,), _ = imported(path)
+    assert [s.action for s in episode.steps] == ["go", "look", "take"]
+    path.write_text("episode,ts,observation,action\na,9,room,look\na,soon,desk,take\n")
+    (episode,), _ = imported(path)
+    assert [s.action for s in episode.steps] == ["look", "take"]
+
+
+def test_gaps_and_steps_behind_an_end_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("episode,step,obs,act,done\na,1,r,b,no\na,2,c,d,yes\na,5,e,f,yes\n")
+    (episode,), report = imported(path)
+    assert len(episode.steps) == 3
+    notes = " ".join(report.tally.notes)
+    assert "the numbers in 'step' have gaps: steps are missing from the log" in notes
+    assert "'done' is true before the last step of an episode" in notes

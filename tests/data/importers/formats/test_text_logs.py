@@ -105,3 +105,102 @@ def test_lines_that_state_an_outcome(line: str, success: bool | None, reward: fl
 @pytest.mark.parametrize("line", ["Status: open", "Score - 3", "Success rate: 0.5", "Steps: 3"])
 def test_lines_that_state_none(line: str) -> None:
     assert without_verdict(f"seen\n{line}")[1] == []
+
+
+TWO = {
+    "no separator": ("", "Success: True\n", "", "Success: False\n"),
+    "a short rule": ("", "Result: pass\n\n---\n\n", "", "Result: fail\n***\n"),
+    "an outcome between rules": ("", "-----\nScore: 5/5\n", "-----\n", "-----\nScore: 1 / 10\n"),
+    "lines above": ("Run of May\nEpisode 1/2\n", "won: yes\n", "Episode 2/2\n", "won: no\n"),
+}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", TWO)
+def test_where_episodes_end(tmp_path: Path, name: str, ends: str) -> None:
+    path = tmp_path / "x.log"
+    before, first_end, between, second_end = TWO[name]
+    deeds = f"{ONE}\nObservation: done\n"
+    text = f"{before}Task: T\n{deeds}{first_end}{between}Task: U\n{deeds}{second_end}"
+    path.write_bytes(text.replace("\n", ends).encode())
+    (first, second), _ = imported(path)
+    assert rows(first) == STEPS
+    assert rows(second) == [("U", "h", "go"), STEPS[1]]
+    assert (first.task, second.task) == ("T", "U")
+    assert [e.final_observation for e in (first, second)] == ["done", "done"]
+    assert [e.success for e in (first, second)] == [True, False]
+
+
+def test_rules_within_an_episode_do_not_end_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    seen = "Title\n=====\nSome text\n"
+    path.write_text(
+        f"Task: T\n=========\nAction: cat\nObservation: {seen}Action: stop\n"
+        "==========\nTask: U\nAction: go\nObservation: a\n----------\nAction: open\n"
+        "==========\nTotal: 1 of 2\n"
+    )
+    (first, second), report = imported(path)
+    assert rows(first) == [("T", "cat", "cat"), ("Title\n=====\nSome text", "stop", "stop")]
+    assert (first.task, second.task) == ("T", "U")
+    assert [s.action for s in second.steps] == ["go", "open"]
+    note = "text before, between or behind the episodes, without an action, was left out"
+    assert report.tally.notes == {note: 1}
+
+
+def test_a_question_in_a_page_is_no_episode_where_steps_are_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(
+        "Question: a?\nThought 1: h\nAction 1: look\nObservation 1: FAQ\n\nQuestion: how?\n"
+        "Thought 2: i\nAction 2: Finish[x]\n"
+    )
+    (episode,), _ = imported(path)
+    assert rows(episode) == [("a?", "h", "look"), ("FAQ\n\nQuestion: how?", "i", "Finish[x]")]
+
+
+def test_a_final_answer_is_the_last_action(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(
+        "Question: Who?\nThought: h\nAction: Search\nAction Input: Emma\nObservation: A novel.\n"
+        "Thought: I know.\nFinal Answer: Jane Austen\n"
+    )
+    (episode,), _ = imported(path)
+    assert rows(episode) == [
+        ("Who?", "h", "Search\nAction Input: Emma"),
+        ("A novel.", "I know.", "Final Answer: Jane Austen"),
+    ]
+
+
+def test_episodes_that_name_no_task_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(f"{ONE}\n")
+    (episode,), report = imported(path)
+    assert episode.task == ""
+    assert report.tally.notes == {"no task is named; name it with --task or --task-field": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "reward"),
+    [("Reward: 1", 1), ("Reward: 1 / 10", 0.1), ("Reward: 85%", 0.85), ("Score: 3/4", 0.75),
+     ("Your score (min 0.0, max 1.0): 0.5", 0.5)],
+)  # fmt: skip
+def test_a_number_below_an_episode(line: str, reward: float) -> None:
+    assert outcome_in(line).reward == reward
+
+
+def test_numbered_questions(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(f"Question 1: Who?\n{ONE}\n\nQuestion 2: When?\n{ONE}\n")
+    (first, second), _ = imported(path)
+    assert (first.task, second.task) == ("Who?", "When?")
+    assert rows(first) == [("Who?", "h", "go"), STEPS[1]]
+
+
+def test_a_verdict_that_is_not_understood_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(f"Task: T\n{ONE}\nObservation: done\nResult: timeout\n")
+    (episode,), report = imported(path)
+    assert (episode.success, episode.final_observation) == (None, "done\nResult: timeout")
+    assert report.tally.notes == {
+        "'Result: timeout' below an episode is not understood as its outcome; join one with "
+        "--rewards": 1
+    }

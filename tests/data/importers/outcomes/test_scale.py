@@ -105,6 +105,9 @@ def test_where_outcomes_stand(
     [
         {"truncated": 1},
         {"truncated": "true"},
+        {"truncated": "max_steps"},
+        {"info": {"TimeLimit.truncated": True}},
+        {"early_stop": "Reach max steps 30"},
         {"timed_out": True},
         {"exit_status": "max_steps"},
         {"exit_status": "submitted (exit_cost)"},
@@ -210,3 +213,110 @@ def test_a_name_that_some_episodes_have_is_unknown_elsewhere(tmp_path: Path) -> 
     no_reward = jsonl(tmp_path / "x.jsonl", chat("a", "go"))
     with pytest.raises(PgvError, match="none of the 1 episodes has reward"):
         imported(no_reward, success="reward >= 1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "success", "score"),
+    [
+        ({"passed": 1, "total": 5}, False, 0.2),
+        ({"correct": 0, "num_tests": 3}, False, 0.0),
+        ({"test_result": {"passed": 1, "failed": 4}}, False, 0.2),
+        ({"test_result": {"passed": 5, "failed": 0}}, True, 1.0),
+        ({"passed": True, "total": 5}, True, None),
+        ({"resolved": 1, "failed": 0}, True, None),
+        ({"score": 1, "max_score": 10}, False, 0.1),
+        ({"score": 1, "max_score": 1}, True, 1.0),
+        ({"result": {"reward": 30, "out_of": 40}}, False, 0.75),
+        ({"reward": [1.0]}, True, 1.0),
+        ({"success": [False]}, False, None),
+    ],
+)
+def test_counts_and_scores_are_parts_of_what_stands_beside_them(
+    tmp_path: Path, fields: dict[str, Any], success: bool, score: float | None
+) -> None:
+    (episode,), _ = imported(jsonl(tmp_path / "x.jsonl", chat("T", "go", **fields)))
+    assert (episode.success, episode.score) == (success, score)
+
+
+def test_a_list_of_rewards_is_not_one(tmp_path: Path) -> None:
+    path = log(tmp_path, [[1.0, 0.0], 1])
+    with pytest.raises(PgvError, match=r"'reward' says '\[1.0, 0.0\]': 1, .* Join what it means"):
+        imported(path)
+    episodes, report = imported(log(tmp_path, [[1.0, 0.0], 1, 0]))
+    assert [e.success for e in episodes] == [None, True, False]
+    assert (
+        "'reward' says '[1.0, 0.0]': 1: not understood. Join what it means with --rewards."
+        in report.findings.sentences
+    )
+
+
+def test_outcomes_that_contradict_each_other_are_said(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl",
+        chat("A", "go", success=True, info={"resolved": False}),
+        chat("B", "go", success=True, info={"resolved": True}),
+        chat("C", "go", success=False, info={"resolved": False}),
+    )
+    episodes, report = imported(path)
+    assert [e.success for e in episodes] == [True, True, False]
+    assert report.findings.sentences[1:] == [
+        "'success' and 'info.resolved' contradict each other in 1 records; 'success' is taken. "
+        "Otherwise: --success metadata.record.info.resolved."
+    ]
+    assert outcomes(path, success="metadata.record.info.resolved") == [False, True, False]
+
+
+def test_a_field_that_may_say_the_end_is_named_for_the_episodes_without_one(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl", chat("A", "go", rewards=[0, 1]), chat("B", "go", success=True)
+    )
+    _, report = imported(path)
+    assert report.findings.sentences[1:] == [
+        "'rewards' ('[0, 1]': 1) may say how episodes ended. Join what it means with --rewards."
+    ]
+
+
+def test_what_a_table_of_rewards_does_not_say_plainly(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl", *(chat(k, "go", id=k, success=k == "b") for k in ("a", "b", "c", "7"))
+    )
+    table = tmp_path / "r.csv"
+    table.write_text("episode_id,reward\na,3/5\nb,partly\nc,pass\n")
+    episodes, report = imported(path, rewards=Rewards(table, "episode_id", "reward"))
+    found = {e.episode_id: (e.success, e.score) for e in episodes}
+    assert found == {
+        "a": (False, 0.6), "b": (True, None), "c": (True, None), "7": (False, None)
+    }  # fmt: skip
+    note = "--rewards says 'partly', which is not understood; the log's own word stands"
+    assert report.tally.notes == {note: 1}
+    table.write_text("episode_id,reward\na,pass\nb,partly\n")
+    with pytest.raises(PgvError, match="'reward' says 'partly', which is not understood"):
+        Rewards(table, "episode_id", "reward")
+    table.write_text("episode_id,reward\na,1\nb,nan\n")
+    with pytest.raises(PgvError, match=r"r\.csv:3: reward: is not a number"):
+        Rewards(table, "episode_id", "reward")
+    floats = jsonl(tmp_path / "r.jsonl", {"episode_id": 7.0, "reward": 1})
+    joined = Rewards(floats, "episode_id", "reward")
+    assert {e.episode_id: e.success for e in imported(path, rewards=joined)[0]}["7"] is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("metadata.record.ok == 'true'", [True, False, None]),
+        ("metadata.record.ok == true", [True, False, None]),
+        ("metadata.record.ok", [True, False, None]),
+        ("metadata.record.em == '1'", [True, False, None]),
+        ("metadata.record.em == true", [True, False, None]),
+        ("metadata.record.tags == 'a'", [None, None, None]),
+        ("metadata.record.kind == 'a'", [True, False, None]),
+    ],
+)
+def test_a_rule_compares_what_values_say(tmp_path: Path, rule: str, expected: list[Any]) -> None:
+    path = jsonl(
+        tmp_path / "x.jsonl",
+        chat("A", "go", ok=True, em="1", tags=["a"], kind="a"),
+        chat("B", "go", ok=False, em="0.0", tags=["b"], kind="b"),
+        chat("C", "go"),
+    )
+    assert outcomes(path, success=rule) == expected

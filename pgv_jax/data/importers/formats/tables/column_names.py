@@ -48,6 +48,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """What logs call the columns, the surest names first."""
 TEXTS = ("observation", "thought", "action", "result")
+WHOLE = {"total", "final", "episode", "cumulative", "cum", "running", "sum", "mean", "average"}
+WHOLE |= {"avg", "max", "min", "best", "return", "go", "expected", "predicted", "model", "type"}
+"""Words of a column that tells more than one step's reward (``reward_to_go``), or no reward."""
 CLOSE = 0.85
 """How alike a name is (difflib's ratio) that is taken for another one with a slip."""
 
@@ -82,6 +85,8 @@ def near_columns(have: Sequence[str], found: Mapping[str, str]) -> dict[str, str
         if ours in out:
             continue
         free = [name for name in have if name not in out.values()]
+        if ours == "reward":
+            free = [name for name in free if not WHOLE & set(words_in(name).split())]
         fits = [n for n in free if ours in words_in(n).split()]
         if not fits:
             words = {words_in(name).replace(" ", ""): name for name in free}

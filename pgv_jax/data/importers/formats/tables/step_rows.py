@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,22 +13,37 @@ from typing import Any, NamedTuple
 from pgv_jax.data.importers import identity
 from pgv_jax.data.importers.base import UNFIT, Options, Where
 from pgv_jax.data.importers.conversation.pieces import json_text
-from pgv_jax.data.importers.formats.tables.column_names import TEXTS
+from pgv_jax.data.importers.formats.tables.column_names import TEXTS, words_in
 from pgv_jax.data.importers.outcomes.outcome import (
     CUT_KEYS,
     END_KEYS,
+    PLACES,
     RESULT_KEYS,
+    SCORE_KEYS,
     SUCCESS_KEYS,
     number,
     outcome_of,
     tristate,
+    was_cut,
     with_outcome,
 )
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, text_field
 from pgv_jax.types import Episode, Step
 
 LAST: tuple[str, ...] = (*SUCCESS_KEYS, *RESULT_KEYS, *CUT_KEYS, *END_KEYS)
+LAST += ("total_reward", "final_reward", "final_score", "episode_reward", "episode_return")
+LAST += ("return", "cumulative_reward")
 """Columns whose last row tells the end."""
+TIMES = ("timestamp", "time stamp", "ts", "datetime", "date time", "created at")
+GAPS = "the numbers in '{}' have gaps: steps are missing from the log"
+GOES_ON = (
+    "'{}' is true before the last step of an episode; if another one begins there, which column "
+    "tells them apart? --column episode=NAME"
+)
+VARIES = (
+    "'{0}' varies within an episode and is not read as its outcome; if a step earned it, say "
+    "--column reward={0}, else join its last value with --rewards"
+)
 
 
 class Row(NamedTuple):
@@ -67,6 +85,23 @@ class Table:
             return text_field(value, f"line {row.line}: {self.names[ours]}").strip()
         return json_text(value)
 
+    def place(self, row: Row, name: str) -> float | None:
+        """Where a row stands by a column of numbers or of times; text that is neither is an error.
+
+        A time is a date or ISO text; it is read as seconds.
+        """
+        value = row.cells.get(name)
+        if _is_empty(value):
+            return None
+        found = number(value)
+        if found is None and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                time = datetime.datetime.fromisoformat(value.strip())
+                found = time.replace(tzinfo=time.tzinfo or datetime.UTC).timestamp()
+        if found is None:
+            raise FieldError(f"line {row.line}: {name}", "is not a number and no time")
+        return found
+
     def number(self, row: Row, ours: str) -> float | None:
         """A row's value as a number; text that is none is an error."""
         value = row.cells.get(self.names.get(ours, ""))
@@ -91,6 +126,7 @@ class Table:
                     why = "is empty" if value is None else f"is {kind_of(value)}, not an id"
                     raise FieldError(f"line {row.line}: {self.names['episode']}", why)
                 out.setdefault(key, []).append(row)
+            self._check_tasks(out, ("task_id",) if "step" in self.names else ("task_id", "task"))
             return out
         if "step" not in self.names:
             have = ", ".join(names_in([row.cells for row in rows[:20]]))
@@ -100,13 +136,30 @@ class Table:
             )  # fmt: skip
         before, count = math.inf, -1
         for row in rows:
-            at = self.number(row, "step")
+            at = self.place(row, self.names["step"])
             if at is None:
                 raise FieldError(f"line {row.line}: {self.names['step']}", "is empty")
             count += at <= before
             before = at
             out.setdefault(str(count), []).append(row)
+        self._check_tasks(out, ("task_id", "task"))
         return out
+
+    def _check_tasks(self, groups: Mapping[str, Sequence[Row]], columns: Sequence[str]) -> None:
+        """Two tasks in an episode tell that it is two episodes.
+
+        A text may vary (a query a step) where both the episodes and the steps are numbered.
+        """
+        for key, rows in groups.items():
+            for ours in columns:
+                told = list(dict.fromkeys(t for row in rows if (t := self.text(row, ours))))
+                if len(told) > 1:
+                    raise FieldError(
+                        f"line {rows[0].line}: {self.names.get('episode', 'episode')}",
+                        f"'{key}' has two values of '{self.names[ours]}', '{told[0][:40]}' and "
+                        f"'{told[1][:40]}'; which column tells its episodes apart? --column "
+                        "episode=NAME (and --column step=NAME, the steps' numbers)",
+                    )
 
     def has_repeated_rewards(self, groups: Sequence[Sequence[Row]]) -> bool:
         """True where every row of an episode has the same reward, and episodes differ in it."""
@@ -124,8 +177,8 @@ class Table:
     def ordered(self, rows: Sequence[Row]) -> list[Row]:
         """Rows in the order of their numbers; one that stands twice is an error."""
         if "step" not in self.names:
-            return list(rows)
-        places = [self.number(row, "step") for row in rows]
+            return self.by_time(rows)
+        places = [self.place(row, self.names["step"]) for row in rows]
         if any(place is None for place in places):
             empty = rows[places.index(None)]
             raise FieldError(f"line {empty.line}: {self.names['step']}", "is empty")
@@ -136,6 +189,22 @@ class Table:
                 self.names["step"], f"is {twice:g} twice in one episode; which column tells its "
                 "episodes apart? --column episode=NAME"
             )  # fmt: skip
+        apart = {after - before for before, after in itertools.pairwise(sorted(known))}
+        if 1 in apart and max(apart) > 1:
+            self.options.tally.notes[GAPS.format(self.names["step"])] += 1
+        return [rows[i] for i in sorted(range(len(rows)), key=known.__getitem__)]
+
+    def by_time(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows in the order of a column of times if all have one, else as they stand."""
+        name = next((n for n in map(str, rows[0].cells) if words_in(n) in TIMES), None)
+        try:
+            places = [self.place(row, name) if name else None for row in rows]
+        except FieldError:
+            places = [None]
+        known = [place for place in places if place is not None]
+        if name is None or len(known) < len(rows) or known == sorted(known):
+            return list(rows)
+        self.options.tally.notes[f"rows are sorted by '{name}'"] += 1
         return [rows[i] for i in sorted(range(len(rows)), key=known.__getitem__)]
 
     def episode(self, key: str, members: Sequence[Row], where: Where) -> Episode:
@@ -152,12 +221,17 @@ class Table:
         record = self.facts(rows, last)
         asked = self.text(rows[0], "task") or self.options.task_text or ""
         steps = self.steps(rows, asked, record)
+        late = None if last is rows[-1] or self.repeated else self.number(last, "reward")
+        if late is not None:  # what the last action earned stands with the state after it
+            steps[-1] = replace(steps[-1], reward=(steps[-1].reward or 0.0) + late)
         asked = asked or steps[0].observation
         about = {**record, "task": asked} if asked else record
         if "task_id" in self.names and (value := self.cell(rows[0], "task_id")) is not None:
             about = {**about, "task_id": value}
         task_id, task = identity.name_task(about, asked, self.options)
         name = key if "episode" in self.names else where.episode_id
+        if any(tristate(self.cell(row, "done")) for row in rows[:-1]):
+            self.options.tally.notes[GOES_ON.format(self.names["done"])] += 1
         metadata = {"format": "steps", "record": record}
         episode = Episode(name, task_id, task, tuple(steps), final, metadata=metadata)
         return self.ended(episode, record, last)
@@ -203,6 +277,11 @@ class Table:
     def ended(self, episode: Episode, record: Mapping[str, Any], last: Row) -> Episode:
         """The episode with its outcome: what the rows say, else the sum of their rewards."""
         outcome = outcome_of(record)
+        places = {k: v for k, v in last.cells.items() if k in PLACES and isinstance(v, Mapping)}
+        outcome = replace(outcome, cut=outcome.cut or was_cut(places))
+        if outcome.success is None and outcome.reward is None:  # what the last row's info says
+            told = outcome_of(places)
+            outcome = outcome if told.success is None else replace(told, reward=None)
         stated = tristate(self.cell(last, "success"))
         if stated is not None:
             outcome = replace(outcome, success=stated)
@@ -215,4 +294,8 @@ class Table:
             outcome = replace(outcome, cut=True)
         episode = with_outcome(episode, outcome)
         done = tristate(self.cell(last, "done"))
+        if episode.success is None and outcome.reward is None:
+            varying = set(SCORE_KEYS) & set(map(str, last.cells)) - set(map(str, record))
+            for name in sorted(varying - set(self.names.values())):
+                self.options.tally.notes[VARIES.format(name)] += 1
         return episode if done is None else replace(episode, is_terminal=done and not outcome.cut)

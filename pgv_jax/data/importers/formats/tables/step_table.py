@@ -107,6 +107,8 @@ def _records(path: Path, options: Options) -> Iterator[Record | Damage]:
     if table and kind_of_file(path) == "sqlite":
         for number_, row in sqlite_rows(path, options.tally, table):
             yield Record(row, number_)
+    elif table:
+        raise PgvError(f"--column table={table}: {path} is no database with tables.")
     else:
         yield from iter_records(path, options.tally)
 

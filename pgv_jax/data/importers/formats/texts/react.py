@@ -23,14 +23,17 @@ from pgv_jax.data.importers.base import (
 from pgv_jax.data.importers.files.kinds import kind_of_file
 from pgv_jax.data.importers.files.records import Record
 from pgv_jax.data.importers.formats.texts.react_text import (
+    RESET,
     Parsed,
     episodes_in,
     is_arrow,
     is_react,
     parse,
+    parts_of,
     task_in,
+    without_marks,
 )
-from pgv_jax.data.importers.formats.texts.verdicts import outcome_in
+from pgv_jax.data.importers.formats.texts.verdicts import outcome_in, unread_verdict
 from pgv_jax.data.importers.outcomes.outcome import outcome_of, with_outcome
 from pgv_jax.data.storage.compression import open_bytes
 from pgv_jax.data.storage.jsonl import FieldError, kind_of, parse_json, text_field
@@ -39,10 +42,10 @@ from pgv_jax.types import Episode, Step
 TEXT_KEYS = ("traj", "trajectory", "transcript", "react", "prompt", "log", "text", "output")
 SURELY = TEXT_KEYS[:4]
 """Names that nothing but a log has."""
-RULE = re.compile(r"^[-=]{5,}[ \t]*$", re.M)
 RUNNING = re.compile(r"^(\d+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)[ \t]*$", re.M)
 """The notebook's line after an episode: count, mean reward so far, success rate, failure rate."""
-RESET = re.compile(r"^Action:[ \t]*reset[ \t]*\nObservation:", re.M)
+UNREAD = "'{}' below an episode is not understood as its outcome; join one with --rewards"
+OUTSIDE = "text before, between or behind the episodes, without an action, was left out"
 
 
 def text_key(record: Any) -> str | None:
@@ -88,7 +91,7 @@ class ReAct(RecordImporter):
             with open_bytes(path) as file:
                 data = file.read()
             try:
-                text = data.decode("utf-8-sig")
+                text = data.decode("utf-8-sig").replace("\r\n", "\n")
             except UnicodeDecodeError as error:
                 line = data.count(b"\n", 0, error.start) + 1
                 raw = data[:RAW_CHARACTERS].decode("utf-8", "backslashreplace")
@@ -115,7 +118,9 @@ def _episode(
 ) -> Episode:
     if options.prefix is not None and text.startswith(options.prefix.text):
         text = text[options.prefix.characters :]
-    parsed = parse(text)
+    parsed = parse(text.replace("\r\n", "\n"))
+    if unread := unread_verdict(parsed.final):
+        options.tally.notes[UNREAD.format(unread)] += 1
     task, scene = task_in(parsed.preamble)
     outcome, below = outcome_of(record), outcome_in(parsed.outcome)
     if outcome.success is None and outcome.reward is None:
@@ -182,15 +187,12 @@ def notebook_output(path: Path) -> str:
 
 
 def _read_parts(text: str, path: Path, options: Options) -> Iterator[Episode | BadRecord]:
-    """The parts of a text between rules hold episodes; the notebook's running means are rewards."""
+    """The parts of a text hold episodes; the notebook's running means are rewards."""
     mean_before, index = 0.0, 0
-    start = 0
-    rules = [*RULE.finditer(text), None]
-    for rule in rules:
-        part = text[start : rule.start() if rule else len(text)]
-        offset = start
-        start = rule.end() if rule else len(text)
+    for offset, part in parts_of(text):
         if not is_react(part):
+            if part.strip():
+                options.tally.notes[OUTSIDE] += 1
             continue
         record: dict[str, Any] = {}
         running = list(RUNNING.finditer(part))
@@ -203,6 +205,8 @@ def _read_parts(text: str, path: Path, options: Options) -> Iterator[Episode | B
                 pieces = [(0, part[: running[-1].start()])]
         else:
             pieces = episodes_in(part)
+            if without_marks(part[: pieces[0][0]]):
+                options.tally.notes[OUTSIDE] += 1
         for begin, piece in pieces:
             line = text.count("\n", 0, offset + begin) + 1
             where = Where(path, line, index)

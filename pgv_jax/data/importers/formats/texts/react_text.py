@@ -10,14 +10,24 @@ import itertools
 import re
 from dataclasses import dataclass, field
 
-from pgv_jax.data.importers.formats.texts.verdicts import AROUND, OUTCOME, without_verdict
+from pgv_jax.data.importers.formats.texts.verdicts import (
+    AROUND,
+    OUTCOME,
+    states_outcome,
+    without_verdict,
+)
 
 LABEL = re.compile(
     r"^[ \t]*(Thought|Think|ActionPath|Action Path|Action|Act|Observation|Obs)"
     r"[ \t]*(\d*)[ \t]*:[ \t]?",
     re.M | re.I,
 )
-HEAD = re.compile(r"^[ \t]*(Question|Task|Instruction|Goal)[ \t]*:[ \t]*", re.M | re.I)
+RULE = re.compile(r"^[-=]{5,}[ \t]*$", re.M)
+RULES_BELOW = re.compile(r"(?:\A|\n)[ \t]*([-=*_~#])\1{2,}[ \t]*\s*\Z")
+RESET = re.compile(r"^Action:[ \t]*reset[ \t]*\nObservation:", re.M)
+FINAL = re.compile(r"^[ \t]*Final Answer[ \t]*:", re.M | re.I)
+"""What stands in place of the last action in LangChain's ReAct texts."""
+HEAD = re.compile(r"^[ \t]*(Question|Task|Instruction|Goal)[ \t]*#?\d*[ \t]*:[ \t]*", re.M | re.I)
 TASK_LINE = re.compile(r"^[ \t]*Your task is to:?[ \t]*(.+?)[ \t]*$", re.M | re.I)
 THINK_ACTION = re.compile(r"^think[ \t]*\[(.*?)\]?[ \t]*$", re.S | re.I)
 THINK_LINE = re.compile(r"^think\b[ \t]*:?[ \t]*", re.I)
@@ -30,6 +40,8 @@ DIVIDER = re.compile(
     re.M | re.I,
 )
 """A line that says which episode begins: ``=== Episode 2 ===``."""
+ABOVE = re.compile(r"(?:\A|\n[ \t]*\n|\n[ \t]*[-=*_~#]{3,}[ \t]*\n)\s*\Z")
+"""What stands above a head that begins an episode: nothing, an empty line or a rule."""
 SCENE = re.compile(
     r"^(?:You are in the middle of|-= ?Welcome|Welcome to|Here is (?:the|your) task)", re.M | re.I
 )
@@ -81,7 +93,7 @@ class _Builder:
 
     def done(self) -> Parsed:
         self.parsed.dangling = " ".join(self.thoughts)
-        final = "\n".join(self.observation)
+        final = RULES_BELOW.sub("", "\n".join(self.observation))
         said = [line.strip() for line in OUTCOME.findall(final)]
         final, below = without_verdict(OUTCOME.sub("", final).strip())
         if not final and not said and not below and self.parsed.rows:
@@ -89,7 +101,7 @@ class _Builder:
             action, below = without_verdict(action, counts=True)
             self.parsed.rows[-1] = (seen, thought, action, path)
         self.parsed.outcome = "\n".join([*said, *below])
-        self.parsed.final = final
+        self.parsed.final = RULES_BELOW.sub("", final)
         return self.parsed
 
 
@@ -107,6 +119,51 @@ def is_react(text: str, surely: bool = True) -> bool:
     lines = (ARROW.sub("", line) for line in text.splitlines() if ARROW.match(line))
     thinks = any(THINK_LINE.match(line) or PATH_LINE.match(line) for line in lines)
     return surely or thinks or bool(TASK_LINE.search(text) or ROOM.search(text))
+
+
+def parts_of(text: str) -> list[tuple[int, str]]:
+    """The parts of a text between rules (``-----``), as (where it begins, its text).
+
+    Where some part begins like an episode, with a task or a number, a rule before one that does
+    not stands within an episode: between steps, or in what the agent saw.
+    """
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for rule in [*RULE.finditer(text), None]:
+        spans.append((start, rule.start() if rule else len(text)))
+        start = rule.end() if rule else len(text)
+    if RESET.search(text):
+        return [(begin, text[begin:end]) for begin, end in spans]
+    opens = [_opens(text[begin:end]) for begin, end in spans]
+    out: list[tuple[int, int]] = []
+    for (begin, end), opening in zip(spans, opens, strict=True):
+        piece = text[begin:end]
+        told = bool(out) and _acts(text[slice(*out[-1])])
+        if told and not _acts(piece):  # an outcome belongs to what is above it
+            within = states_outcome(piece)
+        elif told:
+            within = any(opens) and not opening
+        else:
+            within = bool(out) and not opening
+        if within:
+            out[-1] = (out[-1][0], end)
+        else:
+            out.append((begin, end))
+    return [(begin, text[begin:end]) for begin, end in out]
+
+
+def _opens(part: str) -> bool:
+    """Whether a part begins like an episode: a task, a scene or a number before its first deed."""
+    marks = [m for m in (LABEL.search(part), re.search(r"^[ \t]*>", part, re.M)) if m]
+    first = LABEL.search(part)
+    head = part[: min((m.start() for m in marks), default=len(part))] + "\n"
+    known = any(sign.search(head) for sign in (HEAD, TASK_LINE, DIVIDER, SCENE))
+    return known or bool(first and first.group(2) == "1")
+
+
+def without_marks(text: str) -> str:
+    """A text between episodes without its rules and the lines that number episodes."""
+    return re.sub(r"^[\s=*_~#-]*$", "", DIVIDER.sub("", text), flags=re.M).strip()
 
 
 def episodes_in(text: str) -> list[tuple[int, str]]:
@@ -133,9 +190,9 @@ def episodes_in(text: str) -> list[tuple[int, str]]:
 
 
 def _divided(text: str) -> list[tuple[int, str]]:
-    """Episodes between lines that number them, if the text begins with one; else none."""
+    """Episodes between lines that number them, if nothing was done above the first; else none."""
     marks = list(DIVIDER.finditer(text))
-    if not marks or text[: marks[0].start()].strip():
+    if not marks or _acts(text[: marks[0].start()]):
         return []
     word = marks[0].group("word").lower()
     marks = [mark for mark in marks if mark.group("word").lower() == word]
@@ -170,7 +227,10 @@ def _with_head(text: str, start: int) -> int:
 
 
 def _headings(text: str) -> list[int]:
-    """Heads like the one that the text begins with, each after an empty line."""
+    """Heads like the first one: after an empty line or a rule, or right before a label.
+
+    Where steps are numbered, only what stands before a first step is a head.
+    """
     heads = list(HEAD.finditer(text))
     if not heads or text[: heads[0].start()].strip():
         return []
@@ -178,8 +238,19 @@ def _headings(text: str) -> list[int]:
     return [
         m.start()
         for m in heads
-        if m.group(1).lower() == name and re.search(r"(?:\A|\n[ \t]*\n)\s*\Z", text[: m.start()])
+        if m.group(1).lower() == name
+        and _is_first(LABEL.search(text, m.end()))
+        and (re.search(ABOVE, text[: m.start()]) or LABEL.match(text, _line_after(text, m.end())))
     ]
+
+
+def _is_first(label: re.Match[str] | None) -> bool:
+    return label is None or label.group(2) in ("", "1")
+
+
+def _line_after(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end + 1
 
 
 def _scenes(text: str) -> list[int]:
@@ -251,7 +322,10 @@ def _parse_labels(text: str) -> Parsed:
     for match, end in zip(found, ends, strict=True):
         label, said = match.group(1).lower().replace(" ", ""), text[match.end() : end]
         if label in ("thought", "think"):
-            builder.think(said)
+            answer = FINAL.search(said)
+            builder.think(said[: answer.start()] if answer else said)
+            if answer:
+                builder.act(said[answer.start() :])
         elif label == "actionpath":
             builder.path = said.strip()
         elif label in ("action", "act"):
@@ -268,5 +342,5 @@ def task_in(preamble: str) -> tuple[str, str]:
         return line.group(1), (preamble[: line.start()] + preamble[line.end() :]).strip()
     heads = list(HEAD.finditer(preamble))
     if heads:
-        return preamble[heads[-1].end() :].strip(), ""
+        return RULES_BELOW.sub("", preamble[heads[-1].end() :]).strip(), ""
     return preamble, ""

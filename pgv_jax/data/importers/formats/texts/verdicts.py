@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from pgv_jax.data.importers.outcomes.outcome import Outcome, number, tristate
+from pgv_jax.data.importers.outcomes.outcome import Outcome, share, tristate
 
 OUTCOME = re.compile(
     r"^[ \t]*(?:Your score\b.*|Answer is (?:IN)?CORRECT\.?|Episode finished.*reward.*)[ \t]*$",
@@ -17,7 +17,8 @@ VERDICT = re.compile(
     rf"^{AROUND}(?:(?:final|total|episode|task|overall|game|test)[ _])*"
     r"(?:reward|score|return|result|outcome|success|correct|verdict|status|resolved|solved|passed"
     rf"|accuracy|won|em|f1)\b[ \t*_]*(?:->|[:=\])>]){BEFORE}"
-    rf"(?P<value>-?\d+(?:\.\d+)?%?|[a-z_]+|[\u2705\u2713\u274c\u2717])(?:[ \t]*/[ \t]*1)?{AROUND}$"
+    rf"(?P<value>-?\d+(?:\.\d+)?(?:%|[ \t]*/[ \t]*\d+(?:\.\d+)?)?|[a-z_]+"
+    rf"|[\u2705\u2713\u274c\u2717]){AROUND}$"
     rf"|^{AROUND}(?:task |episode )?(?:succeeded|failed|success|failure|correct|incorrect)"
     rf"{AROUND}$",
     re.M | re.I,
@@ -50,6 +51,12 @@ def without_verdict(text: str, counts: bool = False) -> tuple[str, list[str]]:
     return "\n".join(lines).strip(), said[::-1]
 
 
+def states_outcome(text: str) -> bool:
+    """Whether a text states an outcome, and nothing else than that and counts."""
+    lines = text.strip().split("\n")
+    return all(map(_is_below, lines)) and any(map(_states_outcome, lines))
+
+
 def _is_below(line: str) -> bool:
     return not line.strip() or bool(COUNTED.match(line)) or _states_outcome(line)
 
@@ -64,7 +71,13 @@ def _states_outcome(line: str) -> bool:
         return True
     found = VERDICT.match(line)
     word = found.group("value") if found else None
-    return bool(found) and (word is None or _truth(word) is not None or number(word) is not None)
+    return bool(found) and (word is None or _truth(word) is not None or share(word) is not None)
+
+
+def unread_verdict(text: str) -> str:
+    """The last line of a text if it has a verdict's form and a word that says nothing, else ""."""
+    line = text.rsplit("\n", 1)[-1].strip()
+    return line[:60] if VERDICT.match(line) and not _states_outcome(line) else ""
 
 
 def outcome_in(said: str) -> Outcome:
@@ -73,14 +86,16 @@ def outcome_in(said: str) -> Outcome:
     for line in said.split("\n"):
         score = SCORE.search(line)
         stated = VERDICT.match(line)
-        if score:
-            outcome = replace(outcome, reward=float(score.group(1)))
-            continue
         word = stated.group("value") if stated else None
+        if score:
+            amount = share(word)
+            reward = float(score.group(1)) if amount is None else amount
+            outcome = replace(outcome, reward=reward)
+            continue
         word = word or line.strip(" \t*_#>[](){}|~=.!:-").rsplit(" ", 1)[-1]
         truth = _truth(word)
         if outcome.success is None and truth is not None:
             outcome = replace(outcome, success=truth)
-        elif outcome.reward is None and number(word) is not None:
-            outcome = replace(outcome, reward=number(word))
+        elif outcome.reward is None and share(word) is not None:
+            outcome = replace(outcome, reward=share(word))
     return outcome
