@@ -110,12 +110,14 @@ class Draw(NamedTuple):
     notes: Notes | None = None
 
 
-def longest_note(shards: Sequence[Shard]) -> int:
-    """The largest number of sentences in a note, 15 at least: ``holds`` needs it.
+SHORT_NOTE = 15
+"""Shorter notes are searched as if of so many sentences: the number stands in the programs, and so
+one serves all logs of short notes."""
 
-    It stands in the programs: so that one serves logs of short notes, they are as if of 15.
-    """
-    return max(15, *(int(np.diff(shard.sentence_start).max(initial=0)) for shard in shards))
+
+def longest_note(shards: Sequence[Shard]) -> int:
+    """The largest number of sentences in a note, ``SHORT_NOTE`` at least: ``holds`` needs it."""
+    return max(SHORT_NOTE, *(int(np.diff(shard.sentence_start).max(initial=0)) for shard in shards))
 
 
 def index_of(

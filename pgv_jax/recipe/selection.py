@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pgv_jax.config import Config, CriticConfig, TrainConfig
+from pgv_jax.config import Config, CriticConfig
 from pgv_jax.data.table import Table
 from pgv_jax.learner.state import critic_spec
 from pgv_jax.objectives.base import Objective
@@ -48,7 +48,7 @@ def choose(
     ``splits`` are the training and validation episodes; the probe is fitted on the tasks of both,
     since its folds hold tasks out by themselves. ``tables`` belong to them; without them TD is not
     tried. Its trials leave their scores in ``folder``; ``progress`` is told the updates done of
-    ``updates(config.critic, config.train, tables[0])``.
+    ``updates(config, tables[0])``.
     """
     done = settled(config)
     if done is not None:
@@ -96,10 +96,9 @@ def choose(
     return Choice(record, _experts(fitted, goals_2D), hidden)
 
 
-def updates(critic: CriticConfig, train: TrainConfig, table: Table) -> int:
+def updates(config: Config, table: Table) -> int:
     """The updates that choosing takes at most, on the training table."""
-    each = trial_updates(train, table, critic.q == "imagined")
-    return TRIALS * each if critic.recipe == "auto" else 0
+    return TRIALS * trial_updates(config, table) if config.critic.recipe == "auto" else 0
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,7 @@ class _Trials:
     @property
     def updates(self) -> int:
         """Updates that a trial is given."""
-        imagined = self.config.critic.q == "imagined"
-        return trial_updates(self.config.train, self.tables[0], imagined)
+        return trial_updates(self.config, self.tables[0])
 
     def record(self) -> dict[str, Any] | None:
         """For the manifest: the updates given, where each trial was best, and whether it rested."""

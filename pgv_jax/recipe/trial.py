@@ -59,14 +59,15 @@ class Trial:
     converged: bool | None
 
 
-def trial_updates(settings: TrainConfig, table: Table, imagined: bool = False) -> int:
+def trial_updates(config: Config, table: Table) -> int:
     """Updates that one trial is given: ``PASSES`` over the steps for each step of a long episode.
 
     TD carries an outcome back one step a backup: stopped before the outcome has come to an
     episode's beginning it looks worse than it is. Within ``LESS`` and ``MORE`` times the run's; as
-    many as the run's where Q is ``imagined``.
+    many as the run's where Q is imagined.
     """
-    if imagined:
+    settings = config.train
+    if config.critic.q == "imagined":
         return settings.steps
     lengths = np.concatenate([np.diff(shard.episode_start) - 1 for shard in table.shards])
     needed = PASSES * np.quantile(lengths, LONG) * lengths.sum() / settings.batch
@@ -98,7 +99,7 @@ def td_trial(
     kept = [episode for episode in episodes if episode.task_id not in left_out]
     train_table, val_table = tables
     imagined = config.critic.q == "imagined"
-    updates = trial_updates(config.train, train_table, imagined)
+    updates = trial_updates(config, train_table)
     budget = {"steps": updates, "patience": patience_of(config.train, updates)}
     settings = config.model_copy(update={"train": config.train.model_copy(update=budget)})
     identity = _identity(settings, train_table, sorted(left_out))
@@ -130,8 +131,7 @@ def td_trial(
         like=train_table,
     )
     if imagined:
-        gamma = config.objective.gamma
-        q = _imagined(trained, outcomes, held_out, lookup, gamma)
+        q = _imagined(trained, outcomes, held_out, lookup, config.objective.gamma)
     else:
         q = _direct(trained, outcomes, held_out, np.asarray(table.shards[0].vectors[SUCCESS_ID]))
     q = np.clip(q, LEAST, 1 - LEAST)

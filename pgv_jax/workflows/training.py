@@ -277,6 +277,6 @@ def _choice(config: Config, prepared: Prepared, workdir: Path, bar: Bar) -> Choi
     names = ("train", "val") if prepared.held_out is not None else ("train",)
     splits = {name: _episodes(config.data, config.texts, name) for name in names}
     tables = prepared.train, prepared.held_out
-    most = updates(config.critic, config.train, prepared.train)
+    most = updates(config, prepared.train)
     with bar("choosing what answers outcome goals", most) as report:
         return choose(config, splits, tables, prepared.store.lookup, workdir / "recipe", report)

@@ -57,9 +57,7 @@ def test_a_trial_is_told_as_progress_kept_and_read_again(tmp_path, monkeypatch):
     given = (config, {"train": episodes()}, (table, None), ENCODER.encode, tmp_path / "recipe")
     told: list[int] = []
     first = choose(*given, told.append)
-    assert (
-        told == sorted(told) and 0 < told[-1] <= updates(config.critic, config.train, table) == 30
-    )
+    assert told == sorted(told) and 0 < told[-1] <= updates(config, table) == 30
     assert set(first.record["gains"]) == {"probe", "network", "td"}
     # TD is behind in the first trial, and nothing is held out that could say whether it converged.
     assert first.record["trials"] == {"updates": 10, "best": [10], "converged": None}
@@ -96,26 +94,23 @@ def lasting(*lengths):
 
 def test_a_trial_is_given_two_passes_for_each_step_of_a_long_episode():
     config = load_config(None, ["train.batch=100", "train.steps=1000"])
-    assert trial.trial_updates(config.train, lasting(*[40] * 50)) == 2 * 40 * 50 * 40 / 100
-    assert (
-        trial.trial_updates(config.train, lasting(*[1] * 50)) == 500
-    )  # half of the run's at least
-    assert (
-        trial.trial_updates(config.train, lasting(*[40] * 500)) == 4000
-    )  # four times them at most
+    assert trial.trial_updates(config, lasting(*[40] * 50)) == 2 * 40 * 50 * 40 / 100
+    assert trial.trial_updates(config, lasting(*[1] * 50)) == 500  # half of the run's at least
+    assert trial.trial_updates(config, lasting(*[40] * 500)) == 4000  # four times them at most
+    imagined = load_config(None, ["train.steps=1000", "critic.q=imagined"])
     assert trial.patience_of(config.train, 1600) == 2  # of the looks every 200 updates, a quarter
-    assert trial.trial_updates(config.train, lasting(*[40] * 500), imagined=True) == 1000
+    assert trial.trial_updates(imagined, lasting(*[40] * 500)) == 1000
 
 
 def test_a_long_episode_is_one_at_the_90th_percentile(tmp_path):
     """Episodes of 1 to 11 steps, 66 in all: one in ten is longer than 10, so 2 * 10 * 66 / 10."""
     config = load_config(None, ["train.batch=10", "train.steps=100"])
-    assert trial.trial_updates(config.train, lasting(*range(1, 12))) == 132
+    assert trial.trial_updates(config, lasting(*range(1, 12))) == 132
     one = episodes(1)[0]
     told = [
         replace(one, episode_id=f"e{n}", task_id=f"t{n}", steps=one.steps * n) for n in range(1, 12)
     ]
-    assert trial.trial_updates(config.train, table_of(told, tmp_path)) == 132
+    assert trial.trial_updates(config, table_of(told, tmp_path)) == 132
 
 
 @pytest.mark.parametrize(("best", "converged"), [(12, True), (14, True), (16, False)])

@@ -82,7 +82,8 @@ class Served(ConversationImporter):
         files = sorted({path, *path.parent.glob(PATTERN)})
         if outcomes and path == files[0]:  # once a folder
             unjoined = set(outcomes).difference(*(_named(file) for file in files))
-            options.tally.notes.update({UNJOINED: len(unjoined)} if unjoined else {})
+            if unjoined:
+                options.tally.notes[UNJOINED] += len(unjoined)
         for item in super().records(path, options):
             yield _with_outcome(item, outcomes) if isinstance(item, Record) else item
 
