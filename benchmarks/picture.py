@@ -1,9 +1,10 @@
 """The README's picture: one decision of a held-out game, as a critic that imagines sees it.
 
-    python benchmarks/picture.py runs/critic/plain-1 --episode ID --step 9 --out docs/decision.svg
+    python benchmarks/picture.py ARTIFACT EPISODES --known DATASET --episode ID --step 4
 
-The folder is a cell of ``benchmarks/critic.py``, or a quickstart's. Every number and sentence is
-the critic's; three of the candidates are shown, by --show.
+EPISODES is a rollout's file. Every number and sentence is the critic's; what may appear is looked
+for among the sentences of --known. Three of the candidates are shown, by --show. docs/results.md
+has the line that drew the picture.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from entry import begin
 from pgv_jax.critic.imagined import Expectation
 from pgv_jax.critic.value import ValueFunction
 from pgv_jax.data.episodes import read_episodes
+from pgv_jax.data.samples import dataset_path
+from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.errors import PgvError
 from pgv_jax.report.wording import MINUS
 from pgv_jax.texts.sentences import sentences
-from pgv_jax.texts.templates import SUCCESS
+from pgv_jax.texts.templates import SUCCESS, worded
 from pgv_jax.types import Episode, Step
 
 WIDTH, LINE, TOP = 900, 19, 62
@@ -68,7 +71,7 @@ def picture(
     told = critic.expects(task, step.observation, thoughts, known)
     parts = [
         text(LEFT, 30, "Task and note", "head"),
-        text(MIDDLE, 30, "Thought, and what the critic expects", "head"),
+        text(MIDDLE, 30, "Proposal, and what the critic expects", "head"),
         text(RIGHT, 30, f"Q of “{SUCCESS}”", "head"),
     ]
     y = TOP
@@ -94,37 +97,48 @@ def picture(
         y += height + 12
     height = max(bottom, y) + 4
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">'
-    title = "<title>A decision: three thoughts, what each is expected to lead to, and Q</title>"
+    title = "<title>A decision: three proposals, what each is expected to lead to, and Q</title>"
     return "\n".join([head, title, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
 
 
-def found(folder: Path, episode_id: str) -> tuple[Episode, list[str]]:
-    """The episode, and the sentences of all notes of the data set."""
-    wanted: Episode | None = None
-    known: dict[str, None] = {}
-    for episode in read_episodes(folder / "dataset"):
-        known.update(
-            dict.fromkeys(s for step in episode.steps for s in sentences(step.observation))
-        )
-        wanted = episode if episode.episode_id == episode_id else wanted
-    if wanted is None:
-        raise PgvError(f"{folder / 'dataset'} has no episode '{episode_id}'.")
-    return wanted, list(known)
+def found(episodes: Path, episode_id: str) -> Episode:
+    """The episode of a rollout."""
+    for episode in read_jsonl(episodes):
+        if episode.episode_id == episode_id:
+            return episode
+    raise PgvError(f"{episodes} has no episode '{episode_id}'.")
+
+
+def noted(dataset: Path) -> list[str]:
+    """The distinct sentences of all notes of a dataset."""
+    steps = (step for episode in read_episodes(dataset) for step in episode.steps)
+    return list(dict.fromkeys(s for step in steps for s in sentences(step.observation)))
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("episodes", type=click.Path(path_type=Path))
+@click.option("--known", required=True, help="A dataset.")
 @click.option("--episode", "episode_id", required=True)
 @click.option("--step", "number", required=True, type=int, help="The step's number, from 0.")
 @click.option("--show", "shown", multiple=True, help="Actions of candidates. [the first three]")
 @click.option("--out", default="docs/decision.svg", type=click.Path(path_type=Path))
-def main(folder: Path, episode_id: str, number: int, shown: tuple[str, ...], out: Path) -> None:
+def main(
+    artifact: Path,
+    episodes: Path,
+    known: str,
+    episode_id: str,
+    number: int,
+    shown: tuple[str, ...],
+    out: Path,
+) -> None:
     """Draw a decision."""
-    episode, known = found(folder, episode_id)
+    critic = ValueFunction.load(artifact)
+    episode = worded(found(episodes, episode_id), critic.step)
     step = episode.steps[number]
     thoughts = [c.thought for c in step.candidates if not shown or c.action in shown][:3]
-    critic = ValueFunction.load(folder / "critic" / "artifact")
-    out.write_text(picture(step, episode.task, thoughts, critic, known), "utf-8")
+    drawn = picture(step, episode.task, thoughts, critic, noted(dataset_path(known)))
+    out.write_text(drawn, "utf-8")
 
 
 if __name__ == "__main__":

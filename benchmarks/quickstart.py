@@ -1,4 +1,4 @@
-"""The quickstart over several seeds of everything: games, episodes, training, proposals.
+"""The scripted quickstart over several seeds of everything: games, episodes, training, proposals.
 
     python benchmarks/quickstart.py --seeds 3 --out runs/seeds [--first 1] [--plain-thoughts]
 
@@ -21,7 +21,7 @@ from pgv_jax.cli.program_cache import keep_compiled
 from pgv_jax.data.storage.jsonl import read_jsonl
 from pgv_jax.report.comparison.arms import arms_summary, goals_summary
 from pgv_jax.types import Episode
-from pgv_jax.workflows.quickstart import Size, quickstart
+from pgv_jax.workflows.scripted import Size, scripted_quickstart
 
 
 def pooled(folders: list[Path], file: str) -> dict[str, list[Episode]]:
@@ -50,7 +50,7 @@ def main(seeds: int, first: int, out: Path, plain_thoughts: bool) -> None:
     for seed in range(first, first + seeds):
         console.print(f"seed {seed}")
         folders.append(out / f"seed-{seed}")
-        reports.append(quickstart(folders[-1], seed, reasons=not plain_thoughts, bar=bar))
+        reports.append(scripted_quickstart(folders[-1], seed, reasons=not plain_thoughts, bar=bar))
     for share in Size().shares:
         for name, arm in arms_summary(pooled(folders, f"arms-{share}.jsonl")).items():
             say(f"arms p={share}: {name}", arm)

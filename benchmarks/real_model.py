@@ -26,6 +26,7 @@ from pgv_jax.report.wording import MISSING, percent, percent_interval
 from pgv_jax.types import Episode
 from pgv_jax.workflows.local_model import (
     ARMS,
+    BASE,
     CRITICS,
     GOAL_ARMS,
     LocalRun,
@@ -47,12 +48,12 @@ def _gain(arm: Mapping[str, Any]) -> str:
 def games_table(arms: Mapping[str, Sequence[Episode]]) -> list[str]:
     """The held-out games' own task, a row an arm."""
     told = figures(arms)
-    lines = ["| who chooses | success | less the first | right action | right among six |"]
-    lines += ["|---|---|---|---|---|"]
+    lines = ["| who chooses | success | less the first | right action | right among six | tokens |"]
+    lines += ["|---|---|---|---|---|---|"]
     for name, arm in told.items():
         success = f"{percent(arm['success'])} {percent_interval(arm['ci95'])}"
         right = f"{percent(arm['chosen_right'])} | {percent(arm['any_right'])}"
-        lines.append(f"| {name} | {success} | {_gain(arm)} | {right} |")
+        lines.append(f"| {name} | {success} | {_gain(arm)} | {right} | {arm['tokens']:,.0f} |")
     return [*lines, *(json.dumps({"arm": name, **arm}) for name, arm in told.items())]
 
 
@@ -93,8 +94,11 @@ def main(out: Path, games: int, seeds: int, goals: int, arms: str) -> None:
         console.print(f"seed {seed}")
         run = LocalRun(out / f"seed-{seed}", seed, bar)
         needed = {name if name in CRITICS else "critic" for name in names}
+        needed |= {BASE} if "lookahead" in names else set()
         for name in sorted(needed):
             run.learn(name, run.prepared(name)).flush()
+        if "lookahead" in names:
+            run.look_ahead()
         for name in names:
             played[name] += run.play(name, games)
         _show(games_table, played)

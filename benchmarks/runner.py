@@ -281,7 +281,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds a call")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--games", default="runs/quickstart/games")
+    parser.add_argument("--games", default="runs/scripted/games")
     parser.add_argument("--only", default="", help="cases whose names begin so")
     parser.add_argument("--serve", action="store_true")
     asked = parser.parse_args()

@@ -8,6 +8,9 @@ from importlib import metadata
 
 from pgv_jax import __version__
 
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "transformers", "tensorflow-datasets")
+"""What results of this package are told with."""
+
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """Versions of pgv_jax, Python and those of the packages that are installed."""

