@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -20,7 +20,14 @@ import numpy as np
 
 from pgv_jax.agents.imagined_goals import GROUNDINGS, Goal, SentenceIndex, ground, parse_goals
 from pgv_jax.agents.prompt import Answer, Prompt, ask
-from pgv_jax.agents.propose import Turn, build_messages, parse_answer, request_seed
+from pgv_jax.agents.propose import (
+    MOST_ACTIONS,
+    Turn,
+    build_messages,
+    parse_answer,
+    request_seed,
+)
+from pgv_jax.agents.refine_forms import action_form, goals_form, guess_form, refinement_form
 from pgv_jax.agents.select import Scorer
 from pgv_jax.agents.value_words import (
     NUMBERS,
@@ -37,7 +44,6 @@ from pgv_jax.llm.client import Client, ClientError, Completion
 from pgv_jax.texts.templates import SUCCESS
 from pgv_jax.types import Candidate
 
-JSON = {"type": "json_object"}
 PROMPTS = ("goals", "refine", "refine_act", "guess")
 
 Likelihoods = Callable[..., np.ndarray]
@@ -71,6 +77,8 @@ class RefineOptions:
     what is done about paraphrased goals. ``fresh_goals``: imagine anew for each rewrite, as in the
     paper, else the first goals are scored again. ``prompts``: a folder with files of one's own;
     ``examples``: sentences that show the wording of the notes (else the observation does).
+    ``structured``: answers to shipped prompts are held to JSON schemas (``refine_forms``), in which
+    a sentence has at most ``length`` characters (0: no limit); a prompt of one's own says its form.
     """
 
     goals: int = 2
@@ -81,7 +89,8 @@ class RefineOptions:
     fresh_goals: bool = True
     temperature: float = 0.7
     max_tokens: int = 512
-    json_mode: bool = False
+    structured: bool = True
+    length: int = 0
     success_goal: str = SUCCESS
     examples: tuple[str, ...] = ()
     prompts: str | None = None
@@ -167,6 +176,8 @@ class Refiner:
     counts: Counter[str] = field(default_factory=Counter)
     met: dict[str, None] = field(default_factory=dict)
     _prompts: dict[str, Prompt] = field(default_factory=dict)
+    _structured: set[str] = field(default_factory=set)
+    """Names of the prompts whose answers are held to a schema."""
 
     def __post_init__(self) -> None:
         options = self.options
@@ -177,6 +188,8 @@ class Refiner:
         if options.numbers == "calibrated" and self.likelihoods is None:
             raise PgvError("Calibrated numbers need a calibration; show raw numbers or ranks.")
         self._prompts = {name: Prompt.load(name, options.prompts) for name in PROMPTS}
+        if options.structured:
+            self._structured = {n for n in PROMPTS if self._prompts[n] == Prompt.load(n)}
 
     @property
     def versions(self) -> dict[str, str]:
@@ -249,6 +262,7 @@ class _Work:
                 "refine",
                 lambda text, thought=thought: parse_refinement(text, thought),
                 number,
+                refinement_form(self.options.length),
                 thought=thought,
                 value=shown,
                 earlier=_earlier(self.rounds),
@@ -269,6 +283,7 @@ class _Work:
             "goals",
             lambda text: parse_goals(text, count),
             number,
+            goals_form(count, self.options.length),
             thought=thought,
             count=count,
             examples="\n".join(examples),
@@ -285,6 +300,7 @@ class _Work:
                 "guess",
                 lambda text: parse_guess(text, len(goals)),
                 number,
+                guess_form(len(goals)),
                 thought=thought,
                 goals=lines,
                 count=len(goals),
@@ -333,9 +349,12 @@ class _Work:
             action = parse_answer(text, admissible).action
             return action if action and (not admissible or action in admissible) else None
 
-        return await self._ask("refine_act", parse, len(self.rounds), thought=thought)
+        form = action_form(admissible if len(admissible) <= MOST_ACTIONS else ())
+        return await self._ask("refine_act", parse, len(self.rounds), form, thought=thought)
 
-    async def _ask(self, name: str, parse: Any, number: int, **values: object) -> Any:
+    async def _ask(
+        self, name: str, parse: Any, number: int, form: Mapping[str, Any], **values: object
+    ) -> Any:
         """Fill a prompt, ask (twice at most), and count; falls back where nothing can be read."""
         options, prompt = self.options, self.refiner._prompts[name]
         key = f"{name}/{values['thought']}"
@@ -346,7 +365,7 @@ class _Work:
             seed=request_seed(self.situation.seed, key, number, self.situation.observation),
             temperature=options.temperature,
             max_tokens=options.max_tokens,
-            form=JSON if options.json_mode and name != "refine_act" else None,
+            form=form if name in self.refiner._structured else None,
         )
         self.completions.extend(answer.completions)
         self.malformed += answer.malformed

@@ -361,6 +361,8 @@ class Rollout:
             **refine.model_dump(exclude={"dataset"}),
             scores=self.settings.scores,
             prompts=self.settings.prompts,
+            structured=self.settings.answers != "text",
+            length=choice_of(self.settings, "").thought_length,
         )
 
     def _about(self) -> dict[str, Any]:

@@ -110,7 +110,6 @@ class RefineConfig(_Section):
     fresh_goals: bool = Field(REFINE.fresh_goals, description="imagine anew for each rewrite")
     temperature: float = Field(REFINE.temperature, ge=0)
     max_tokens: int = Field(REFINE.max_tokens, ge=1)
-    json_mode: bool = REFINE.json_mode
     examples: tuple[str, ...] = Field(
         REFINE.examples, description="sentences that show the notes' wording"
     )

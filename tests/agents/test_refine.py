@@ -387,3 +387,52 @@ def test_strategies_are_known_by_name() -> None:
     }
     with pytest.raises(PgvError, match="'greedy' is unknown; use one of: react"):
         strategy("greedy")
+
+
+def schemas(**options: object) -> dict[str, object]:
+    """What each question of a refinement, told by its system prompt, is held to."""
+    asked: dict[str, object] = {}
+
+    def policy(request: Request, index: int) -> str:
+        asked[str(request.messages[0]["content"]).split(".")[0]] = request.response_format
+        return listener(request, index)
+
+    refine(policy, LEFT, scores="guess", **options)
+    refine(policy, LEFT, rounds=1, **options)
+    return asked
+
+
+def test_answers_are_held_to_schemas() -> None:
+    held = {k: v["json_schema"]["schema"] for k, v in schemas(length=90).items()}
+    sentence = {"type": "string", "maxLength": 90}
+    one = {"type": "array", "items": sentence, "minItems": 1, "maxItems": 1}
+    assert {name: schema["properties"] for name, schema in held.items()} == {
+        "You judge a plan by imagining what may come of it": {"positive": one, "negative": one},
+        "You estimate how likely imagined outcomes of a plan are": {
+            "probabilities": {
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 2,
+                "maxItems": 2,
+            }
+        },
+        "You improve a plan for the next action": {
+            "decision": {"type": "string", "enum": ["keep", "rewrite"]},
+            "thought": sentence,
+        },
+        "You turn a plan into the next action": {
+            "action": {"type": "string", "enum": ["go left", "go right"]}
+        },
+    }
+    for schema in held.values():
+        assert schema["required"] == list(schema["properties"])
+        assert schema["additionalProperties"] is False
+
+
+def test_text_is_asked_for_where_it_is_wanted_and_by_a_prompt_of_ones_own(tmp_path: Path) -> None:
+    assert set(schemas(structured=False).values()) == {None}
+    words = "You improve a plan.\n---\nThe plan: $thought\n$value"
+    (tmp_path / "refine.txt").write_text(words, "utf-8")
+    own = schemas(prompts=str(tmp_path))
+    assert own.pop("You improve a plan") is None
+    assert own and None not in own.values()

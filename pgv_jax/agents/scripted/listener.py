@@ -44,7 +44,7 @@ def listener_policy(
             return json.dumps({"probabilities": [round(chance.random(), 2) for _ in range(2)]})
         if '"decision"' in system:
             return _refined(user, actions, plans, chance)
-        if "exactly one line" in system:
+        if '{"action"' in system:
             thought = _PLAN.findall(user)[0]
             return f"Action: {actions.get(thought, '')}"
         if not actions:
