@@ -24,7 +24,7 @@ def policy(request: Request, index: int) -> str:
         return '{"positive": ["You are in room 3."], "negative": ["You are in room 0."]}'
     if '"decision"' in system:
         return '{"decision": "rewrite", "thought": "I go right, as the last room is there."}'
-    if "exactly one line" in system:
+    if '{"action"' in system:
         return "Action: go right"
     return "Thought: I go on.\nAction: go right"
 
