@@ -18,6 +18,8 @@ def claim(path: Path, what: str, asked: Mapping[str, Any], *, fresh: bool = Fals
     its article. ``fresh``: a folder that has other things in it and no note is refused.
     """
     asked, out = json.loads(json.dumps(asked)), path.parent
+    if out.exists() and not out.is_dir():
+        raise PgvError(f"{out} is a file, and {what} needs a folder; choose another --out.")
     if path.exists():
         known = json.loads(path.read_text("utf-8"))
         for key, value in asked.items():

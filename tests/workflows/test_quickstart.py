@@ -38,6 +38,13 @@ def test_a_folder_of_the_scripted_quickstart_is_refused(tmp_path):
         quickstart.quickstart(tmp_path)
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(PgvError, match="run is a file, and a quickstart needs a folder"):
+        quickstart.quickstart(tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_from_the_models_log_to_its_play_and_again_from_what_is_there(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
