@@ -24,8 +24,9 @@ def claim(path: Path, what: str, asked: Mapping[str, Any], *, fresh: bool = Fals
         known = json.loads(path.read_text("utf-8"))
         for key, value in asked.items():
             if known.get(key) != value:
+                name, there, here = _difference(key, known.get(key), value)
                 raise PgvError(
-                    f"{out} holds {what} with {key} = {known.get(key)}, and this one has {value}; "
+                    f"{out} holds {what} with {name} = {there}, and this one has {here}; "
                     "choose another --out, or remove that folder."
                 )
         return
@@ -33,3 +34,12 @@ def claim(path: Path, what: str, asked: Mapping[str, Any], *, fresh: bool = Fals
         raise PgvError(f"{out} exists and is not {what} of ours; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_json(path, asked)
+
+
+def _difference(name: str, there: Any, here: Any) -> tuple[str, Any, Any]:
+    """The first value that differs, by its dotted name; None stands for one that is absent."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys((*here, *there)):
+            if there.get(key) != here.get(key) or (key in there) != (key in here):
+                return _difference(f"{name}.{key}", there.get(key), here.get(key))
+    return name, there, here

@@ -52,6 +52,9 @@ def test_from_the_models_log_to_its_play_and_again_from_what_is_there(monkeypatc
     monkeypatch.setattr(quickstart, "GOALS", 1)
     monkeypatch.setattr(quickstart, "THREADS", 1)  # other tests have the other core
     monkeypatch.setitem(local_model.CRITICS, "critic", ("train.steps=20",))
+    for arm in ("proposals", "critic"):
+        short = (*local_model.ARMS[arm], "task.max_steps=2")
+        monkeypatch.setitem(local_model.ARMS, arm, short)
     out = tmp_path / "run"
     report = quickstart.quickstart(out)
     assert list(report["arms"]) == ["first", "critic"] and report["goals"]["goals"] == 1
