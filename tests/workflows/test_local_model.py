@@ -7,6 +7,7 @@ from pgv_jax.data.samples import sample_of
 from pgv_jax.rollout.settings import RolloutConfig
 from pgv_jax.types import Candidate, Episode, Step
 from pgv_jax.workflows import local_model
+from pgv_jax.workflows.iterate import IterateConfig
 
 
 def episode(task, won, *steps):
@@ -62,7 +63,7 @@ def test_every_arm_of_the_games_and_of_the_goals_can_be_configured():
     }
     asked = {name for name, settings in played.items() if settings.goals == ("The task is done.",)}
     # Whatever the goal of the episode is:
-    assert asked == {"success_only", "monte_carlo", "agent_prm"}
+    assert asked == {"success_only", "monte_carlo", "agent_prm", "lookahead"}
     assert set(local_model.GOAL_ARMS) <= set(played)
 
 
@@ -72,3 +73,14 @@ def test_the_shipped_configurations_fit_together():
     assert (play.client, play.answers, play.candidates, play.rounds) == ("local", "action", 6, 0)
     assert sample_of(critic.data.dataset) is not None
     assert (critic.texts.step, critic.texts.history, critic.critic.q) == ("action", 0, "imagined")
+
+
+def test_lookahead_searches_the_same_games_with_the_same_model_as_the_arms_play():
+    play = load_config(local_model.CONFIG, (), RolloutConfig)
+    search = load_config(local_model.LOOKAHEAD, ("base=x",), IterateConfig)
+    games = {**play.task.args, "train": 20}
+    assert search.rollout.task.args == games and search.rollout.task.split == "train"
+    for name in ("client", "answers", "rounds", "max_tokens", "history", "candidates", "api"):
+        assert getattr(search.rollout, name) == getattr(play, name), name
+    critic = load_config(local_model.CRITIC)
+    assert (search.learn.texts, search.learn.data.encoder) == (critic.texts, critic.data.encoder)
