@@ -44,6 +44,7 @@ endef
 
 # The stamps make a second call instant; a newer lock or pyproject.toml makes it run again.
 $(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "Packages of 1.4 GB go into $(VENV)."
 	$(call fill,requirements.lock)
 	@touch $@
 
