@@ -19,7 +19,8 @@ from pgv_jax.workflows.iterate import IterateConfig
 CONFIGS = sorted(path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml"))
 ROLLOUTS = [name for name in CONFIGS if Path(name).stem.startswith("rollout")]
 ROLLOUTS.append("textworld/local.yaml")
-ITERATIONS = [name for name in CONFIGS if Path(name).stem in ("agent_prm", "inverse_prm", "stl")]
+ITERATED = ("agent_prm", "inverse_prm", "stl", "local_stl")
+ITERATIONS = [name for name in CONFIGS if Path(name).stem in ITERATED]
 
 KEYS = """
 data.dataset data.encoder texts.history

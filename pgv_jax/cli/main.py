@@ -34,7 +34,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "quickstart": Command(
-        "quickstart:quickstart", "A small model's log, a critic of it, the model's play with it."
+        "quickstart:quickstart", "A model's log, a critic, and better play: all of it."
     ),
     "fit": Command("fit:fit", "From logs to a verdict: import, learn, judge."),
     "collect": Command("collect:collect", "Play a task often; keep the episodes."),

@@ -46,12 +46,14 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_the_models_log_to_its_play_and_again_from_what_is_there(monkeypatch, tmp_path):
+def test_from_the_models_log_to_its_play(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(quickstart, "GAMES", 1)
     monkeypatch.setattr(quickstart, "GOALS", 1)
     monkeypatch.setattr(quickstart, "THREADS", 1)  # other tests have the other core
-    monkeypatch.setitem(local_model.CRITICS, "critic", ("train.steps=20",))
+    # A direct head: what imagines compiles for a minute, and has tests of its own.
+    small = (*local_model.DIRECT, "train.steps=20")
+    monkeypatch.setitem(local_model.CRITICS, "critic", small)
     for arm in ("proposals", "critic"):
         short = (*local_model.ARMS[arm], "task.max_steps=2")
         monkeypatch.setitem(local_model.ARMS, arm, short)
@@ -67,8 +69,4 @@ def test_from_the_models_log_to_its_play_and_again_from_what_is_there(monkeypatc
     assert quickstart.LONGER in told and "before any episode is played" not in told
     check_page((out / "log.html").read_text("utf-8"))
     assert (out / "torch/model.safetensors").exists()
-    written = (out / "play/critic/episodes.jsonl").read_bytes()
-    again = quickstart.quickstart(out)
-    assert (out / "play/critic/episodes.jsonl").read_bytes() == written
-    assert json.loads((out / "report.json").read_text("utf-8")) == again
-    assert {**again, "seconds": 0} == {**report, "seconds": 0}
+    assert json.loads((out / "report.json").read_text("utf-8")) == report
