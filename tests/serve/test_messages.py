@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import anthropic
 import pytest
 
@@ -70,7 +72,9 @@ def test_a_stream_of_one_is_valued_behind(upstream, server, client):
     upstream.script = lambda body: events("messages", {}, whole)
     with client.messages.stream(**ASKED, extra_body={"pgv": {"strategy": "shadow"}}) as stream:
         assert [block.to_dict() for block in stream.get_final_message().content] == BEST
-    server.client.get("/health")
+    deadline = time.monotonic() + 30
+    while not server.critic.asked and time.monotonic() < deadline:  # valued after the answer
+        time.sleep(0.02)
     ((_, _, thoughts, _),) = server.critic.asked
     assert thoughts == ['I fly. 0.9\nAction: fly({"class": 2, "to": "home"})']
     assert json.loads(upstream.seen[0][2])["stream"] is True
