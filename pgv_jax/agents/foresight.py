@@ -16,7 +16,7 @@ import numpy as np
 from pgv_jax.agents.prompt import Answer, Prompt, ask_unless_refused, object_in
 from pgv_jax.agents.rating import Rating
 from pgv_jax.agents.search.tree import Discount, StateValues
-from pgv_jax.llm.client import Client, json_schema
+from pgv_jax.llm.client import Client, object_schema
 from pgv_jax.texts.templates import FAILURE, SUCCESS, sentences, step_text
 from pgv_jax.types import Candidate
 
@@ -25,15 +25,7 @@ if TYPE_CHECKING:
 
 PROMPT = "next_note"
 ENDS = ("none", "success", "failure")
-FORM = json_schema(
-    "next_note",
-    {
-        "type": "object",
-        "properties": {"note": {"type": "string"}, "end": {"enum": list(ENDS)}},
-        "required": ["note", "end"],
-        "additionalProperties": False,
-    },
-)
+FORM = object_schema("next_note", {"note": {"type": "string"}, "end": {"enum": list(ENDS)}})
 
 
 class Foreseen(NamedTuple):

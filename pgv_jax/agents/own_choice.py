@@ -10,7 +10,7 @@ import numpy as np
 
 from pgv_jax.agents.prompt import Answer, Prompt, ask_unless_refused, object_in
 from pgv_jax.agents.rating import Rating
-from pgv_jax.llm.client import Client, json_schema
+from pgv_jax.llm.client import Client, object_schema
 from pgv_jax.types import Candidate
 
 if TYPE_CHECKING:
@@ -47,12 +47,6 @@ class OwnChoice:
         )
 
     async def _ask(self, view: View, actions: list[str]) -> Answer[str]:
-        schema = {
-            "type": "object",
-            "properties": {"action": {"type": "string", "enum": actions}},
-            "required": ["action"],
-            "additionalProperties": False,
-        }
         messages = self.prompt.messages(
             task=view.told,
             observation=view.observation,
@@ -65,7 +59,7 @@ class OwnChoice:
             seed=view.seed,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
-            form=json_schema("own_choice", schema),
+            form=object_schema("own_choice", {"action": {"type": "string", "enum": actions}}),
         )
 
 

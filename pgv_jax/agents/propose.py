@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pgv_jax.agents.prompt import Prompt
 from pgv_jax.data.importers.conversation.asking import candidate_in
 from pgv_jax.errors import PgvError
-from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request, json_schema
+from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request, object_schema
 from pgv_jax.types import Candidate
 
 
@@ -72,15 +72,7 @@ class Choice:
         length = {"maxLength": self.thought_length} if self.thought_length else {}
         thought = {"thought": {"type": "string", **length}} if self.thinks else {}
         properties = {**thought, "action": {"type": "string", "enum": list(actions)}}
-        return json_schema(
-            "step",
-            {
-                "type": "object",
-                "properties": properties,
-                "required": list(properties),
-                "additionalProperties": False,
-            },
-        )
+        return object_schema("step", properties)
 
 
 @cache

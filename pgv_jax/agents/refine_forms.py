@@ -8,42 +8,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pgv_jax.llm.client import json_schema
+from pgv_jax.llm.client import object_schema
 
 
 def goals_form(count: int, length: int = 0) -> dict[str, Any]:
     """``count`` good and as many bad sentences (``imagined_goals.parse_goals``)."""
     each = _list(_sentence(length), count)
-    return _form("goals", positive=each, negative=each)
+    return object_schema("goals", {"positive": each, "negative": each})
 
 
 def refinement_form(length: int = 0) -> dict[str, Any]:
     """A decision and a thought (``value_words.parse_refinement``)."""
     decision = {"type": "string", "enum": ["keep", "rewrite"]}
-    return _form("refinement", decision=decision, thought=_sentence(length))
+    return object_schema("refinement", {"decision": decision, "thought": _sentence(length)})
 
 
 def action_form(actions: Sequence[str]) -> dict[str, Any]:
     """One of the actions; any text where none are listed."""
     listed = {"enum": list(actions)} if actions else {}
-    return _form("action", action={"type": "string", **listed})
+    return object_schema("action", {"action": {"type": "string", **listed}})
 
 
 def guess_form(count: int) -> dict[str, Any]:
     """``count`` probabilities (``value_words.parse_guess``)."""
-    return _form("guess", probabilities=_list({"type": "number"}, count))
-
-
-def _form(name: str, **properties: Any) -> dict[str, Any]:
-    return json_schema(
-        name,
-        {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        },
-    )
+    return object_schema("guess", {"probabilities": _list({"type": "number"}, count)})
 
 
 def _sentence(length: int) -> dict[str, Any]:

@@ -48,6 +48,19 @@ def json_schema(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def object_schema(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """``json_schema`` of an object that has these properties, all of them and no others."""
+    return json_schema(
+        name,
+        {
+            "type": "object",
+            "properties": dict(properties),
+            "required": list(properties),
+            "additionalProperties": False,
+        },
+    )
+
+
 def schema_of(request: Request) -> tuple[str, Mapping[str, Any]] | None:
     """The name and the JSON schema that the answer is held to, if it is."""
     wanted = request.response_format or {}

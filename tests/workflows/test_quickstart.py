@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,12 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_kept(tmp_path):
     with pytest.raises(PgvError, match="run is a file, and a quickstart needs a folder"):
         quickstart.quickstart(tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_the_longer_runs_figures_are_those_of_the_results():
+    results = (Path(__file__).parents[2] / "docs/results.md").read_text("utf-8")
+    told = re.findall(r"\d+ % \[\d+, \d+\]", quickstart.LONGER)
+    assert len(told) == 4 and [figure for figure in told if figure not in results] == []
 
 
 @pytest.mark.slow
