@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.alfworld.games import FOLDERS, KINDS, Game, data_folder, find_games, load_game
-from pgv_jax.tasks.alfworld.planner import after, plan
+from pgv_jax.tasks.alfworld.planner import after, goal_conditions, plan
 from pgv_jax.tasks.alfworld.words import Scene, intro, note, remember, reply, thought
 from pgv_jax.tasks.alfworld.world import World, read_house
 from pgv_jax.tasks.base import NOT_UNDERSTOOD, TextEnv
@@ -44,9 +44,10 @@ class AlfworldEnv(TextEnv):
 
     Splits: "train" (3,553 games), "test" or "unseen" (134, rooms that are not in train), "seen"
     (140). ``train`` and ``test`` take the first so many games only (0: all); ``kinds`` keeps some
-    of the six kinds of tasks. ``cache`` is a folder that keeps loaded games for the next process;
-    this process loads each game once in any case. ``max_steps`` 0 is no limit; 50 is the published
-    one.
+    of the six kinds of tasks. ``info["score"]`` is the share of the goal conditions that hold, as
+    ALFRED counts them; the reward is success alone. ``cache`` is a folder that keeps loaded games
+    for the next process; this process loads each game once in any case. ``max_steps`` 0 is no
+    limit; 50 is the published one.
     """
 
     name: ClassVar[str] = "alfworld"
@@ -206,10 +207,11 @@ class AlfworldEnv(TextEnv):
 
     def _info(self) -> dict[str, Any]:
         world, moment = self._here()
+        met, conditions = goal_conditions(moment.scene.game, moment.scene.house, moment.scene.now)
         return {
             "task_id": moment.scene.game.game_id,
             "task": moment.scene.game.task,
             "admissible_actions": self.admissible_actions(),
             "success": world.won,
-            "score": float(world.won),
+            "score": met / conditions,
         }

@@ -101,6 +101,27 @@ def plan(game: Game, house: House, now: Situation) -> tuple[str, ...] | None:
     return best
 
 
+def goal_conditions(game: Game, house: House, now: Situation) -> tuple[int, int]:
+    """How many of a task's goal conditions hold, and how many it has.
+
+    As ALFRED counts them (Shridhar et al. 2020, arXiv:1912.01734, Goal-Condition Success): an
+    object in place 1; two objects in one receptacle 2; in the hand and the lamp on 2; one in place,
+    one clean (hot, cool), and one that is both 3. ALFRED counts what was ever clean; here it is so.
+    """
+    things, targets = house.of_kind(game.wanted), set(house.of_kind(game.target))
+    placed = {thing for thing in things if targets & now.inside.get(thing, frozenset())}
+    if game.kind == "look_at_obj_in_light":
+        return (now.hand in things) + bool(targets & now.toggled), 2
+    if game.kind == "pick_two_obj_and_place":
+        together = (sum(target in now.inside.get(t, ()) for t in things) for target in targets)
+        return min(2, max(together, default=0)), 2
+    if game.kind not in APPLIANCES:
+        return bool(placed), 1
+    state = APPLIANCES[game.kind][1]
+    ready = {thing for thing in things if state in now.states.get(thing, ())}
+    return bool(placed) + bool(ready) + bool(placed & ready), 3
+
+
 def after(house: House, now: Situation, command: str) -> Situation:
     """What is the case after a command that the game accepts now."""
     verb, _, rest = command.partition(" ")

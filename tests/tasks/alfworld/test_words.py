@@ -5,7 +5,7 @@ import pytest
 from pgv_jax.errors import PgvError
 from pgv_jax.tasks.alfworld.env import AlfworldEnv
 from pgv_jax.tasks.alfworld.games import Game, find_games
-from pgv_jax.tasks.alfworld.planner import after, plan
+from pgv_jax.tasks.alfworld.planner import after, goal_conditions, plan
 from pgv_jax.tasks.alfworld.words import Memory, Scene, note, remember, reply, thought
 from pgv_jax.tasks.alfworld.world import Situation as Now
 from pgv_jax.tasks.alfworld.world import read_house
@@ -63,6 +63,32 @@ def test_success_is_no_way_at_all():
     placed = {"cup 1": frozenset({"shelf 1"})}
     assert way(scene("pick_and_place_simple", inside=placed)) == ()
     assert way(scene("pick_cool_then_place_in_recep", inside=placed)) != ()
+
+
+def conditions(kind, **now):
+    of = scene(kind, **now)
+    return goal_conditions(of.game, of.house, of.now)
+
+
+def test_goal_conditions_are_counted_as_alfred_counts_them():
+    shelf, fridge = frozenset({"shelf 1"}), frozenset({"fridge 1"})
+    clean = {"cup 1": frozenset({"clean"})}
+    assert conditions("pick_and_place_simple") == (0, 1)
+    assert conditions("pick_and_place_simple", inside={"cup 2": shelf}) == (1, 1)
+    kind = "pick_clean_then_place_in_recep"
+    assert conditions(kind) == (0, 3)
+    assert conditions(kind, inside={"cup 1": shelf}) == (1, 3)
+    assert conditions(kind, states={"cup 1": frozenset({"hot"})}) == (0, 3)
+    # one cup is clean and another one is in place
+    assert conditions(kind, inside={"cup 2": shelf}, states=clean) == (2, 3)
+    assert conditions(kind, inside={"cup 1": shelf}, states=clean) == (3, 3)
+    kind = "pick_two_obj_and_place"
+    assert conditions(kind, inside={"cup 1": shelf, "cup 2": fridge}) == (1, 2)
+    assert conditions(kind, inside={"cup 1": shelf, "cup 2": shelf}) == (2, 2)
+    kind = "look_at_obj_in_light"
+    assert conditions(kind, hand="fork 1") == (0, 2)
+    assert conditions(kind, hand="cup 2") == (1, 2)
+    assert conditions(kind, hand="cup 2", toggled=frozenset({"shelf 1"})) == (2, 2)
 
 
 def test_each_command_of_a_plan_shortens_it():
