@@ -102,9 +102,7 @@ class Rollout:
 
     def _play(self, progress: Progress | None, say: Callable[[str], None] | None) -> list[Episode]:
         found = {episode.episode_id: episode for episode in EpisodeFile(self.path).episodes}
-        for spec in self.specs:
-            if spec.episode_id in found:
-                self.watch.episode(found[spec.episode_id])
+        self.watch.begin(found[s.episode_id] for s in self.specs if s.episode_id in found)
 
         def on_episode(done: int, total: int, episode: Episode) -> None:
             self.watch.episode(episode)

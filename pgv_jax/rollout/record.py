@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,7 @@ class Watch:
     """Counts as a run goes on; it ends one in which nothing is ever answered."""
 
     def __init__(self) -> None:
+        self.begun = False
         self.finished = self.succeeded = self.decisions = self.answered = 0
         self.score = 0.0
         self.unanswered: Counter[str] = Counter()
@@ -88,8 +89,14 @@ class Watch:
         self.refinements: Counter[str] = Counter()
         self.proposals: Counter[str] = Counter()
 
+    def begin(self, played: Iterable[Episode]) -> None:
+        """The run goes on from these episodes."""
+        self.begun = True
+        for episode in played:
+            self.episode(episode)
+
     def episode(self, episode: Episode) -> None:
-        """An episode is over, now or before this run was interrupted."""
+        """An episode is over."""
         self.finished += 1
         self.succeeded += bool(episode.success)
         self.score += episode.score or 0.0

@@ -56,8 +56,9 @@ def rollout(
         _say(f"Interrupted. To continue: {_command(config, overrides, out, shard)}")
         ctx.exit(INTERRUPTED)
     except Exception:
-        _where_it_stands(run)
-        _say(f"To continue: {_command(config, overrides, out, shard)}")
+        if run.watch.begun:  # else it was refused
+            _where_it_stands(run)
+            _say(f"To continue: {_command(config, overrides, out, shard)}")
         raise
     _where_it_stands(run)
     for sentence in run.watch.warnings():

@@ -266,6 +266,7 @@ def test_a_folder_of_another_run_is_refused(capsys, config, tmp_path):
     assert pgv(capsys, config, tmp_path / "a").status == 0
     refused = pgv(capsys, config, tmp_path / "a", "temperature=0.5")
     assert "holds a rollout with temperature = 1.0, and this one has 0.5" in refused.error
+    assert "episodes are saved" not in refused.said and "To continue" not in refused.said
     more = pgv(capsys, config, tmp_path / "a", "task.repeats=3", "concurrency=1")
     assert more.status == 0 and "6 of 6 episodes" in more.said
 
