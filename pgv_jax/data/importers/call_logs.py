@@ -4,6 +4,7 @@ Of those, the longest is the episode, and its id is the conversation's, else its
 call is *folded* into a conversation when its steps are the beginning of that one's: within one
 conversation id where the log has ids, else by the words alone. What only the call's own record knew
 (reasoning that the next request left out, other answers, its tokens) goes to the step that it is.
+Calls whose request left out the beginning are joined to what they go on from (``windows``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pgv_jax.data.importers.windows import Windows, chains
 from pgv_jax.types import Candidate, Episode, Step
 
 CONVERSATION_KEYS: tuple[str, ...] = ("session_id", "sessionId", "conversation_id")
@@ -96,6 +98,7 @@ class Calls:
     _asked: set[bytes] = field(default_factory=set)
     _answers: dict[bytes, Answer] = field(default_factory=dict)
     _all: list[tuple[bytes, ...]] = field(default_factory=list)
+    _windows: Windows = field(default_factory=Windows)
 
     def add(self, place: Place, episode: Episode) -> None:
         """Take note of an episode."""
@@ -119,6 +122,7 @@ class Calls:
                 episode.episode_id,
             )
         )
+        self._windows.add(episode, self._calls[-1].conversation, self._calls[-1].outcome)
         self._all.append(tuple(mark.done for mark in found[:-1]))
         told = step.metadata.get("thought_from") == "reasoning" or step.candidates
         if told or any(key in step.metadata for key in USAGE):
@@ -148,20 +152,28 @@ class Calls:
             into[number] = longer
             if call.asked in self._answers:
                 answers[call.asked] = self._answers[call.asked]
+        whole = [number for number in range(len(self._calls)) if number not in into]
+        links, doubtful = self._windows.links(whole)
         wholes: dict[int, list[_Call]] = {}
         for number, call in enumerate(self._calls):
             while number in into:
                 number = into[number]
             wholes.setdefault(number, []).append(call)
-        outcomes = {
-            self._calls[number].place: call.outcome
-            for number, calls in wholes.items()
-            for call in sorted(calls, key=lambda each: each.steps)  # the last that knows one
-            if call is not self._calls[number] and call.outcome != (None, None)
-        }
+        for calls in wholes.values():
+            calls.sort(key=lambda call: call.steps)
+        parts: dict[Place, tuple[Place, ...]] = {}
+        for first, others in chains(links).items():
+            wholes[first] += [call for number in others for call in wholes.pop(number)]
+            parts[self._calls[first].place] = tuple(self._calls[n].place for n in others)
+        outcomes = {}
+        for number, calls in wholes.items():
+            known = [call for call in calls if call.outcome != (None, None)]
+            if known and known[-1] is not self._calls[number]:
+                outcomes[self._calls[number].place] = known[-1].outcome
         places = {self._calls[number].place for number in into}
         names = {} if named else self._names(wholes)
-        return Folded(places, answers, outcomes, names)
+        shared = {self._calls[number].place: link.shared for number, link in links.items()}
+        return Folded(places, answers, outcomes, names, parts, shared, doubtful)
 
     def _names(self, wholes: Mapping[int, list[_Call]]) -> dict[Place, str]:
         """The ids of conversations, in the sources whose own ids are those of calls."""
@@ -172,8 +184,7 @@ class Calls:
             if len({call.name for call in calls}) > 1
         }
         return {
-            places[number]: self._calls[number].conversation
-            or min(calls, key=lambda call: call.steps).name
+            places[number]: self._calls[number].conversation or calls[0].name
             for number, calls in wholes.items()
             if places[number][0] in of_calls
         }
@@ -192,9 +203,29 @@ class Folded:
     outcomes: dict[Place, tuple[bool | None, float | None]] = field(default_factory=dict)
     names: dict[Place, str] = field(default_factory=dict)
     """Ids of episodes whose own is a call's."""
+    parts: dict[Place, tuple[Place, ...]] = field(default_factory=dict)
+    """First record of a conversation that none holds whole -> the others, in order."""
+    shared: dict[Place, int] = field(default_factory=dict)
+    """Each of those others -> the number of its first steps that the one before it holds."""
+    doubtful: int = 0
+    """Records that may go on from another one, by a single step."""
+    _rests: dict[Place, Episode] = field(default_factory=dict)
 
-    def whole(self, episode: Episode) -> Episode:
-        """Return a conversation with what its calls' own records knew of its steps."""
+    def keep(self, place: Place, episode: Episode) -> None:
+        """Keep what a record of ``shared`` adds, until its conversation is asked for."""
+        steps = self._completed(episode).steps[self.shared[place] :]
+        self._rests[place] = replace(episode, steps=steps, metadata={})
+
+    def whole(self, place: Place, episode: Episode) -> Episode:
+        """Return a conversation with what its calls' own records knew of it."""
+        episode = self._completed(episode)
+        for later in self.parts.get(place, ()):
+            rest = self._rests[later]
+            steps = (*episode.steps, *rest.steps)
+            episode = replace(episode, steps=steps, final_observation=rest.final_observation)
+        return episode
+
+    def _completed(self, episode: Episode) -> Episode:
         if not self.answers:
             return episode
         steps = [

@@ -237,7 +237,12 @@ def survey(plan: Plan, sources: Sequence[Source]) -> Findings:
         kinds = ", ".join(f"'{kind}' ({n:,})" for kind, n in tally.unread.most_common())
         first = next(iter(tally.first.values()))
         raise PgvError(f"--strict: parts of these types are not read: {kinds}. The first: {first}.")
-    return facts.findings(plan.options.fields, plan.success is not None)
+    findings = facts.findings(plan.options.fields, plan.success is not None)
+    if findings.folded.shared:  # what these records add stands in no other one
+        for place, source, item in _read(plan, sources, Tally()):
+            if place in findings.folded.shared and isinstance(item, Episode):
+                findings.folded.keep(place, _joined(plan, source, item))
+    return findings
 
 
 def _read(

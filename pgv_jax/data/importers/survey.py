@@ -28,13 +28,13 @@ class Findings:
 
     def applied(self, place: Place, episode: Episode) -> Episode | None:
         """Return the episode as the whole log shows it, or None if it is part of another one."""
-        if place in self.folded.places:
+        if place in self.folded.places or place in self.folded.shared:
             return None
-        episode = self.tasks.renamed(self.folded.whole(episode))
+        episode = self.tasks.renamed(self.folded.whole(place, episode))
         if place in self.folded.names:
             episode = replace(episode, episode_id=self.folded.names[place])
         known = self.folded.outcomes.get(place)
-        if known is not None and episode.success is None:
+        if known is not None and (episode.success is None or place in self.folded.parts):
             episode = with_outcome(episode, Outcome(known[0], known[1]))
         if self.signed and episode.success is None and episode.metadata.get("reward") == -1:
             episode = decided(episode, False)
@@ -80,12 +80,24 @@ class Survey:
         labels = [source.label for source in self.sources]
         tasks = NamedTasks() if "task" in named else self.tasks.decided(labels, self._units())
         sentences = [] if outcome_named else self.scale.sentences()
+        total = sum(self._counts.values())
         if folded.places:
-            total = sum(self._counts.values())
             sentences.append(
                 f"{len(folded.places):,} of {total:,} records are calls within a conversation that "
-                f"another record holds whole; they are folded into {total - len(folded.places):,} "
-                "episodes."
+                f"another record holds whole; they are folded into "
+                f"{total - len(folded.places) - len(folded.shared):,} episodes."
+            )
+        if folded.shared:
+            sentences.append(
+                f"{len(folded.shared):,} of {total:,} records are calls that leave out the "
+                "beginning of their conversation; they are joined to those that they go on from, "
+                f"in {len(folded.parts):,} episodes."
+            )
+        if folded.doubtful:
+            sentences.append(
+                f"{folded.doubtful:,} records begin with the step that another one ends with. If "
+                "these are calls that leave out the beginning of their conversation, give each its "
+                "conversation's id (session_id), and they are joined."
             )
         sentences += tasks.sentences()
         return Findings(folded, tasks, not outcome_named and self.scale.signed, sentences)
