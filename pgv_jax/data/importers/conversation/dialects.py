@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pgv_jax.data.importers.base import Options, Sample
-from pgv_jax.data.importers.conversation.fields import PROMPTS, Logged, logged
+from pgv_jax.data.importers.conversation.fields import PROMPTS, Logged, is_of_anthropic, logged
 from pgv_jax.data.importers.conversation.messages import (
     is_item,
     looks_like_message,
@@ -41,7 +41,7 @@ def dialect_of(found: Logged) -> str:
     if "pgv_decision" in found.fields:
         return "served"
     messages = [message for message in found.conversation if isinstance(message, Mapping)]
-    blocks = has_blocks(messages)
+    blocks = has_blocks(messages) or any(map(is_of_anthropic, messages))
     if any(is_item(m) or (m.get("type") == "message" and not blocks) for m in messages):
         return "responses"
     if any("lc" in message or _speaks_by_type(message) for message in messages):

@@ -34,6 +34,8 @@ OUTPUTS = ("output", "outputs")
 """What answers an ``input``; beside ``messages`` these say other things."""
 SURELY = ("response", "response_body", "responseBody", "response_json", "llm_response")
 """Answers also where the messages end with words of the agent: it was given their beginning."""
+CONTINUED = ("prefix", "partial")
+"""What marks a message that the model is to go on with (DeepSeek, Mistral; Qwen, Kimi)."""
 UNANSWERED = "no answer of a model was found in the response of a call"
 SAID = ("choices", "content", "output", "candidates", "generations", "message", "text")
 """Keys of a response that hold its words."""
@@ -116,8 +118,53 @@ def logged(record: Any, options: Options) -> Logged | None:
     for find in (_column, _exchange, _request, _any_column, _nested, _prompt):
         found = find(record)
         if found is not None:
-            return found
+            return _continued(found)
     return None
+
+
+def _continued(found: Logged) -> Logged:
+    """An answer that goes on with the request's last message is one message with it.
+
+    Anthropic's API goes on with every message of the agent that ends a request ("prefill"), others
+    with one that asks for it.
+    """
+    last = unwrapped(found.messages[-1]) if isinstance(found.messages[-1], Mapping) else {}
+    begun = last.get("content")
+    if isinstance(begun, list) and len(begun) == 1 and isinstance(begun[0], Mapping):
+        begun = begun[0].get("text")
+    if not (found.answers and found.answers[0] and _says(last)[0] and isinstance(begun, str)):
+        return found
+    first = found.answers[0][0]
+    places = (found.fields, *found.fields.values())
+    asked = any(last.get(key) is True for key in CONTINUED) or any(map(_asks_to_continue, places))
+    if not begun or _says(last) == _says(first) or not (asked or is_of_anthropic(first)):
+        return found
+    answers = [[_grown(begun, answer[0]), *answer[1:]] for answer in found.answers if answer]
+    return replace(found, messages=found.messages[:-1], answers=answers)
+
+
+def is_of_anthropic(message: Any) -> bool:
+    """Is it a response of Anthropic's API, as it comes over the wire?"""
+    return isinstance(message, Mapping) and {"role", "stop_reason", "content"} <= set(message)
+
+
+def _asks_to_continue(place: Any) -> bool:
+    return isinstance(place, Mapping) and place.get("continue_final_message") is True
+
+
+def _grown(begun: str, answer: Any) -> dict[str, Any]:
+    """The answer behind the words that it goes on with; some servers repeat these themselves."""
+    content = answer.get("content")
+    if content is None or isinstance(content, str):
+        said = content or ""
+        return {**answer, "content": said if said.startswith(begun) else begun + said}
+    blocks = list(content)
+    at = next((i for i, b in enumerate(blocks) if isinstance(b, Mapping) and "text" in b), None)
+    if at is None:
+        blocks.insert(0, {"type": "text", "text": begun})
+    elif not blocks[at]["text"].startswith(begun):
+        blocks[at] = {**blocks[at], "text": begun + blocks[at]["text"]}
+    return {**answer, "content": blocks}
 
 
 def _chosen(record: Mapping[str, Any], name: str) -> Logged:

@@ -204,3 +204,43 @@ def test_a_verdict_that_is_not_understood_is_said(tmp_path: Path) -> None:
         "'Result: timeout' below an episode is not understood as its outcome; join one with "
         "--rewards": 1
     }
+
+
+def test_a_line_of_reward_a_step_is_that_steps(tmp_path: Path) -> None:
+    text = (
+        "Task: T\nObservation: a box\nThought: h\nAction: open\nReward: 0.25\n"
+        "Observation: a coin\nAction: take\nReward: 0.5\n"
+    )
+    path = tmp_path / "x.txt"
+    path.write_text(text)
+    (episode,), _ = imported(path)
+    assert rows(episode) == [("a box", "h", "open"), ("a coin", "take", "take")]
+    assert [step.reward for step in episode.steps] == [0.25, 0.5]
+    assert (episode.metadata["reward"], episode.final_observation) == (0.75, "")
+
+
+def test_rewards_of_commands(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(
+        "You are in a room.\nYour task is to: find the coin.\n\n> look\nA box.\nReward: 0\n"
+        "> think: It may be in the box.\nOK.\n> open box\nA coin!\nReward: 1\n"
+        "> take coin\nIt is yours."
+    )
+    (episode,), _ = imported(path)
+    assert [s.observation for s in episode.steps] == ["You are in a room.", "A box.", "A coin!"]
+    assert [step.reward for step in episode.steps] == [0.0, 1.0, None]
+    assert episode.steps[1].thought == "It may be in the box."
+    assert episode.final_observation == "It is yours."
+    assert episode.success is True
+
+
+def test_a_reward_that_not_all_steps_have_is_words(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(
+        "Task: T\nAction: a\nObservation: x\nAction: b\nObservation: The poster says\nReward: 50\n"
+        "Action: c\nObservation: z\nReward: 1.0\n"
+    )
+    (episode,), _ = imported(path)
+    assert [s.observation for s in episode.steps] == ["T", "x", "The poster says\nReward: 50"]
+    assert [s.reward for s in episode.steps] == [None, None, 1.0]
+    assert episode.success is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -123,6 +124,8 @@ def _episode(
         options.tally.notes[UNREAD.format(unread)] += 1
     task, scene = task_in(parsed.preamble)
     outcome, below = outcome_of(record), outcome_in(parsed.outcome)
+    if below.success is None and below.reward is None and parsed.rewards:
+        below = replace(below, reward=math.fsum(parsed.rewards.values()))
     if outcome.success is None and outcome.reward is None:
         outcome = replace(below, cut=outcome.cut)
     elif outcome.reward is None:
@@ -167,7 +170,8 @@ def _steps(parsed: Parsed, scene: str, task: str) -> tuple[Step, ...]:
             metadata["action_path"] = path
         if t == 0:  # the agent has at least read its task
             observation = f"{scene}\n{observation}".strip() or task
-        steps.append(Step(observation, thought or action, action, metadata=metadata))
+        reward = parsed.rewards.get(t)
+        steps.append(Step(observation, thought or action, action, reward, metadata=metadata))
     return tuple(steps)
 
 

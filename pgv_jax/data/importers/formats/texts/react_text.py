@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from pgv_jax.data.importers.formats.texts.verdicts import (
@@ -33,7 +34,13 @@ THINK_ACTION = re.compile(r"^think[ \t]*\[(.*?)\]?[ \t]*$", re.S | re.I)
 THINK_LINE = re.compile(r"^think\b[ \t]*:?[ \t]*", re.I)
 PATH_LINE = re.compile(r"^action ?path\b[ \t]*:?[ \t]*", re.I)
 ARROW = re.compile(r"^[ \t]*(?:>[ \t]*)+")
+ARROW_LINE = re.compile(r"^[ \t]*(?:>[ \t]*)+(?=\S)", re.M)
 ACKNOWLEDGED = ("OK.", "OK")
+REWARD = re.compile(
+    r"^[ \t]*(?:step[ \t]*)?reward[ \t]*\d*[ \t]*:[ \t]*([-+]?\d+(?:\.\d+)?)[ \t]*(?:\n|\Z)",
+    re.M | re.I,
+)
+"""A step's reward, if all steps have one; a single one is the episode's (``verdicts``)."""
 DIVIDER = re.compile(
     rf"^{AROUND}(?P<word>episode|trial|trajectory|rollout|run|game|attempt|example|sample|task"
     rf"|instance|problem)[ \t#_:-]*(?P<number>\d+)(?:[ \t]*(?:/|of)[ \t]*\d+)?{AROUND}\n",
@@ -50,10 +57,14 @@ ROOM = re.compile(r"^-= .* =-[ \t]*$", re.M)
 
 @dataclass
 class Parsed:
-    """A ReAct text taken apart. ``rows`` are (observation, thought, action, action path)."""
+    """A ReAct text taken apart. ``rows`` are (observation, thought, action, action path).
+
+    ``rewards`` are those of the rows, where the text has one for each, or for all but the last.
+    """
 
     preamble: str = ""
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+    rewards: dict[int, float] = field(default_factory=dict)
     final: str = ""
     outcome: str = ""
     dangling: str = ""
@@ -279,7 +290,37 @@ def is_arrow(text: str) -> bool:
 
 def parse(text: str) -> Parsed:
     """Take a ReAct text apart, whichever form it has."""
-    return _parse_arrows(text) if is_arrow(text) else _parse_labels(_after_examples(text))
+    arrows = is_arrow(text)
+    text, rewards = _without_rewards(text if arrows else _after_examples(text), arrows)
+    parsed = _parse_arrows(text) if arrows else _parse_labels(text)
+    parsed.rewards = rewards
+    return parsed
+
+
+def _without_rewards(text: str, arrows: bool) -> tuple[str, dict[int, float]]:
+    """Take out the lines of rewards, if they are those of the steps: deed by deed, one each."""
+    lines = list(REWARD.finditer(text))
+    deeds = _deeds(text, arrows)
+    of = [bisect_left(deeds, line.start()) - 1 for line in lines]
+    whole = list(range(len(deeds)))
+    if len(lines) < 2 or of not in (whole, whole[:-1]):
+        return text, {}
+    return REWARD.sub("", text), {t: float(m.group(1)) for t, m in zip(of, lines, strict=True)}
+
+
+def _deeds(text: str, arrows: bool) -> list[int]:
+    """Where the deeds begin that become rows."""
+    if arrows:
+        said = [(m.start(), text[m.end() : m.end() + 20]) for m in ARROW_LINE.finditer(text)]
+        return [at for at, word in said if not (THINK_LINE.match(word) or PATH_LINE.match(word))]
+    found = list(LABEL.finditer(text))
+    ends = [m.start() for m in found[1:]] + [len(text)]
+    return [
+        m.start()
+        for m, end in zip(found, ends, strict=True)
+        if m.group(1).lower() in ("action", "act")
+        and not THINK_ACTION.match(text[m.end() : end].strip())
+    ]
 
 
 def _parse_arrows(text: str) -> Parsed:
