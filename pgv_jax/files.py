@@ -109,7 +109,10 @@ def gguf_path(spec: str) -> Path:
     path = Path(spec).expanduser()
     if path.is_file():
         return path
-    package = importlib.util.find_spec(spec) if spec.isidentifier() else None
+    try:
+        package = importlib.util.find_spec(spec) if spec.isidentifier() else None
+    except ValueError:  # __main__ has no spec
+        package = None
     roots = [Path(root) for root in (package and package.submodule_search_locations) or ()]
     found = sorted(file for root in roots for file in root.rglob("*.gguf"))
     if len(found) != 1:

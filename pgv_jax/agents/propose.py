@@ -159,19 +159,21 @@ def parse_answer(text: str, admissible: Sequence[str] = ()) -> Candidate:
     """Read "Thought: ... / Action: ..." tolerantly; the action is "" where none is found.
 
     Markdown, code fences, JSON objects, missing labels and other capitals are survived. Where the
-    admissible actions are known, the action is given their spelling.
+    admissible actions are known, the action is given their spelling, and one that prose alone
+    mentions is taken. JSON that is cut off, or whose action is null, has none.
     """
     plain = _FENCE.sub("", text).strip()
-    fields = _json_fields(plain)
+    fields, is_json = _json_fields(plain), plain.startswith("{")
     if fields is not None:
         thought, action = fields
     else:
         thought, action = _labelled(plain)
     thought = " ".join(thought.split()).strip("*_` ")
     action = _admissible(" ".join(action.split()).strip("*_`\"' "), admissible)
-    if not action:
+    if not action and not is_json and fields is None:
         mentioned = [a for a in admissible if re.search(rf"\b{re.escape(a)}\b", plain, re.I)]
-        action = max(mentioned, key=len) if mentioned else ""
+        longest = max(mentioned, key=len, default="")
+        action = longest if all(a in longest for a in mentioned) else ""
     return Candidate(thought=thought or action, action=action)
 
 

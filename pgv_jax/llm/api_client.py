@@ -107,6 +107,10 @@ class ApiClient:
     default_url = ""
     default_key_env = ""
     has_n = False
+    most_n = 1 << 16
+    """Samples that one call may ask for."""
+    here = False
+    """Whether the server is in this process."""
 
     def __init__(
         self,
@@ -173,6 +177,14 @@ class ApiClient:
         if request.n > 1 and not self.batched:
             indices = range(request.first, request.first + request.n)
             return await self._gather([replace(request, first=i, n=1) for i in indices])
+        if request.n > self.most_n:
+            parts = range(0, request.n, self.most_n)
+            return await self._gather(
+                [
+                    replace(request, first=request.first + i, n=min(self.most_n, request.n - i))
+                    for i in parts
+                ]
+            )
         started = time.monotonic()
         reply, tries = await self._call(request)
         samples = reply.samples[: request.n]

@@ -23,6 +23,9 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _FILTER = re.compile(r"content[ _](filter|policy|management)|safety system", re.IGNORECASE)
+_KEY = re.compile(r"api[ _]key[ _](not valid|invalid|expired)|(invalid|incorrect) api key", re.I)
+_UNSERVED = re.compile(r"no endpoints found", re.I)
+"""A router's words (with 404) where no server behind it takes a request's fields."""
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing", re.IGNORECASE)
 _RETRY_DELAY = re.compile(r"retryDelay\W+(\d+(?:\.\d+)?)s")
 _TRANSIENT = {408, 409, 425, 429}
@@ -56,6 +59,8 @@ class Endpoint:
     model: str
     key_env: str | None
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    roomier: str = ""
+    """How the server is given room for longer requests, where the user can."""
 
     @property
     def host(self) -> str:
@@ -169,7 +174,7 @@ def _sentence(
             f"{host} answers with a status that no model's server has {said}; check base_url."
         )
         return Failure("host", sentence, transient=True, answered=False)
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and _KEY.search(raw)):
         source = f"in {endpoint.key_env}" if endpoint.key_env else "(none was sent)"
         return Failure("key", f"{host} refused the key {source} {said}; set a valid one.")
     if status == 402 or (status in (400, 429) and _QUOTA.search(raw)):
@@ -181,19 +186,21 @@ def _sentence(
             "exhausted", sentence, transient=True, overloaded=overloaded, retry_after=retry_after
         )
     if _CONTEXT.search(raw):
+        ways = f", or {endpoint.roomier}" if endpoint.roomier else ""
         sentence = (
             f"The request is too long for '{endpoint.model}' {said}; shorten the history or lower "
-            "max_tokens."
+            f"max_tokens{ways}."
         )
         return Failure("context", sentence)
     if _FILTER.search(raw):
         return Failure(
             "content_filter", f"The content filter of {host} refused the request {said}."
         )
-    if status == 404 and "model" not in raw.lower():
+    missing = status == 404 and not _UNSERVED.search(raw)
+    if missing and "model" not in raw.lower():
         sentence = f"{host} has no chat endpoint {said}; base_url usually ends in /v1."
         return Failure("host", sentence)
-    if status == 404 or "model_not_found" in raw:
+    if missing or "model_not_found" in raw:
         sentence = f"Model '{endpoint.model}' is unknown to {host} {said}; choose one it serves."
         return Failure("model", sentence)
     sentence = (
@@ -222,6 +229,9 @@ def _message(body: Any) -> str | None:
     elif isinstance(inner, str):
         return inner
     message = body.get("message") or body.get("detail")  # FastAPI's own word for it
+    if isinstance(message, list):  # and its list of what is wrong in a body
+        found = [m.get("msg") for m in message if isinstance(m, Mapping)]
+        message = "; ".join(text for text in found if isinstance(text, str)) or None
     return message if isinstance(message, str) else None
 
 

@@ -16,7 +16,7 @@ from pgv_jax.agents.agent import Decision
 from pgv_jax.errors import PgvError
 from pgv_jax.files import write_whole
 from pgv_jax.llm.budget import Spend
-from pgv_jax.types import Episode
+from pgv_jax.types import Episode, Step
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ VERSION = 1
 
 _MAY_CHANGE = (
     *("api.base_url", "api.key_env", "api.timeout", "api.connect_timeout", "api.concurrency"),
-    *("api.tries", "api.retry_base", "api.retry_cap", "tracing"),
+    *("api.tries", "api.retry_base", "api.retry_cap", "api.local.threads", "tracing"),
     "api.http",  # of records that earlier versions wrote
     *("artifact", "budget", "cache", "concurrency", "store"),
     *("task.goals", "task.ids", "task.repeats", "task.split"),
@@ -44,7 +44,8 @@ MANY = 1 / 3
 _OF_LITTLE_USE = {
     "unusable": "no action was found in them; look at the model's answers and at max_tokens.",
     "inadmissible": "their action is none of those that the task offers; look at the prompt.",
-    "repeated": "their action was proposed already; raise temperature or ask for fewer candidates.",
+    "repeated": "their action was proposed already; raise rounds or temperature, or ask for fewer "
+    "candidates.",
 }
 """A count of proposals (``propose.proposal_counts``) -> what to look at where it is high."""
 
@@ -83,6 +84,8 @@ class Watch:
     def __init__(self) -> None:
         self.begun = False
         self.finished = self.succeeded = self.decisions = self.answered = 0
+        self.earlier = self.mute = 0
+        """Decisions of episodes that an earlier start saved; episodes without any answer."""
         self.score = 0.0
         self.unanswered: Counter[str] = Counter()
         self.unscored: Counter[str] = Counter()
@@ -94,10 +97,14 @@ class Watch:
         self.begun = True
         for episode in played:
             self.episode(episode)
+            self.earlier += len(episode.steps)
+            errors = (str(step.metadata.get("error", "")) for step in episode.steps)
+            self.unanswered.update(error for error in errors if error)
 
     def episode(self, episode: Episode) -> None:
         """An episode is over."""
         self.finished += 1
+        self.mute += all(map(_unanswered, episode.steps))
         self.succeeded += bool(episode.success)
         self.score += episode.score or 0.0
 
@@ -126,15 +133,18 @@ class Watch:
     def warnings(self) -> list[str]:
         """Sentences about what a reader of the result must know."""
         found = []
-        for counts, what in (
-            (self.unanswered, "did not get all the answers that they asked for"),
-            (self.unscored, "were unguided, as the critic failed"),
+        for counts, of, what in (
+            (self.unanswered, self.earlier + self.decisions, "got no answer, or too few"),
+            (self.unscored, self.decisions, "were unguided, as the critic failed"),
         ):
             if counts:
                 first = counts.most_common(1)[0][0]
-                found.append(
-                    f"{counts.total()} of {self.decisions} decisions {what} (most often: {first})"
-                )
+                found.append(f"{counts.total()} of {of} decisions {what} (most often: {first})")
+        if self.mute:
+            found.append(
+                f"In {self.mute} of {self.finished} episodes the model never answered; they count "
+                "as lost, and say nothing of it. Play them in another --out once it answers."
+            )
         for kind, why in _OF_LITTLE_USE.items():
             if self.proposals[kind] > MANY * self.proposals["read"]:
                 found.append(
@@ -152,17 +162,27 @@ class Watch:
         return f"{100 * self.proposals[kind] / self.proposals['read']:.0f} %"
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as JSON values; ``decisions`` are those of the last start alone."""
+        """The counts as JSON values; ``decisions`` are those of the last start alone.
+
+        So are the counts of these, but ``unanswered``, which has those of all saved episodes.
+        """
         return {
             "finished": self.finished,
             "succeeded": self.succeeded,
             "score": round(self.score / self.finished, 6) if self.finished else None,
             "decisions": self.decisions,
             "unanswered": dict(self.unanswered),
+            "mute": self.mute,
             "unscored": dict(self.unscored),
             "refinements": {name: count for name, count in self.refinements.items() if count},
             "proposals": {name: self.proposals[name] for name in ("read", *_OF_LITTLE_USE)},
         }
+
+
+def _unanswered(step: Step) -> bool:
+    return bool(step.metadata.get("error")) and not (
+        step.action or step.metadata.get("completion_tokens")
+    )
 
 
 class RunRecord:

@@ -48,12 +48,25 @@ def test_the_usual_spellings_of_an_answer_are_read_alike(text):
     assert read.thought.replace("> ", "") == "I am hungry."
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"thought": "I must not open fridge.", "action": null}',
+        '{"thought": "I must not open fridge.", "action": "take car',
+        '```json\n{"thought": "I could go north"\n```',
+    ],
+)
+def test_json_without_a_whole_action_has_none(text):
+    assert parse_answer(text, KNOWN).action == ""
+
+
 def test_a_missing_label_falls_back_on_the_action_that_is_mentioned():
     read = parse_answer("I will now take carrot from fridge because I can.", KNOWN)
     assert read == Candidate(
         "I will now take carrot from fridge because I can.", "take carrot from fridge"
     )
     assert parse_answer("I wonder.", KNOWN) == Candidate("I wonder.", "")
+    assert parse_answer("Shall I go north, or open fridge?", KNOWN).action == ""
     assert parse_answer("Thought: Hm.\nAction:", KNOWN) == Candidate("Hm.", "")
     assert parse_answer("Action: go north", KNOWN).thought == "go north"
 

@@ -61,8 +61,6 @@ def rollout(
             _say(f"To continue: {_command(config, overrides, out, shard)}")
         raise
     _where_it_stands(run)
-    for sentence in run.watch.warnings():
-        _say(f"Note: {sentence}")
     _say(f"Episodes: {run.path}. Compare runs: pgv compare {out} OTHER")
 
 
@@ -83,6 +81,8 @@ def _command(config: str, overrides: tuple[str, ...], out: str, shard: str | Non
 def _where_it_stands(run: Rollout) -> None:
     watch = run.watch
     _say(f"{watch.finished} of {len(run.specs)} episodes are saved in {run.path}; {_so_far(run)}.")
+    for sentence in watch.warnings():
+        _say(f"Note: {sentence}")
 
 
 def _so_far(run: Rollout) -> str:

@@ -12,11 +12,12 @@ from pgv_jax.llm.failures import Redirected
 from pgv_jax.llm.providers.formats import vendor_library
 
 
-def http_client(kind: Callable[..., Any], url: str) -> Any:
+def http_client(kind: Callable[..., Any], url: str, here: bool = False) -> Any:
     """An HTTP client for ``url``; ``kind`` is httpx2's ``AsyncClient`` or a library's form of it.
 
-    It uses the environment's proxies and certificates, and follows redirects within one address:
-    elsewhere the prompts would travel along, and so would a key in a header of a vendor's own.
+    It uses the environment's certificates, and its proxies unless the server is ``here`` in this
+    process, and follows redirects within one address: elsewhere the prompts would travel along, and
+    so would a key in a header of a vendor's own.
 
     Raises:
         PgvError: certificates or proxies of the environment cannot be used.
@@ -24,7 +25,12 @@ def http_client(kind: Callable[..., Any], url: str) -> Any:
     hooks = {"request": [_stay_at_home()]}
     bad_address = vendor_library("httpx2", "openai").InvalidURL
     try:
-        return kind(verify=_certificates(url), follow_redirects=True, event_hooks=hooks)
+        return kind(
+            verify=_certificates(url),
+            follow_redirects=True,
+            event_hooks=hooks,
+            trust_env=not here,
+        )
     # an address that is none, a scheme that is none, a package that SOCKS needs
     except (bad_address, ValueError, ImportError) as error:
         raise PgvError(

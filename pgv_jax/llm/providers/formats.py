@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pgv_jax.errors import PgvError
 from pgv_jax.llm.api_client import ClientOptions
 from pgv_jax.llm.client import Request
 from pgv_jax.llm.failures import GarbledReply
@@ -15,8 +16,16 @@ from pgv_jax.parts import part
 
 def vendor_library(module: str, extra: str) -> Any:
     """The vendor's library, or how to install it."""
-    with part(extra, f"A model of {extra}"):
-        return importlib.import_module(module)
+    try:
+        with part(extra, f"A model of {extra}"):
+            return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, OSError) as error:  # a wheel for another machine, a library that lacks
+        raise PgvError(
+            f"{module} is installed but cannot be loaded ({' '.join(str(error).split())[:200]}); "
+            "install it anew, in a version for this machine."
+        ) from None
 
 
 def body_of(body: dict[str, Any], options: ClientOptions) -> dict[str, Any]:

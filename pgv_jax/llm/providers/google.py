@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ class GoogleClient(ApiClient):
 
     def _open(self, key: str) -> None:
         library = vendor_library("google.genai", "google")
+        # It warns that it reads the first of several answers only; we read them all.
+        logging.getLogger("google_genai.types").setLevel(logging.ERROR)
         # By itself the library sends over aiohttp wherever that happens to be installed.
         self._http = http_client(vendor_library("httpx2", "google").AsyncClient, self.endpoint.url)
         options = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pgv_jax.errors import PgvError
-from pgv_jax.files import gguf_path
+from pgv_jax.files import gguf_path, sha256_of
 from pgv_jax.llm.api_client import ClientOptions, LocalOptions, Reply, Sample
 from pgv_jax.llm.budget import Budget, Prices
 from pgv_jax.llm.client import Request
@@ -30,6 +30,7 @@ class LocalClient(OpenAIClient):
 
     provider = "local"
     default_key_env = ""
+    here = True
 
     def __init__(
         self,
@@ -40,15 +41,27 @@ class LocalClient(OpenAIClient):
         prices: Prices | None = None,
     ):
         path, options = gguf_path(model or PACKAGED), options or ClientOptions()
-        _check(path)
         served = options.local
+        if options.base_url:
+            raise PgvError(
+                f"A model of client=local has a server of its own; leave out base_url, or ask the "
+                f"one at {options.base_url} by client=openai:{path.stem}."
+            )
+        if served.slots < 1 or served.context < 1:
+            raise PgvError(
+                f"llama.cpp needs at least one slot and one token of context, not "
+                f"api.local.slots={served.slots} and api.local.context={served.context}."
+            )
+        _check(path)
         self._server: Any = _serve(path, served)
-        self._about = {"bytes": path.stat().st_size, "context": served.context}
+        self._about = {"sha256": sha256_of(path), "context": served.context}
+        self.most_n = served.slots
         # More calls than these would wait in the server, where their time-outs run.
         most = min(options.concurrency, 2)
         url = f"{self._server.listening_address}/v1"
         options = replace(options, base_url=url, key_env="", concurrency=most)
         super().__init__(path.stem, options, budget=budget, prices=prices)
+        self.endpoint = replace(self.endpoint, roomier="raise api.local.context")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -82,20 +95,21 @@ def _serve(path: Path, options: LocalOptions) -> Any:
     settings = library.CommonParams()
     settings.model.path = str(path)
     settings.hostnames, settings.port = ["127.0.0.1"], 0
-    settings.n_parallel = options.slots
-    settings.n_ctx = options.slots * options.context
     settings.kv_unified = False
     settings.verbosity = 0
     settings.ui = False
     threads = options.threads or len(os.sched_getaffinity(0))
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
     try:
+        settings.n_parallel = options.slots
+        settings.n_ctx = options.slots * options.context
+        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
         return library.Server(settings)
-    except RuntimeError as error:
+    except (RuntimeError, OverflowError) as error:
         raise PgvError(
             f"llama.cpp cannot serve {path}: {str(error).strip().rstrip('.')}. Look whether the "
-            "file is whole, and whether there is memory for it with api.local.slots="
-            f"{options.slots} of api.local.context={options.context} tokens."
+            "file is whole, whether llama.cpp knows the model's architecture, and whether there is "
+            f"memory for it with api.local.slots={options.slots} of "
+            f"api.local.context={options.context} tokens."
         ) from None
 
 

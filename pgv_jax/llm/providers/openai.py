@@ -34,14 +34,16 @@ class OpenAIClient(ApiClient):
 
     def _open(self, key: str) -> None:
         library = vendor_library("openai", "openai")
-        over = library.DefaultAsyncHttpxClient if names_socks() else library.DefaultAioHttpClient
+        # aiohttp, which is faster, cannot do without the environment's proxies nor use SOCKS.
+        plain = self.here or names_socks()
+        over = library.DefaultAsyncHttpxClient if plain else library.DefaultAioHttpClient
         self._response = vendor_library("httpx2", "openai").Response
         self._client = library.AsyncOpenAI(
             api_key=key,
             base_url=self.endpoint.url,
             timeout=library.Timeout(self.options.timeout, connect=self.options.connect_timeout),
             max_retries=0,  # retries, Retry-After and the budget are ours
-            http_client=http_client(over, self.endpoint.url),
+            http_client=http_client(over, self.endpoint.url, self.here),
         )
 
     async def _close(self) -> None:

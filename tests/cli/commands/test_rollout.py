@@ -262,6 +262,21 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_played(
     assert not (tmp_path / "a").exists()
 
 
+def test_episodes_without_any_answer_are_told_also_by_the_run_that_goes_on(
+    capsys, config, tmp_path
+):
+    words = ["concurrency=1", "task.args={last: 3, max_steps: 4}"]
+    with ScriptedServer(policy, key=KEY, faults={"empty": 1.0}) as server:
+        mute = pgv(capsys, config, tmp_path / "a", *api(server), *words)
+        assert mute.status == 2 and "None of the first 10 decisions got an answer" in mute.error
+        server.faults = {}
+        done = pgv(capsys, config, tmp_path / "a", *api(server), *words)
+    for run in (mute, done):  # two episodes of four steps, then the tenth decision
+        assert run.record["mute"] == 2 and sum(run.record["unanswered"].values()) >= 8
+    assert done.status == 0 and done.record["finished"] == 4
+    assert "the model never answered; they count as lost, and say nothing of it" in done.said
+
+
 def test_a_folder_of_another_run_is_refused(capsys, config, tmp_path):
     assert pgv(capsys, config, tmp_path / "a").status == 0
     refused = pgv(capsys, config, tmp_path / "a", "temperature=0.5")

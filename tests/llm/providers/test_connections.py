@@ -1,13 +1,18 @@
 """What the vendors' libraries send, over their own HTTP clients, as the environment says."""
 
+import asyncio
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import ClientError, Request
+from pgv_jax.llm.providers.formats import vendor_library
+from pgv_jax.llm.providers.openai import OpenAIClient
+from pgv_jax.llm.scripted import wire
 from tests.llm.providers.raw_server import (
     ASK,
     KEY,
@@ -108,6 +113,78 @@ def test_a_proxy_of_the_environment_is_used(vendor: str, monkeypatch: pytest.Mon
         monkeypatch.setenv("http_proxy", url)
         assert ask(opened(vendor, "http://model.invalid"))[0].text == "East."
     assert len(lines) == 1 and lines[0].startswith("POST http://model.invalid/")
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_server_in_this_process_is_asked_past_every_proxy(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAIClient, "here", True)
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    with answering(reply(good("openai"))) as url:
+        assert ask(opened("openai", url))[0].text == "East."
+
+
+def test_more_samples_than_one_call_takes_are_asked_in_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OpenAIClient, "most_n", 2)
+    asked = []
+
+    def answer(line: str, headers: dict[str, str], body: bytes) -> bytes:
+        told = json.loads(body)
+        asked.append((told["seed"], told.get("n", 1)))
+        texts = [f"{told['seed'] + i}" for i in range(told.get("n", 1))]
+        return reply(wire.OPENAI.reply("m", ASK, texts, ""))
+
+    async def main(url: str) -> list[str]:
+        async with opened("openai", url) as client:
+            return [c.text for c in await client.complete(replace(ASK, n=5, seed=10))]
+
+    with answering(answer) as url:
+        assert asyncio.run(main(url)) == ["10", "11", "12", "13", "14"]
+    assert sorted(asked) == [(10, 2), (12, 2), (14, 1)]
+
+
+REFUSALS = {
+    "a key of Google's": (
+        "400 Bad Request",
+        {"error": {"message": "API key not valid. Please pass a valid API key."}},
+        "key",
+        "refused the key in PGV_TEST_KEY",
+    ),
+    "a router": (
+        "404 Not Found",
+        {"error": {"message": "No endpoints found that support structured outputs"}},
+        "request",
+        "refused the request (404: No endpoints found that support structured outputs)",
+    ),
+    "FastAPI's list": (
+        "422 Unprocessable Entity",
+        {"detail": [{"loc": ["body", "n"], "msg": "n must be 1"}, {"msg": "seed is unknown"}]},
+        "request",
+        "(422: n must be 1; seed is unknown)",
+    ),
+    "another path": ("404 Not Found", {"detail": "Not Found"}, "host", "has no chat endpoint"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_a_server_refuses_is_told_by_its_kind(name: str) -> None:
+    status, body, kind, said = REFUSALS[name]
+    with answering(reply(body, status)) as url, pytest.raises(ClientError) as refused:
+        ask(opened("openai", url))
+    assert refused.value.kind == kind and said in str(refused.value)
+
+
+def test_a_library_that_cannot_be_loaded_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_wheel.py").write_text("raise ImportError('libgomp.so.1: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PgvError, match=r"broken_wheel is installed but cannot .*libgomp\.so\.1"):
+        vendor_library("broken_wheel", "local")
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "gopher://127.0.0.1:9"])

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pgv_jax.errors import PgvError
-from pgv_jax.files import gguf_path
+from pgv_jax.files import gguf_path, sha256_of
 from pgv_jax.llm.api_client import ClientOptions, LocalOptions
 from pgv_jax.llm.cache import cache_key
 from pgv_jax.llm.client import ClientError, Request, json_schema
@@ -88,7 +88,9 @@ def test_it_ends_with_the_client_and_its_port_is_in_no_cache_key(answered):
         socket.create_connection((address.hostname, address.port), timeout=5).close()
     identity = dict(client.identity)
     assert str(address.port) not in json.dumps(identity)
-    assert identity["model"] == client.model and identity["bytes"] > 90_000_000
+    assert identity["model"] == client.model and identity["sha256"] == sha256_of(
+        gguf_path(PACKAGED)
+    )
     assert cache_key(identity, ASK, 0) == cache_key(client.identity, ASK, 0)
 
 
@@ -111,6 +113,27 @@ def test_a_file_that_is_no_chat_model_is_one_sentence(tmp_path):
     torn.write_bytes(gguf_path(PACKAGED).read_bytes()[:30_000_000])
     with pytest.raises(PgvError, match=r"torn\.gguf"):
         LocalClient(str(torn), ClientOptions(local=SMALL))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ClientOptions(base_url="http://127.0.0.1:1/v1"), "has a server of its own; leave out"),
+        (ClientOptions(local=LocalOptions(slots=0)), r"at least one slot .*api\.local\.slots=0"),
+        (
+            ClientOptions(local=LocalOptions(slots=100_000, context=100_000_000)),
+            "llama.cpp cannot serve",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence(options, said):
+    with pytest.raises(PgvError, match=said):
+        LocalClient("", options)
+
+
+def test_a_name_that_is_no_package_is_one_sentence():
+    with pytest.raises(PgvError, match="__main__ is no file and no package here"):
+        gguf_path("__main__")
 
 
 def test_a_missing_extra_is_named(monkeypatch):
