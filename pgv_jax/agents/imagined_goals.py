@@ -91,7 +91,7 @@ def read_object(text: str) -> dict[str, Any] | None:
     for reader, source in readers:
         try:
             value = reader(source)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
         if isinstance(value, dict):
             return {str(name).lower(): item for name, item in value.items()}

@@ -98,7 +98,7 @@ def _call(content: Any) -> dict[str, Any]:
     """Name and arguments of a call, which is a Python dict in words; else its text as it is."""
     try:
         told = ast.literal_eval(content) if isinstance(content, str) else content
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         told = None
     if not isinstance(told, Mapping) or not isinstance(told.get("name"), str):
         return {"name": "call", "arguments": content if isinstance(content, str) else "{}"}
