@@ -19,6 +19,7 @@ from pgv_jax.agents.prompt import Prompt
 from pgv_jax.data.importers.conversation.asking import candidate_in
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request, object_schema
+from pgv_jax.texts.unicode import clean
 from pgv_jax.types import Candidate
 
 
@@ -149,10 +150,11 @@ def build_conversation(
     return messages
 
 
-_LABEL = r"(?im)^[\s>*_#`\-]*{}[\s*_`]*(?:\d+[\s*_`]*)?:[\s*_`]*"
+# No newline within: a label in each of a thousand empty lines would be sought a thousand times.
+_LABEL = r"(?im)^[ \t>*_#`\-]*{}[ \t*_`]*(?:\d+[ \t*_`]*)?:[\s*_`]*"
 _THOUGHT = re.compile(_LABEL.format(r"(?:thought|think|reasoning)"))
 _ACTION = re.compile(_LABEL.format(r"(?:action|act|command)"))
-_FENCE = re.compile(r"(?m)^\s*```\w*\s*$")
+_FENCE = re.compile(r"(?m)^[ \t]*```\w*[ \t]*$")
 
 
 def parse_answer(text: str, admissible: Sequence[str] = ()) -> Candidate:
@@ -174,7 +176,8 @@ def parse_answer(text: str, admissible: Sequence[str] = ()) -> Candidate:
         mentioned = [a for a in admissible if re.search(rf"\b{re.escape(a)}\b", plain, re.I)]
         longest = max(mentioned, key=len, default="")
         action = longest if all(a in longest for a in mentioned) else ""
-    return Candidate(thought=thought or action, action=action)
+    # JSON may spell half a character
+    return Candidate(thought=clean(thought or action), action=clean(action))
 
 
 def _json_fields(text: str) -> tuple[str, str] | None:
@@ -318,7 +321,7 @@ def _proposal(
     said = Counter(answer.action for answer in answers)
     messages_of: dict[str, Message] = {}
     for answer, done in zip(answers, completions, strict=True):
-        if done.message is not None:
+        if done.message is not None and answer.action:
             messages_of.setdefault(answer.action, done.message)
     return Proposal(
         candidates,
@@ -335,8 +338,19 @@ def _spoken(admissible: Sequence[str], done: Completion) -> Candidate:
 
 
 def _called(done: Completion) -> Candidate:
-    """A call, or words, as the importers have it."""
-    return candidate_in(done.message or done.text)
+    """A call, or words, as the importers have it; a call whose arguments are none has no action."""
+    calls = (done.message or {}).get("tool_calls") or ()
+    if not all(_is_object(call["function"].get("arguments") or "{}") for call in calls):
+        return Candidate(thought=clean(done.text))
+    found = candidate_in(done.message or done.text)
+    return Candidate(thought=clean(found.thought), action=clean(found.action))
+
+
+def _is_object(arguments: str) -> bool:
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 async def _samples(client: Client, request: Request) -> tuple[list[Completion], str]:

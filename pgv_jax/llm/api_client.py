@@ -272,7 +272,9 @@ class ApiClient:
                     raise
                 self._answered = self._answered or failure.answered
                 if failure.overloaded:
-                    self.limit.rejected(slot, failure.retry_after)
+                    # A wait that is too long ends the run; nobody is to sit it out before.
+                    wait = failure.retry_after
+                    self.limit.rejected(slot, wait * (wait <= self.options.retry.longest_wait))
                 return failure
             except BaseException:
                 reservation.lost()  # cancelled while the provider was at work
@@ -312,7 +314,9 @@ class ApiClient:
             return reply
         if not self.counts["usage_unknown"]:
             told = (
-                "no usage" if reply.usage is None else f"a usage of {prompt} + {completion} tokens"
+                "no usage"
+                if reply.usage is None
+                else f"a usage of {_short(prompt)} + {_short(completion)} tokens"
             )
             log.warning(
                 "%s tells %s of a call; such calls count as the most that they can take.",
@@ -351,6 +355,10 @@ class ApiClient:
                 message=sample.message,
             )
         return found, failed
+
+
+def _short(count: int) -> str:
+    return f"{count}" if abs(count) < 10**12 else "10^12 and more"
 
 
 def shares(total: int, weights: Sequence[int]) -> list[int]:

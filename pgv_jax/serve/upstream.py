@@ -6,6 +6,7 @@ sent; proxies of the environment are not used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ NOT_PASSED_ON = {
 }
 CONNECT_SECONDS = 10.0
 BLOCK = 65_536
+MOST_BYTES = 64 << 20
+"""Of an answer that is read whole."""
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header of ours may hold."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,17 @@ class Upstream:
 
     async def ask(self, request: Request, body: bytes | None) -> Reply:
         """Ask what ``request`` asks, with ``body``, and read the whole answer."""
+        answer = bytearray()
         async with self.open(request, body) as stream:
-            blocks = [block async for block in stream.blocks]
-        return Reply(stream.status, stream.headers, b"".join(blocks))
+            async for block in stream.blocks:
+                answer += block
+                if len(answer) > MOST_BYTES:
+                    raise RefusalError(
+                        502,
+                        f"The upstream's answer is longer than {MOST_BYTES >> 20} MB.",
+                        "upstream_failed",
+                    )
+        return Reply(stream.status, stream.headers, bytes(answer))
 
     @asynccontextmanager
     async def open(self, request: Request, body: bytes | None) -> AsyncIterator[Stream]:
@@ -116,8 +129,16 @@ class Upstream:
                         "start the server with the address itself.",
                         "upstream_redirect",
                     )
+                if not 200 <= found.status < 600:
+                    raise RefusalError(
+                        502,
+                        f"The upstream answers with a status that none has ({found.status}).",
+                        "upstream_failed",
+                    )
                 headers = {
-                    k.lower(): v for k, v in found.headers.items() if k.lower() not in NOT_PASSED_ON
+                    k.lower(): v
+                    for k, v in found.headers.items()
+                    if k.lower() not in NOT_PASSED_ON and not CONTROL.search(v)
                 }
                 yield Stream(found.status, headers, found.content.iter_chunked(BLOCK))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

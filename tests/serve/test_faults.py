@@ -35,7 +35,10 @@ def test_an_upstreams_error_passes_through(upstream, server, status, strategy):
     assert answer.headers["retry-after"] == "7"
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"choices": []}', b'{"choices": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"[]", b'{"choices": []}', b'{"choices": 3}', b'{"choices": [null, 3]}', b"\xff"],
+)
 def test_garbage_passes_through(upstream, server, body):
     upstream.script = lambda asked: Response(body, media_type="application/json")
     answer = server.post(PATH, ASKED)
@@ -172,7 +175,13 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{", b"nonsense\r\n\r\n"]
+    "sent",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 999 Odd\r\ncontent-length: 2\r\n\r\n{}",
+    ],
 )
 def test_an_upstream_that_closes_early_is_a_502(sent):
     address, thread = closing(sent)
@@ -180,6 +189,24 @@ def test_an_upstream_that_closes_early_is_a_502(sent):
         answer = server.post(PATH, {**ASKED, "pgv": {"strategy": "shadow"}})
         thread.join()
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failed")
+
+
+def test_a_header_that_nobody_may_send_is_left_out():
+    head = b"HTTP/1.1 429 Slow\r\ncontent-length: 2\r\nx-note: \x1b[2J\r\nretry-after: 7\r\n\r\n{}"
+    address, thread = closing(head)
+    with ours(address) as server:
+        answer = server.post(PATH, {**ASKED, "pgv": {"strategy": "off"}})
+        thread.join()
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert "x-note" not in answer.headers
+
+
+def test_an_answer_without_an_end_is_a_502(upstream, server, monkeypatch):
+    monkeypatch.setattr("pgv_jax.serve.upstream.MOST_BYTES", 1 << 20)
+    upstream.script = lambda body: Response(b" " * (2 << 20), media_type="application/json")
+    answer = server.post(PATH, ASKED)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failed")
+    assert "longer than 1 MB" in answer.json()["error"]["message"]
 
 
 def test_a_stream_that_breaks_off_says_so():

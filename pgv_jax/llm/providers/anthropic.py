@@ -74,7 +74,7 @@ class AnthropicClient(ApiClient):
             text = json.dumps(said[0].get("input"), ensure_ascii=False) if said else text
         uses = [b for b in blocks if b.get("type") == "tool_use"] if request.tools else []
         finish = word_of(reply.get("stop_reason"))
-        usage = usage_of(reply.get("usage"), "input_tokens", "output_tokens")
+        usage = _usage(reply.get("usage"))
         if finish == "refusal":
             sample = Sample(kind="refusal", sentence=f"'{self.model}' refused to answer.")
         elif uses:
@@ -90,6 +90,17 @@ class AnthropicClient(ApiClient):
         else:
             sample = Sample(text, metadata={"finish": finish})
         return Reply([sample], usage)
+
+
+def _usage(told: Any) -> tuple[int, int] | None:
+    """Tokens read and written; what was read from a cache or written into one was read, too."""
+    usage = usage_of(told, "input_tokens", "output_tokens")
+    if usage is None:
+        return None
+    cached = [told.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation")]
+    if any(type(count) is not int or count < 0 for count in cached):
+        return None
+    return usage[0] + sum(cached), usage[1]
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

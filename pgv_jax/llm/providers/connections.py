@@ -11,6 +11,8 @@ from pgv_jax.errors import PgvError
 from pgv_jax.llm.failures import Redirected
 from pgv_jax.llm.providers.formats import vendor_library
 
+CHARACTER_SETS = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1252")
+
 
 def http_client(kind: Callable[..., Any], url: str, here: bool = False) -> Any:
     """An HTTP client for ``url``; ``kind`` is httpx2's ``AsyncClient`` or a library's form of it.
@@ -22,7 +24,7 @@ def http_client(kind: Callable[..., Any], url: str, here: bool = False) -> Any:
     Raises:
         PgvError: certificates or proxies of the environment cannot be used.
     """
-    hooks = {"request": [_stay_at_home()]}
+    hooks = {"request": [_stay_at_home()], "response": [_as_text]}
     bad_address = vendor_library("httpx2", "openai").InvalidURL
     try:
         return kind(
@@ -59,6 +61,16 @@ def _certificates(url: str) -> ssl.SSLContext:
         if url.lower().startswith("http://"):
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and is not asked
         raise unreadable_certificates(error) from None
+
+
+async def _as_text(response: Any) -> None:
+    """Read a body as UTF-8 unless it is in one of the usual character sets.
+
+    JSON is UTF-8, and under some names (``hex``, ``undefined``) Python cannot read text at all.
+    """
+    if (response.charset_encoding or CHARACTER_SETS[0]).lower() not in CHARACTER_SETS:
+        kind = response.headers["content-type"].partition(";")[0]
+        response.headers["content-type"] = f"{kind}; charset=utf-8"
 
 
 def _stay_at_home() -> Callable[[Any], Any]:

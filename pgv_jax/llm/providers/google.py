@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ class GoogleClient(ApiClient):
         library = vendor_library("google.genai", "google")
         # It warns that it reads the first of several answers only; we read them all.
         logging.getLogger("google_genai.types").setLevel(logging.ERROR)
+        # And it shows words of the server as they came, for which a terminal may obey them.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"google\.genai")
         # By itself the library sends over aiohttp wherever that happens to be installed.
         self._http = http_client(vendor_library("httpx2", "google").AsyncClient, self.endpoint.url)
         options = {
@@ -108,6 +111,8 @@ class GoogleClient(ApiClient):
         usage = dict(reply.get("usage_metadata") or {})
         if usage.get("candidates_token_count") is not None:
             thoughts = usage.get("thoughts_token_count") or 0
+            if thoughts < 0:
+                return Reply(samples)  # no usage that a budget could rest on
             usage["candidates_token_count"] += thoughts  # billed as output
         return Reply(samples, usage_of(usage, "prompt_token_count", "candidates_token_count"))
 

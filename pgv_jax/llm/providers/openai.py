@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from pgv_jax.llm.providers.formats import (
     vendor_library,
     word_of,
 )
+from pgv_jax.texts.unicode import clean
 
 CHAT = "/chat/completions"
 
@@ -78,8 +80,10 @@ class OpenAIClient(ApiClient):
         return self._read(json_object(response), bool(request.tools))
 
     def _read(self, reply: Mapping[str, Any], tools: bool) -> Reply:
-        if not reply.get("choices") and isinstance(reply.get("error"), Mapping):
-            raise FailedReply(of_reply_error(reply["error"], self.endpoint))
+        error = reply.get("error")
+        if not reply.get("choices") and error and isinstance(error, Mapping | str):
+            told = {"message": error} if isinstance(error, str) else error
+            raise FailedReply(of_reply_error(told, self.endpoint))
         samples = [self._sample(choice, tools) for choice in objects_of(reply, "choices")]
         usage = reply.get("usage")
         return Reply(samples, usage_of(usage, "prompt_tokens", "completion_tokens"))
@@ -95,6 +99,8 @@ class OpenAIClient(ApiClient):
         if message.get("refusal"):
             said = self.endpoint.clean(message["refusal"], 120)
             return Sample(kind="refusal", sentence=f"'{self.model}' refused to answer: {said}")
+        if message.get("tool_calls") and not isinstance(message["tool_calls"], list):
+            raise GarbledReply(f"tool_calls: {str(message['tool_calls'])[:80]}")
         if message.get("tool_calls") and tools:
             return Sample(text, metadata={"finish": finish}, message=_whole(message))
         if message.get("tool_calls") and not text:
@@ -105,9 +111,26 @@ class OpenAIClient(ApiClient):
 
 
 def _whole(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message as it came, once its calls are known to be calls."""
-    for call in objects_of(message, "tool_calls"):
-        called = call.get("function")
-        if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):
+    """The message as it came, once its calls are known to be calls, each with an id.
+
+    Arguments that are no JSON stay: they are the model's own fault.
+    """
+    calls = []
+    for i, call in enumerate(message["tool_calls"]):
+        called = call.get("function") if isinstance(call, Mapping) else None
+        arguments = called.get("arguments") if isinstance(called, Mapping) else None
+        if isinstance(arguments, Mapping | None):
+            arguments = json.dumps(arguments or {})
+        if not (
+            isinstance(called, Mapping)
+            and isinstance(called.get("name"), str)
+            and isinstance(arguments, str)
+        ):
             raise GarbledReply(f"tool_calls: {str(call)[:80]}")
-    return {"role": "assistant", **message}
+        named = call["id"] if isinstance(call.get("id"), str) else f"call_{i}"
+        calls.append({**call, "id": named, "function": {**called, "arguments": arguments}})
+    whole = {**message, "role": "assistant", "tool_calls": calls}
+    try:
+        return json.loads(clean(json.dumps(whole, ensure_ascii=False, allow_nan=False)))
+    except ValueError:  # a NaN somewhere: no request can carry it back
+        raise GarbledReply(f"message: {str(message)[:80]}") from None

@@ -38,6 +38,8 @@ class Api:
         choices = value.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ValueError("no choices")
+        if not all(isinstance(choice, dict) for choice in choices):
+            raise ValueError("a choice that is none")
         found = members(text)
         place = next(m for m in found if m.key == "choices")
         spots = elements(text, place.value_start)

@@ -1,5 +1,6 @@
 """Servers that mean no good, or are broken: one clear sentence each, and nothing given away."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from pgv_jax.llm.budget import Budget, Prices, worst_case
 from pgv_jax.llm.client import ClientError
+from pgv_jax.llm.limits import AdaptiveLimit
 from tests.llm.providers.raw_server import ASK, KEY, VENDORS, answering, ask, good, opened, reply
 
 DEEP = 200_000
@@ -153,3 +155,82 @@ def test_a_usage_that_can_be_is_believed(vendor: str, caplog: pytest.LogCaptureF
         (completion,) = ask(opened(vendor, url, budget))
     assert (completion.prompt_tokens, completion.completion_tokens) == (11, 3)
     assert budget.spent.tokens == 14 and not caplog.records
+
+
+def test_a_wait_for_ever_is_sat_out_by_no_call_that_waits_its_turn(vendor: str) -> None:
+    async def main(url: str) -> list[Any]:
+        client = opened(vendor, url)
+        client.limit = AdaptiveLimit(1)
+        async with client, asyncio.timeout(15):
+            calls = [client.complete(ASK) for _ in range(3)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    with answering(reply(b"{}", "429 Slow down", "retry-after: 1000000000")) as url:
+        failures = asyncio.run(main(url))
+    assert [f.kind for f in failures] == ["quota"] * 3
+
+
+@pytest.mark.parametrize("charset", ["hex", "undefined", "utf-16", "idna", "no-such"])
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
+def test_a_character_set_that_is_none_is_one_sentence(
+    vendor: str, charset: str, status: str
+) -> None:
+    said = f"HTTP/1.1 {status}\r\ncontent-type: text/html; charset={charset}\r\ncontent-length: 7"
+    error = refused(vendor, said.encode() + b"\r\n\r\n<html>x")
+    assert error.kind == ("request" if status.startswith("4") else "exhausted")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "usage", "read"),
+    [
+        ("anthropic", {"input_tokens": 1, "cache_read_input_tokens": 50, "output_tokens": 2}, 51),
+        (
+            "anthropic",
+            {"input_tokens": 1, "cache_creation_input_tokens": 7, "output_tokens": 2},
+            8,
+        ),
+        ("anthropic", {"input_tokens": 9, "cache_read_input_tokens": -8, "output_tokens": 2}, None),
+        (
+            "google",
+            {"promptTokenCount": 9, "candidatesTokenCount": 500, "thoughtsTokenCount": -499},
+            None,
+        ),
+    ],
+)
+def test_what_was_cached_or_thought_counts_and_loosens_no_budget(
+    vendor: str, usage: dict[str, int], read: int | None
+) -> None:
+    pytest.importorskip({"google": "google.genai"}.get(vendor, vendor))
+    key = {"anthropic": "usage", "google": "usageMetadata"}[vendor]
+    worst = worst_case(ASK, 1, Prices(), "m")
+    with answering(reply(good(vendor, **{key: usage}))) as url:
+        client = opened(vendor, url)
+        ask(client)
+    spent = client.budget.spent
+    expected = (read, 2) if read else (worst.prompt_tokens, worst.completion_tokens)
+    assert (spent.prompt_tokens, spent.completion_tokens) == expected
+
+
+def test_an_absurd_usage_is_told_briefly(caplog: pytest.LogCaptureFixture) -> None:
+    usage = {"prompt_tokens": int("9" * 4000), "completion_tokens": 1}
+    with answering(reply(good("openai", usage=usage))) as url:
+        ask(opened("openai", url))
+    (record,) = caplog.records
+    assert "a usage of 10^12 and more + 1 tokens" in record.getMessage()
+
+
+def test_an_error_in_words_within_a_reply_is_told() -> None:
+    error = refused("openai", reply({"error": "the model is being loaded"}))
+    assert "the model is being loaded" in str(error)
+
+
+def test_words_of_a_server_are_not_shown_by_its_vendors_library(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("google.genai")
+    odd = good("google")
+    odd["candidates"][0]["finishReason"] = "\x1b[2JODD"
+    with answering(reply(odd)) as url:
+        ask(opened("google", url))
+    captured = capfd.readouterr()
+    assert "\x1b" not in captured.out + captured.err

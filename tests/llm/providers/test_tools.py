@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from pgv_jax.agents.propose import propose
 from pgv_jax.llm.api_client import ApiClient, ClientOptions
 from pgv_jax.llm.budget import worst_case
 from pgv_jax.llm.cache import CachedClient, ResponseCache, cache_key
 from pgv_jax.llm.client import ClientError, Completion, Request
+from pgv_jax.llm.limits import Retry
 from pgv_jax.llm.providers.opening import open_client
 from pgv_jax.llm.scripted.server import ScriptedServer
+from tests.llm.providers.raw_server import answering, reply
 
 SCHEMA = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
 LOOK = {"name": "look_up", "description": "Say what an order is.", "parameters": SCHEMA}
@@ -194,3 +197,50 @@ def test_a_budget_counts_the_tools(server: ScriptedServer) -> None:
     )
     assert with_tools - without == 2 * len(json.dumps([LOOK]))
     asyncio.run(client.aclose())
+
+
+def openai_reply(*calls: Any) -> dict[str, Any]:
+    message = {"role": "tool", "content": None, "tool_calls": list(calls)}
+    return {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+
+
+def raw_asked(body: dict[str, Any]) -> Completion:
+    with answering(reply(body)) as url:
+        options = ClientOptions(base_url=url, key_env="", retry=Retry(base=1e-4, tries=1))
+        (done,) = asked(open_client("openai:m", options), ASK)
+    return done
+
+
+def test_a_call_without_an_id_gets_one_and_objects_become_json() -> None:
+    body = openai_reply({"function": {"name": "look_up", "arguments": {"order": "7"}}})
+    message = raw_asked(body).message
+    assert message is not None and message["role"] == "assistant"
+    function = {"name": "look_up", "arguments": '{"order": "7"}'}
+    assert message["tool_calls"] == [{"id": "call_0", "function": function}]
+
+
+@pytest.mark.parametrize(
+    "calls", [[3], [{}], [{"function": {"name": 3}}], [{"function": {"name": "f", "arguments": 3}}]]
+)
+def test_calls_that_are_none_are_a_reply_that_is_none(calls: list[Any]) -> None:
+    with pytest.raises(ClientError, match=r"sent a reply that is none: tool_calls: "):
+        raw_asked(openai_reply(*calls))
+
+
+def test_a_number_that_json_does_not_know_cannot_go_back() -> None:
+    with pytest.raises(ClientError, match="sent a reply that is none: message: "):
+        raw_asked(openai_reply({"function": {"name": "f", "arguments": "{}"}, "odd": float("nan")}))
+
+
+def test_arguments_that_are_no_json_are_an_unusable_proposal() -> None:
+    call = {"id": "c", "function": {"name": "look_up", "arguments": '{"order": '}}
+
+    async def main(url: str) -> Any:
+        client = open_client("openai:m", ClientOptions(base_url=url, key_env=""))
+        async with client:
+            return await propose(client, "T", "O", n=1, seed=0, tools=(LOOK,))
+
+    with answering(reply(openai_reply(call))) as url:
+        proposal = asyncio.run(main(url))
+    assert [c.action for c in proposal.candidates] == [""]
+    assert proposal.counts["unusable"] == 1 and not proposal.messages
