@@ -118,7 +118,7 @@ def test_a_stall_ends_at_the_timeout(
     open_: Callable[..., ApiClient], server: ScriptedServer
 ) -> None:
     server.next_faults.append("stall")
-    client = open_(timeout=1.0)
+    client = open_(timeout=2.0)
     (samples,) = ask(client, ASK)
     assert len(samples) == 3 and client.counts["retries"] == 1
     assert client.budget.uncertain.requests == 1
