@@ -320,8 +320,8 @@ def run_episodes(
         raise crew.stop.cause
     if crew.silent:
         raise PgvError(
-            f"{len(crew.silent)} of {len(specs)} episodes could not be played (first: "
-            f"{crew.silent[0]}); run the same again to continue."
+            f"{len(crew.silent)} of {len(specs)} episodes could not be played. The first: "
+            f"{crew.silent[0]}"
         )
     return [crew.done[spec.episode_id] for spec in specs]
 

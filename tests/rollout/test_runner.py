@@ -231,7 +231,7 @@ def test_a_silent_model_costs_its_episodes_only(tmp_path):
         return Agent(Silent("exhausted", silent=spec.seed == 1))
 
     with pytest.raises(
-        PgvError, match=r"2 of 6 episodes could not be played \(first: north wing/1"
+        PgvError, match=r"2 of 6 episodes could not be played\. The first: north wing/1"
     ):
         run_episodes(SPECS, Corridor, make, path)
     assert len(list(read_jsonl(path))) == 4
