@@ -32,7 +32,7 @@ from pgv_jax.workflows.stages import Clock
 from pgv_jax.workflows.training import Bar, silent
 
 MODEL = "SmolLM2-135M-Instruct"
-GAMES, GOALS = 8, 4
+GAMES, GOALS = 6, 3
 """Held-out games, and goals at run time, that an arm plays; the benchmark plays more."""
 LONGER = (
     "With this few games the intervals are wide. Over 72 episodes of 24 games and three seeds "
