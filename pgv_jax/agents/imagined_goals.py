@@ -17,7 +17,7 @@ import numpy as np
 
 from pgv_jax.errors import PgvError
 from pgv_jax.texts.templates import observation_text, sentences
-from pgv_jax.texts.unicode import clean
+from pgv_jax.texts.unicode import cleaned
 from pgv_jax.types import Episode
 
 GROUNDINGS = ("off", "report", "snap")
@@ -95,17 +95,8 @@ def read_object(text: str) -> dict[str, Any] | None:
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
         if isinstance(value, dict):
-            return {clean(str(name)).lower(): _whole(item) for name, item in value.items()}
+            return {str(name).lower(): item for name, item in cleaned(value).items()}
     return None
-
-
-def _whole(value: Any) -> Any:
-    """A value whose texts have no half characters, which JSON may spell."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    return value
 
 
 class SentenceIndex:

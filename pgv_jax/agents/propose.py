@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from pgv_jax.agents.prompt import Prompt
 from pgv_jax.data.importers.conversation.asking import candidate_in
+from pgv_jax.data.importers.conversation.pieces import parse_arguments
 from pgv_jax.errors import PgvError
 from pgv_jax.llm.client import Client, ClientError, Completion, Message, Request, object_schema
-from pgv_jax.texts.unicode import clean
+from pgv_jax.texts.unicode import clean, cleaned
 from pgv_jax.types import Candidate
 
 
@@ -176,8 +177,7 @@ def parse_answer(text: str, admissible: Sequence[str] = ()) -> Candidate:
         mentioned = [a for a in admissible if re.search(rf"\b{re.escape(a)}\b", plain, re.I)]
         longest = max(mentioned, key=len, default="")
         action = longest if all(a in longest for a in mentioned) else ""
-    # JSON may spell half a character
-    return Candidate(thought=clean(thought or action), action=clean(action))
+    return Candidate(thought=thought or action, action=action)
 
 
 def _json_fields(text: str) -> tuple[str, str] | None:
@@ -185,7 +185,7 @@ def _json_fields(text: str) -> tuple[str, str] | None:
     if start < 0 or end <= start:
         return None
     try:
-        value: Any = json.loads(text[start : end + 1])
+        value: Any = cleaned(json.loads(text[start : end + 1]))
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
@@ -340,17 +340,11 @@ def _spoken(admissible: Sequence[str], done: Completion) -> Candidate:
 def _called(done: Completion) -> Candidate:
     """A call, or words, as the importers have it; a call whose arguments are none has no action."""
     calls = (done.message or {}).get("tool_calls") or ()
-    if not all(_is_object(call["function"].get("arguments") or "{}") for call in calls):
-        return Candidate(thought=clean(done.text))
+    told = [parse_arguments(call["function"].get("arguments")) for call in calls]
+    if not all(isinstance(arguments, Mapping | None) for arguments in told):
+        return Candidate(thought=done.text)
     found = candidate_in(done.message or done.text)
     return Candidate(thought=clean(found.thought), action=clean(found.action))
-
-
-def _is_object(arguments: str) -> bool:
-    try:
-        return isinstance(json.loads(arguments), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 async def _samples(client: Client, request: Request) -> tuple[list[Completion], str]:

@@ -274,7 +274,8 @@ class ApiClient:
                 if failure.overloaded:
                     # A wait that is too long ends the run; nobody is to sit it out before.
                     wait = failure.retry_after
-                    self.limit.rejected(slot, wait * (wait <= self.options.retry.longest_wait))
+                    bearable = wait <= self.options.retry.longest_wait
+                    self.limit.rejected(slot, wait if bearable else 0.0)
                 return failure
             except BaseException:
                 reservation.lost()  # cancelled while the provider was at work

@@ -84,7 +84,7 @@ class Watch:
     def __init__(self) -> None:
         self.begun = False
         self.finished = self.succeeded = self.decisions = self.answered = 0
-        self.earlier = self.mute = 0
+        self.earlier = self.unanswered_episodes = 0
         """Decisions of episodes that an earlier start saved; episodes without any answer."""
         self.score = 0.0
         self.unanswered: Counter[str] = Counter()
@@ -104,7 +104,7 @@ class Watch:
     def episode(self, episode: Episode) -> None:
         """An episode is over."""
         self.finished += 1
-        self.mute += all(map(_unanswered, episode.steps))
+        self.unanswered_episodes += all(map(_unanswered, episode.steps))
         self.succeeded += bool(episode.success)
         self.score += episode.score or 0.0
 
@@ -140,10 +140,11 @@ class Watch:
             if counts:
                 first = counts.most_common(1)[0][0]
                 found.append(f"{counts.total()} of {of} decisions {what} (most often: {first})")
-        if self.mute:
+        if self.unanswered_episodes:
             found.append(
-                f"In {self.mute} of {self.finished} episodes the model never answered; they count "
-                "as lost, and say nothing of it. Play them in another --out once it answers."
+                f"In {self.unanswered_episodes} of {self.finished} episodes the model never "
+                "answered; they count as lost, and say nothing of it. Play them in another --out "
+                "once it answers."
             )
         for kind, why in _OF_LITTLE_USE.items():
             if self.proposals[kind] > MANY * self.proposals["read"]:
@@ -172,7 +173,7 @@ class Watch:
             "score": round(self.score / self.finished, 6) if self.finished else None,
             "decisions": self.decisions,
             "unanswered": dict(self.unanswered),
-            "mute": self.mute,
+            "unanswered_episodes": self.unanswered_episodes,
             "unscored": dict(self.unscored),
             "refinements": {name: count for name, count in self.refinements.items() if count},
             "proposals": {name: self.proposals[name] for name in ("read", *_OF_LITTLE_USE)},

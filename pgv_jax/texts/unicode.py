@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def clean(text: str) -> str:
     """Replace lone surrogates by U+FFFD: UTF-8 and tokenizers hold scalar values only."""
@@ -10,6 +12,17 @@ def clean(text: str) -> str:
         return text
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def cleaned(value: Any) -> Any:
+    """A JSON value whose texts and names are ``clean``: JSON itself may spell half a character."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {cleaned(name): cleaned(item) for name, item in value.items()}
+    return value
 
 
 def visible(text: str) -> str:

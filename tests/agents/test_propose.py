@@ -60,11 +60,6 @@ def test_json_without_a_whole_action_has_none(text):
     assert parse_answer(text, KNOWN).action == ""
 
 
-@pytest.mark.parametrize("line", ["\n", "thought\n", "> ", "```\n", "*"])
-def test_a_long_answer_of_nothing_is_read_at_once(line):
-    assert parse_answer(line * 20_000, KNOWN).action == ""
-
-
 def test_half_a_character_that_json_spells_is_replaced():
     read = parse_answer('{"thought": "a \\ud800 b", "action": "go \\udc00"}')
     assert read == Candidate("a \ufffd b", "go \ufffd")

@@ -213,19 +213,19 @@ class Folded:
 
     def keep(self, place: Place, episode: Episode) -> None:
         """Keep what a record of ``shared`` adds, until its conversation is asked for."""
-        steps = self._completed(episode).steps[self.shared[place] :]
+        steps = self._with_answers(episode).steps[self.shared[place] :]
         self._rests[place] = replace(episode, steps=steps, metadata={})
 
     def whole(self, place: Place, episode: Episode) -> Episode:
         """Return a conversation with what its calls' own records knew of it."""
-        episode = self._completed(episode)
+        episode = self._with_answers(episode)
         for later in self.parts.get(place, ()):
             rest = self._rests[later]
             steps = (*episode.steps, *rest.steps)
             episode = replace(episode, steps=steps, final_observation=rest.final_observation)
         return episode
 
-    def _completed(self, episode: Episode) -> Episode:
+    def _with_answers(self, episode: Episode) -> Episode:
         if not self.answers:
             return episode
         steps = [

@@ -21,7 +21,7 @@ from pgv_jax.llm.providers.formats import (
     vendor_library,
     word_of,
 )
-from pgv_jax.texts.unicode import clean
+from pgv_jax.texts.unicode import cleaned
 
 CHAT = "/chat/completions"
 
@@ -131,6 +131,7 @@ def _whole(message: Mapping[str, Any]) -> Mapping[str, Any]:
         calls.append({**call, "id": named, "function": {**called, "arguments": arguments}})
     whole = {**message, "role": "assistant", "tool_calls": calls}
     try:
-        return json.loads(clean(json.dumps(whole, ensure_ascii=False, allow_nan=False)))
+        json.dumps(whole, allow_nan=False)
     except ValueError:  # a NaN somewhere: no request can carry it back
         raise GarbledReply(f"message: {str(message)[:80]}") from None
+    return cleaned(whole)

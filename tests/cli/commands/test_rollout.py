@@ -272,7 +272,9 @@ def test_episodes_without_any_answer_are_told_also_by_the_run_that_goes_on(
         server.faults = {}
         done = pgv(capsys, config, tmp_path / "a", *api(server), *words)
     for run in (mute, done):  # two episodes of four steps, then the tenth decision
-        assert run.record["mute"] == 2 and sum(run.record["unanswered"].values()) >= 8
+        assert (
+            run.record["unanswered_episodes"] == 2 and sum(run.record["unanswered"].values()) >= 8
+        )
     assert done.status == 0 and done.record["finished"] == 4
     assert "the model never answered; they count as lost, and say nothing of it" in done.said
 

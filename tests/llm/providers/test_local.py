@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import sys
+import types
 from urllib.parse import urlsplit
 
 import pytest
@@ -131,12 +133,13 @@ def test_settings_that_cannot_be_are_one_sentence(options, said):
         LocalClient("", options)
 
 
-def test_a_name_that_is_no_package_is_one_sentence():
-    with pytest.raises(PgvError, match=r"__main__ is (no file|a package with 0 GGUF files).* here"):
-        gguf_path("__main__")
+def test_a_module_that_says_nothing_of_its_origin_is_no_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "specless", types.ModuleType("specless"))
+    with pytest.raises(PgvError, match="specless is no file and no package here"):
+        gguf_path("specless")
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "xllamacpp", None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(PgvError, match=r"pip install 'pgv-jax\[local\]'"):
         LocalClient("")
